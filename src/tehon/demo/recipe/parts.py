@@ -1,0 +1,104 @@
+"""The three networks and the tokenizer of the small model: SD 1.x's topology with few channels.
+
+The U-Net and the VAE normalise over two or four groups only. With SD's 32 groups over this few channels a group is
+a channel, and normalising a channel by itself removes the picture's colours.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TEXT_WIDTH = 96
+VOCABULARY = 1024
+
+
+def new_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(16, 32, 64, 96),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=4,
+        sample_size=128,
+    )
+
+
+def new_text_encoder() -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=12,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            bos_token_id=VOCABULARY - 2,
+            eos_token_id=VOCABULARY - 1,
+            pad_token_id=VOCABULARY - 1,
+        )
+    )
+
+
+def new_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(32, 64, 96, 128),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=(2, 4, 4, 4),
+        norm_num_groups=4,
+    )
+
+
+def new_schedule() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1000,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def train_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
+    """A byte-level BPE with CLIP's end-of-word marks and CLIP's file layout, learned from captions."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    words = Regex(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    room = VOCABULARY - 2 - 2 * len(letters)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.model.save(str(folder))
+    merges = [line for line in (folder / "merges.txt").read_text("utf8").splitlines() if not line.startswith("#")]
+    return _write_clip_files(letters, [tuple(line.split(" ")) for line in merges][:room], folder)
+
+
+def _write_clip_files(letters: list[str], merges: list[tuple[str, ...]], folder: Path) -> CLIPTokenizer:
+    """CLIP's order of ids: bytes, bytes that end a word, merges, start and end of text."""
+    import json
+
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    tokens += [f"<unused{i}>" for i in range(VOCABULARY - 2 - len(tokens))]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tokens)}, ensure_ascii=False), "utf8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(m) for m in merges) + "\n", "utf8")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+
+
+def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    """Token ids (captions, 77)."""
+    found = tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
+    return found.input_ids

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -17,7 +21,11 @@ VOCABULARY = 1024
 
 
 def new_vae() -> AutoencoderKL:
-    return AutoencoderKL(
+    """A VAE that starts out as plain average pooling of the colours, so that it has only the detail to learn.
+
+    From the usual random start one of this size learns brightness first, and colours only after thousands of steps.
+    """
+    vae = AutoencoderKL(
         block_out_channels=(16, 32, 64, 96),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -26,6 +34,55 @@ def new_vae() -> AutoencoderKL:
         latent_channels=4,
         sample_size=128,
     )
+    with torch.no_grad():
+        _start_as_pooling(vae)
+    return vae
+
+
+def _start_as_pooling(vae: AutoencoderKL) -> None:
+    """Colours travel in channels 0 to 2 and, with the sign turned, in 3 to 5, so that SiLU(x) - SiLU(-x) = x lets them
+    pass; channel 6 is constant, so that the group normalisation keeps their scale."""
+    for module in vae.modules():
+        if isinstance(module, ResnetBlock2D):
+            module.conv2.weight.mul_(0.1)
+            if module.conv_shortcut is not None:
+                _copy_channels(module.conv_shortcut, 1.0)
+        elif isinstance(module, Downsample2D):
+            _copy_channels(module.conv, 0.0)
+            diagonal = torch.arange(module.conv.out_channels)
+            module.conv.weight[diagonal, diagonal, :2, :2] = 0.25
+        elif isinstance(module, Upsample2D):
+            _copy_channels(module.conv, 1.0)
+        elif isinstance(module, Attention):
+            module.to_out[0].weight.mul_(0.1)
+    for conv in (vae.encoder.conv_in, vae.decoder.conv_in):
+        middle = conv.kernel_size[0] // 2
+        conv.weight[:7] = 0
+        conv.bias[:7] = torch.tensor([0.0] * 6 + [1.0])
+        for colour in range(3):
+            conv.weight[colour, colour, middle, middle] = 1
+            conv.weight[3 + colour, colour, middle, middle] = -1
+    for conv in (vae.encoder.conv_out, vae.decoder.conv_out):
+        conv.weight[:3] *= 0.05
+        for colour in range(3):
+            conv.weight[colour, colour, 1, 1] = 0.5
+            conv.weight[colour, 3 + colour, 1, 1] = -0.5
+    vae.encoder.conv_out.bias[4:] = -6
+    for conv in (vae.quant_conv, vae.post_quant_conv):
+        conv.weight.zero_()
+        diagonal = torch.arange(conv.out_channels)
+        conv.weight[diagonal, diagonal] = 1
+        conv.bias.zero_()
+
+
+def _copy_channels(conv: torch.nn.Conv2d, value: float) -> None:
+    """Makes a convolution copy its first channels (times `value`), with little else."""
+    middle = conv.kernel_size[0] // 2
+    conv.weight.mul_(0.1)
+    diagonal = torch.arange(min(conv.in_channels, conv.out_channels))
+    conv.weight[diagonal, diagonal] = 0
+    conv.weight[diagonal, diagonal, middle, middle] = value
+    conv.bias.zero_()
 
 
 def new_text_encoder() -> CLIPTextModel:

@@ -1,0 +1,1 @@
+"""Trainable changes to frozen layers. Knows no family, no settings, no file format."""

@@ -1,0 +1,1 @@
+"""What exists, as frozen facts: model families and what their files look like. No torch."""

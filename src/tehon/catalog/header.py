@@ -1,0 +1,46 @@
+"""The header of a safetensors file, read without its tensors.
+
+Format: 8 bytes little-endian length, then that many bytes of JSON {name: {dtype, shape, data_offsets}}, with all
+metadata as strings under `__metadata__` (https://huggingface.co/docs/safetensors).
+
+>>> header = read_header(Path("mofu.safetensors"))
+>>> header.metadata["ss_network_dim"], header.shapes["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"]
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tehon.messages.problem import Problem
+
+_LARGEST = 100_000_000  # the format's own limit for a header
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shapes and types by tensor name, metadata, and where the tensors' bytes start."""
+
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    metadata: dict[str, str]
+    body: int
+
+
+def read_header(file: Path) -> Header:
+    """Reads the header; a Problem when there is no such file or it is not safetensors."""
+    if not file.is_file():
+        raise Problem("file_missing", path=file)
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(_LARGEST, file.stat().st_size):
+                raise ValueError(length)
+            rows: dict[str, Any] = json.loads(stream.read(length))
+        metadata = rows.pop("__metadata__", {})
+        shapes = {name: tuple(row["shape"]) for name, row in rows.items()}
+        dtypes = {name: row["dtype"] for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        raise Problem("not_safetensors", path=file) from None
+    return Header(shapes, dtypes, metadata, 8 + length)

@@ -1,0 +1,1 @@
+"""Batches of indices to tensors."""

@@ -1,0 +1,1 @@
+"""How each model family loads, encodes, predicts and names its layers."""

@@ -1,0 +1,1 @@
+"""Sentences for people, and the error that carries one."""

@@ -1,0 +1,40 @@
+"""Sentences by key and language. A language is one JSON file beside this module; English is complete by definition.
+
+>>> say("problem.folder_missing", field="data.folder", path="pictures")
+'data.folder: the folder pictures does not exist; give the folder that holds your picture folders.'
+"""
+
+import json
+import locale
+import os
+from functools import cache
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def languages() -> list[str]:
+    """Codes of the languages that there are, for example ["en", "ja"]."""
+    return sorted(file.stem for file in _HERE.glob("*.json"))
+
+
+@cache
+def sentences(language: str) -> dict[str, str]:
+    """All sentences of a language, keys joined with dots."""
+    nested = json.loads((_HERE / f"{language}.json").read_text("utf8"))
+    return {f"{group}.{key}": text for group, texts in nested.items() for key, text in texts.items()}
+
+
+def language() -> str:
+    """The language to speak: TEHON_LANG, else the system's, else English."""
+    wanted = os.environ.get("TEHON_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG")
+    if not wanted:
+        wanted = locale.getlocale()[0] or "en"
+    code = wanted.lower().replace("japanese", "ja")[:2]
+    return code if code in languages() else "en"
+
+
+def say(key: str, **values: object) -> str:
+    """The sentence for a key in the language to speak, its blanks filled in."""
+    known = sentences(language())
+    return (known.get(key) or sentences("en")[key]).format(**values)

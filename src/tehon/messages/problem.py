@@ -1,0 +1,37 @@
+"""The one error that people see: a sentence that names the field, what is wrong, and the remedy.
+
+>>> raise Problem("folder_missing", field="data.folder", path="pictures")
+"""
+
+from tehon.messages.catalogue import say
+
+
+class Problem(ValueError):
+    """Something that the person at the keyboard can put right. The command line prints it and ends with code 2."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(key, values)
+        self.key = key
+        self.values = values
+
+    def __str__(self) -> str:
+        return say(f"problem.{self.key}", **self.values)
+
+
+class Problems(Problem):
+    """Several problems found in one go, one sentence a line."""
+
+    def __init__(self, found: list[Problem]) -> None:
+        super().__init__(found[0].key, **found[0].values)
+        self.found = found
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.found))
+
+
+def raise_all(found: list[Problem]) -> None:
+    """Raises nothing, the one problem, or all of them together."""
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise Problems(found)

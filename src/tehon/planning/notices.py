@@ -1,0 +1,46 @@
+"""Sentences about a plan that is possible but may not be what was meant."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tehon.data.plan.captions import CLASS_WORDS
+from tehon.messages.catalogue import say
+
+if TYPE_CHECKING:
+    from tehon.planning.plan import Plan
+
+
+def notices_for(plan: "Plan") -> Iterator[str]:
+    """One sentence for each thing worth saying before the start."""
+    settings = plan.settings
+    for folder in plan.ignored_folders:
+        yield say("notice.folder_ignored", path=folder, name=f"10_{folder.name}")
+    for folder in {picture.folder.path for picture in plan.pictures} ^ _all_folders(plan):
+        yield say("notice.folder_without_pictures", path=folder)
+    uncaptioned = [picture for picture in plan.pictures if picture.caption.source == CLASS_WORDS]
+    if uncaptioned:
+        names = ", ".join(picture.path.name for picture in uncaptioned[:5])
+        more = "…" if len(uncaptioned) > 5 else ""
+        yield say("notice.captions_missing", count=len(uncaptioned), total=len(plan.pictures), names=names + more)
+    sources = Counter(picture.caption.source for picture in plan.pictures) - Counter({CLASS_WORDS: 10**9})
+    if len(sources) > 1:
+        yield say("notice.captions_mixed", kinds=", ".join(f"{n} × {kind}" for kind, n in sources.items()))
+    empty = [picture.path.name for picture in plan.pictures if not picture.caption.text]
+    if empty:
+        yield say("notice.captions_empty", count=len(empty), names=", ".join(empty[:5]))
+    if settings.network.alpha > settings.network.rank:
+        yield say("notice.alpha_above_rank", alpha=settings.network.alpha, rank=settings.network.rank)
+    if settings.optimizer.lr_scheduler == "constant" and settings.optimizer.lr_warmup:
+        yield say("notice.warmup_ignored", percent=settings.optimizer.lr_warmup)
+    if settings.data.batch_size > 1 and plan.batches_per_epoch * settings.data.batch_size > plan.reads_per_epoch:
+        short = plan.batches_per_epoch * settings.data.batch_size - plan.reads_per_epoch
+        yield say("notice.short_batches", count=short, size=settings.data.batch_size)
+
+
+def _all_folders(plan: "Plan") -> set[object]:
+    from pathlib import Path
+
+    from tehon.data.plan.folders import find_folders
+
+    return {folder.path for folder in find_folders(Path(plan.settings.data.folder))}

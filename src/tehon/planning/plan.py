@@ -1,0 +1,167 @@
+"""The plan of a run: everything that is known before the first step, worked out without torch.
+
+>>> plan = make_plan(settings)
+>>> plan.steps, plan.rate("lora_unet", 0)
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from tehon.catalog.detect import detect_family, model_folder
+from tehon.catalog.families import Family
+from tehon.data.plan.buckets import BucketRule, Placement, Size
+from tehon.data.plan.captions import Caption, find_caption
+from tehon.data.plan.epochs import Batch, batches_per_epoch, epoch_batches
+from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children
+from tehon.data.plan.images import picture_files, sizes
+from tehon.messages.problem import Problem, raise_all
+from tehon.planning.notices import notices_for
+from tehon.planning.rates import Schedule, warmup_steps
+from tehon.settings.resolve import resolve
+from tehon.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class PlannedPicture:
+    """One picture with all that the plan decides about it."""
+
+    path: Path
+    folder: PictureFolder
+    size: Size
+    placement: Placement
+    caption: Caption
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before its first step. `settings` has nothing left open; steps are updates of the weights."""
+
+    settings: Settings
+    family: Family
+    model: Path
+    pictures: tuple[PlannedPicture, ...]
+    ignored_folders: tuple[Path, ...]
+    batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    steps: int
+    schedule: Schedule
+    base_rates: dict[str, float]
+    notices: tuple[str, ...] = field(default=())
+
+    @property
+    def reads_per_epoch(self) -> int:
+        return sum(picture.folder.repeats for picture in self.pictures)
+
+    @property
+    def buckets(self) -> dict[Size, list[int]]:
+        """{bucket: numbers of its pictures}, sorted by size."""
+        found: dict[Size, list[int]] = {}
+        for number, picture in enumerate(self.pictures):
+            found.setdefault(picture.placement.bucket, []).append(number)
+        return dict(sorted(found.items()))
+
+    def rate(self, root: str, step: int) -> float:
+        """The learning rate of a part at an update, counted from 0."""
+        return self.base_rates[root] * self.schedule.factor(step)
+
+    def group(self, step: int) -> tuple[int, list[Batch]]:
+        """(epoch counted from 0, the batches that make up this update)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        size = self.settings.training.gradient_accumulation_steps
+        return epoch, self._epoch(epoch)[place * size : (place + 1) * size]
+
+    def _epoch(self, epoch: int) -> list[Batch]:
+        return _ordered(self, epoch)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@lru_cache(maxsize=2)
+def _ordered(plan: Plan, epoch: int) -> list[Batch]:
+    seed = plan.settings.training.seed
+    assert seed is not None, "a plan's settings are resolved"
+    repeats = [picture.folder.repeats for picture in plan.pictures]
+    return epoch_batches(plan.buckets, repeats, plan.settings.data.batch_size, seed, epoch)
+
+
+def make_plan(given: Settings) -> Plan:
+    """Reads the model's and the pictures' headers and works everything out. Problems for all that can't be trained."""
+    model = model_folder(given.model.path)
+    family = detect_family(model)
+    settings = resolve(given, family)
+    pictures = plan_pictures(settings)
+    training, rates = settings.training, settings.optimizer
+    members: dict[Size, list[int]] = {}
+    for number, picture in enumerate(pictures):
+        members.setdefault(picture.placement.bucket, []).append(number)
+    batches = batches_per_epoch(members, [p.folder.repeats for p in pictures], settings.data.batch_size)
+    per_epoch = -(-batches // training.gradient_accumulation_steps)
+    epochs = min(training.epochs, training.max_train_epochs or training.epochs)
+    steps = per_epoch * epochs
+    if training.max_train_steps:
+        steps = min(steps, training.max_train_steps)
+    schedule = Schedule(
+        rates.lr_scheduler,
+        steps,
+        warmup_steps(rates.lr_scheduler, rates.lr_warmup, steps),
+        rates.lr_scheduler_num_cycles,
+        rates.lr_scheduler_power,
+        rates.learning_rate,
+    )
+    plan = Plan(
+        settings=settings,
+        family=family,
+        model=model,
+        pictures=pictures,
+        ignored_folders=tuple(ignored_children(Path(settings.data.folder))),
+        batches_per_epoch=batches,
+        steps_per_epoch=per_epoch,
+        epochs=epochs,
+        steps=steps,
+        schedule=schedule,
+        base_rates=_base_rates(settings, family),
+    )
+    object.__setattr__(plan, "notices", tuple(notices_for(plan)))
+    return plan
+
+
+def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
+    """Every picture with its caption and its place; Problems for all broken or too small ones at once."""
+    data = settings.data
+    folders = find_folders(Path(data.folder))
+    paths = [(folder, path) for folder in folders for path in picture_files(folder.path)]
+    if not paths:
+        raise Problem("folder_empty", field="data.folder", path=data.folder)
+    assert isinstance(data.resolution, list), "a plan's settings are resolved"
+    rule = BucketRule(
+        (data.resolution[0], data.resolution[1]),
+        data.bucket_reso_steps,
+        data.min_bucket_reso,
+        data.max_bucket_reso,
+        upscale=not data.bucket_no_upscale,
+        enabled=data.enable_bucket,
+    )
+    found: list[PlannedPicture] = []
+    problems: list[Problem] = []
+    for (folder, path), size in zip(paths, sizes(path for _, path in paths), strict=True):
+        try:
+            caption = find_caption(path, folder.words, data.caption_extension)
+            found.append(PlannedPicture(path, folder, size, rule.place(size), caption))
+        except Problem as problem:
+            problems.append(Problem(problem.key, **{"path": path} | problem.values))
+    raise_all(problems)
+    return tuple(found)
+
+
+def _base_rates(settings: Settings, family: Family) -> dict[str, float]:
+    """{prefix: learning rate} of the parts that are trained."""
+    rates = settings.optimizer
+    assert rates.unet_lr is not None and rates.text_encoder_lr is not None, "a plan's settings are resolved"
+    both = {
+        root: rates.text_encoder_lr if root in family.text_rate_roots else rates.unet_lr
+        for root in family.adapter_roots
+    }
+    return {root: rate for root, rate in both.items() if rate > 0}

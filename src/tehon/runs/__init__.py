@@ -1,0 +1,1 @@
+"""The run directory, the only record of a run. No torch."""

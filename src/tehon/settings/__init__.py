@@ -1,0 +1,1 @@
+"""The one typed model of all settings, and its surfaces. No torch."""

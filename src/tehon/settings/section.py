@@ -1,0 +1,7 @@
+"""The base of all sections: frozen, strict about types, strict about names; a field's help is the text under it."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

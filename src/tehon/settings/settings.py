@@ -1,0 +1,53 @@
+"""All settings, and the rules between them.
+
+>>> settings = Settings.model_validate({"model": {"path": "demo"}, "data": {...}, "output": {...}})
+"""
+
+from pydantic import Field
+
+from tehon.messages.problem import Problem, raise_all
+from tehon.settings.dataset import DataSettings
+from tehon.settings.model import ModelSettings
+from tehon.settings.network import NetworkSettings
+from tehon.settings.optimizer import OptimizerSettings
+from tehon.settings.output import OutputSettings
+from tehon.settings.section import Section
+from tehon.settings.training import TrainingSettings
+
+
+class Settings(Section):
+    model: ModelSettings
+    """The base model."""
+
+    data: DataSettings
+    """Pictures and captions."""
+
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    """The adapter."""
+
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
+    """Learning rates."""
+
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    """Length, seed and device."""
+
+    output: OutputSettings
+    """Results."""
+
+
+def check_rules(settings: Settings) -> None:
+    """Raises one Problem for each rule between fields that the settings break."""
+    found: list[Problem] = []
+    rates, data = settings.optimizer, settings.data
+    unet, text = (
+        rates.learning_rate if own is None else own for own in (rates.unet_lr, rates.text_encoder_lr)
+    )
+    if unet == 0 and text == 0:
+        found.append(Problem("nothing_trained", field="optimizer.unet_lr"))
+    if isinstance(data.resolution, list) and len(data.resolution) != 2:
+        found.append(Problem("resolution_not_two", field="data.resolution", count=len(data.resolution)))
+    if data.min_bucket_reso > data.max_bucket_reso:
+        found.append(
+            Problem("bucket_range", field="data.min_bucket_reso", low=data.min_bucket_reso, high=data.max_bucket_reso)
+        )
+    raise_all(found)

@@ -1,0 +1,27 @@
+"""How long the training runs, on what, and with which seed."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tehon.settings.section import Section
+
+
+class TrainingSettings(Section):
+    epochs: int = Field(default=1, ge=1)
+    """How often every picture is learned, times its repeats."""
+
+    max_train_epochs: int | None = Field(default=None, ge=1)
+    """The training ends after this many epochs, whatever `epochs` says. Empty: no such limit."""
+
+    max_train_steps: int = Field(default=0, ge=0)
+    """The training ends after this many steps; 0 means no such limit."""
+
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Batches per step: the weights move once for this many batches."""
+
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """All random choices follow from this number. Empty: one is drawn and written into the run."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes the graphics card when there is one."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 class Family:
     """Facts of one family.
 
-    `adapter_roots` maps the prefix of kohya's key names to the part whose layers carry it. `text_rate_roots` are
-    those among them that train with the text encoder's learning rate.
+    `adapter_roots` maps the prefix of kohya's key names to the part whose layers carry it, `adapter_inside` to the
+    classes of modules in which Linear and 1x1 Conv2d layers get an adapter. `text_rate_roots` are the prefixes that
+    train with the text encoder's learning rate.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Family:
     stride: int
     token_limit: int
     adapter_roots: dict[str, str]
+    adapter_inside: dict[str, frozenset[str]]
     text_rate_roots: tuple[str, ...]
     base_version: str
     architecture: str
@@ -34,6 +36,10 @@ FAMILIES = {
         stride=8,
         token_limit=75,
         adapter_roots={"lora_te": "text_encoder", "lora_unet": "unet"},
+        adapter_inside={
+            "lora_te": frozenset(("CLIPAttention", "CLIPMLP")),
+            "lora_unet": frozenset(("Transformer2DModel",)),
+        },
         text_rate_roots=("lora_te",),
         base_version="sd_v1",
         architecture="stable-diffusion-v1/lora",

@@ -45,15 +45,16 @@ def _tones() -> dict[str, Floats]:
     """The two tones of each background, as drawn: float32 (2, 3)."""
     found: dict[str, Floats] = {}
     for name in BACKGROUNDS:
-        drawn = np.asarray(paint_background(name, "checkered", 0)).reshape(-1, 3)
-        found[name] = np.unique(drawn, axis=0).astype(np.float32)
+        tones = paint_background(name, "checkered", 0).getcolors() or []
+        found[name] = np.array([colour for _, colour in tones], np.float32)
     return found
 
 
 def _distances(picture: Floats, colours: Floats) -> Floats:
-    """Squared distance of each pixel of (H, W, 3) to each of (n, 3) colours: (H, W, n)."""
-    lengths = np.square(picture).sum(-1, keepdims=True) + np.square(colours).sum(-1)
-    return lengths - 2 * picture @ colours.T
+    """Squared distance of each pixel of (H, W, 3) to each of (n, 3) colours: (n, H, W)."""
+    pixels = picture.reshape(-1, 3).T
+    lengths = np.square(colours).sum(1)[:, None] + np.square(pixels).sum(0)
+    return (lengths - 2 * colours @ pixels).reshape(-1, *picture.shape[:2])
 
 
 def _smooth(mask: Mask) -> Mask:
@@ -66,13 +67,12 @@ def _smooth(mask: Mask) -> Mask:
 
 def _largest_part(mask: Mask) -> Mask:
     """The largest set of connected pixels: each takes the highest number among its neighbours until none changes."""
-    height, width = mask.shape
     inside = mask.ravel()
     numbers = np.where(inside, np.arange(1, mask.size + 1), 0)
     while True:
         grid = np.pad(numbers.reshape(mask.shape), 1)
-        shifted = (grid[1 : height + 1, 1 : width + 1], grid[2:, 1:-1], grid[:-2, 1:-1], grid[1:-1, 2:], grid[1:-1, :-2])
-        highest = np.where(inside, np.maximum.reduce(shifted).ravel(), 0)
+        crossed = (grid[1:-1, 1:-1], grid[2:, 1:-1], grid[:-2, 1:-1], grid[1:-1, 2:], grid[1:-1, :-2])
+        highest = np.where(inside, np.maximum.reduce(crossed).ravel(), 0)
         highest = np.where(inside, highest[highest - 1], 0)  # follow the neighbour to where it already got
         if np.array_equal(highest, numbers):
             break
@@ -90,8 +90,9 @@ def _outlines() -> tuple[tuple[str, Image.Image], ...]:
         drawn = Image.new("L", (6 * _FRAME, 6 * _FRAME))
         drawn.paste(outline(shape, 4 * _FRAME), (_FRAME, _FRAME))
         for rounding in _ROUNDINGS:
-            soft = drawn.filter(ImageFilter.GaussianBlur(rounding * 4 * _FRAME)).point(lambda value: 255 * (value > 127))
-            found.append((shape, soft.crop(soft.getbbox())))
+            soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(rounding * 4 * _FRAME))) > 127
+            rounded = Image.fromarray(soft.astype(np.uint8) * 255)
+            found.append((shape, rounded.crop(rounded.getbbox())))
     return tuple(found)
 
 
@@ -144,17 +145,17 @@ def read_thing(picture: Pixels) -> tuple[str, str] | None:
     that fits best to the pixels nearer to that colour than to the background.
     """
     pixels = picture.astype(np.float32)
-    to_tones = np.stack([_distances(pixels, both).min(-1) for both in _tones().values()], -1)
+    to_tones = np.stack([_distances(pixels, both).min(0) for both in _tones().values()])
     to_things = _distances(pixels, np.array(list(COLOURS.values()), np.float32))
-    quiet = to_tones.min(-1) < to_things.min(-1)
-    to_ground = to_tones[:, :, np.bincount(to_tones[quiet].argmin(-1), minlength=1).argmax()]
+    to_any = to_things.min(0)
+    ground = np.bincount(to_tones.argmin(0)[to_tones.min(0) < to_any], minlength=1).argmax()
 
-    rough = _largest_part(_smooth(to_things.min(-1) < to_ground))
+    rough = _largest_part(_smooth(to_any < to_tones[ground]))
     if rough.mean() < _SMALLEST:
         return None
-    number = int(np.bincount(to_things[rough].argmin(-1)).argmax())
-    shape = _shape_of(_largest_part(to_things[:, :, number] < to_ground))
-    return None if shape is None else (list(COLOURS)[number], shape)
+    colour = int(np.bincount(to_things.argmin(0)[rough]).argmax())
+    shape = _shape_of(_largest_part(to_things[colour] < to_tones[ground]))
+    return None if shape is None else (list(COLOURS)[colour], shape)
 
 
 class Agreement(NamedTuple):

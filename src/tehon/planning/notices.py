@@ -2,21 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from tehon.data.plan.captions import CLASS_WORDS
 from tehon.messages.catalogue import say
-
-if TYPE_CHECKING:
-    from tehon.planning.plan import Plan
+from tehon.planning.plan import Plan
 
 
-def notices_for(plan: "Plan") -> Iterator[str]:
+def notices_for(plan: Plan) -> Iterator[str]:
     """One sentence for each thing worth saying before the start."""
     settings = plan.settings
     for folder in plan.ignored_folders:
         yield say("notice.folder_ignored", path=folder, name=f"10_{folder.name}")
-    for folder in {picture.folder.path for picture in plan.pictures} ^ _all_folders(plan):
+    for folder in plan.empty_folders:
         yield say("notice.folder_without_pictures", path=folder)
     uncaptioned = [picture for picture in plan.pictures if picture.caption.source == CLASS_WORDS]
     if uncaptioned:
@@ -36,11 +33,3 @@ def notices_for(plan: "Plan") -> Iterator[str]:
     if settings.data.batch_size > 1 and plan.batches_per_epoch * settings.data.batch_size > plan.reads_per_epoch:
         short = plan.batches_per_epoch * settings.data.batch_size - plan.reads_per_epoch
         yield say("notice.short_batches", count=short, size=settings.data.batch_size)
-
-
-def _all_folders(plan: "Plan") -> set[object]:
-    from pathlib import Path
-
-    from tehon.data.plan.folders import find_folders
-
-    return {folder.path for folder in find_folders(Path(plan.settings.data.folder))}

@@ -4,7 +4,7 @@
 >>> plan.steps, plan.rate("lora_unet", 0)
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from tehon.data.plan.epochs import Batch, batches_per_epoch, epoch_batches
 from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children
 from tehon.data.plan.images import picture_files, sizes
 from tehon.messages.problem import Problem, raise_all
-from tehon.planning.notices import notices_for
 from tehon.planning.rates import Schedule, warmup_steps
 from tehon.settings.resolve import resolve
 from tehon.settings.settings import Settings
@@ -42,13 +41,13 @@ class Plan:
     model: Path
     pictures: tuple[PlannedPicture, ...]
     ignored_folders: tuple[Path, ...]
+    empty_folders: tuple[Path, ...]
     batches_per_epoch: int
     steps_per_epoch: int
     epochs: int
     steps: int
     schedule: Schedule
     base_rates: dict[str, float]
-    notices: tuple[str, ...] = field(default=())
 
     @property
     def reads_per_epoch(self) -> int:
@@ -111,12 +110,13 @@ def make_plan(given: Settings) -> Plan:
         rates.lr_scheduler_power,
         rates.learning_rate,
     )
-    plan = Plan(
+    return Plan(
         settings=settings,
         family=family,
         model=model,
         pictures=pictures,
         ignored_folders=tuple(ignored_children(Path(settings.data.folder))),
+        empty_folders=_empty_folders(settings, pictures),
         batches_per_epoch=batches,
         steps_per_epoch=per_epoch,
         epochs=epochs,
@@ -124,8 +124,6 @@ def make_plan(given: Settings) -> Plan:
         schedule=schedule,
         base_rates=_base_rates(settings, family),
     )
-    object.__setattr__(plan, "notices", tuple(notices_for(plan)))
-    return plan
 
 
 def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
@@ -154,6 +152,11 @@ def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
             problems.append(Problem(problem.key, **{"path": path} | problem.values))
     raise_all(problems)
     return tuple(found)
+
+
+def _empty_folders(settings: Settings, pictures: tuple[PlannedPicture, ...]) -> tuple[Path, ...]:
+    filled = {picture.folder.path for picture in pictures}
+    return tuple(f.path for f in find_folders(Path(settings.data.folder)) if f.path not in filled)
 
 
 def _base_rates(settings: Settings, family: Family) -> dict[str, float]:

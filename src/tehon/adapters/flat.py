@@ -1,0 +1,46 @@
+"""One flat buffer for all trainable weights and one for their gradients; the adapters' tensors become views of them.
+
+Clipping, the optimizer's step, saving and summing gradients over machines then touch one tensor each instead of
+hundreds.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """`weights` and `gradients` are float32 vectors; `groups` are the parameters that an optimizer is given."""
+
+    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
+        """Moves every parameter's values into the flat buffer, group after group."""
+        everything = [parameter for members in groups.values() for parameter in members]
+        device = everything[0].device
+        total = sum(parameter.numel() for parameter in everything)
+        self.weights = torch.empty(total, dtype=torch.float32, device=device)
+        self.gradients = torch.zeros(total, dtype=torch.float32, device=device)
+        self.groups: dict[str, nn.Parameter] = {}
+        start = 0
+        for name, members in groups.items():
+            first = start
+            for parameter in members:
+                start = self._adopt(parameter, start)
+            group = nn.Parameter(self.weights[first:start])
+            group.grad = self.gradients[first:start]
+            self.groups[name] = group
+
+    def _adopt(self, parameter: nn.Parameter, start: int) -> int:
+        end = start + parameter.numel()
+        view = self.weights[start:end].view(parameter.shape)
+        view.copy_(parameter.detach())
+        parameter.data = view
+        parameter.grad = self.gradients[start:end].view(parameter.shape)
+        return end
+
+    def clip(self, longest: float) -> Tensor:
+        """Shortens the gradient to the norm `longest`, if that is above 0; returns the norm it had, a scalar tensor."""
+        norm = self.gradients.norm()
+        if longest > 0:
+            self.gradients.mul_((longest / (norm + 1e-6)).clamp(max=1.0))
+        return norm

@@ -1,0 +1,62 @@
+"""`tehon inspect FILE.safetensors`: what a LoRA file holds and says about itself."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tehon.messages.catalogue import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help=say("cli.lora_file"))
+    parser.add_argument("--json", action="store_true", help=say("cli.json"))
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int:
+    from tehon.catalog.header import read_header
+    from tehon.cli.main import no_more
+
+    no_more(rest)
+    header = read_header(options.file)
+    modules = {key.partition(".")[0] for key in header.shapes}
+    ranks = Counter(shape[0] for key, shape in header.shapes.items() if key.endswith("lora_down.weight"))
+    data: dict[str, Any] = {
+        "file": str(options.file),
+        "bytes": options.file.stat().st_size,
+        "tensors": len(header.shapes),
+        "types": dict(Counter(header.dtypes.values())),
+        "modules": {root: sum(m.startswith(root) for m in modules) for root in ("lora_te", "lora_unet")},
+        "ranks": {str(rank): count for rank, count in ranks.items()},
+        "metadata": {key: _read(value) for key, value in sorted(header.metadata.items())},
+    }
+    print(json.dumps(data, ensure_ascii=False, indent=2) if options.json else _text(data))
+    return 0
+
+
+def _read(value: str) -> Any:
+    """Metadata are strings; those that hold JSON objects or lists are opened."""
+    if value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _text(data: dict[str, Any]) -> str:
+    def joined(counts: dict[str, Any]) -> str:
+        return ", ".join(f"{name}: {count}" for name, count in counts.items())
+
+    lines = [
+        f"{data['file']}  ({data['bytes'] / 1e6:.2f} MB)",
+        say("inspect.tensors", count=data["tensors"], types=joined(data["types"])),
+        say("inspect.modules", modules=joined(data["modules"])),
+        say("inspect.ranks", ranks=joined(data["ranks"])),
+        "",
+    ]
+    for key, value in data["metadata"].items():
+        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        lines.append(f"{key:36} {shown if len(shown) <= 160 else shown[:157] + '...'}")
+    return "\n".join(lines)

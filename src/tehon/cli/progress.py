@@ -1,0 +1,74 @@
+"""How a run shows on the terminal: a bar for people, lines of JSON for machines, or nothing."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tehon.messages.catalogue import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--quiet and --json, for commands that show progress."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quiet", action="store_true", help=say("cli.quiet"))
+    how.add_argument("--json", action="store_true", help=say("cli.json_lines"))
+
+
+class Watcher:
+    """Told of a run's events; shows them as the options ask."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.lines = bool(options.json)
+        self.quiet = bool(options.quiet)
+        self.console = Console(quiet=self.quiet or self.lines, highlight=False)
+        self.bar: Progress | None = None
+        self.first_step_at: float | None = None
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line for people."""
+        self.console.print(text, style=style, markup=False, soft_wrap=True)
+
+    def __call__(self, name: str, facts: dict[str, Any]) -> None:
+        if self.lines:
+            print(json.dumps({"event": name, **facts}, ensure_ascii=False), flush=True)
+        elif name == "started":
+            self._begin(facts)
+        elif name == "step":
+            self._step(facts)
+        elif name == "notice":
+            self.say(say("cli.notice", text=facts["text"]), "yellow")
+        elif name in ("stopped", "finished"):
+            self.close()
+        if name == "step" and self.first_step_at is None:
+            self.first_step_at = time.time()
+
+    def close(self) -> None:
+        """Takes the bar down, leaving its last state on the screen."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def _begin(self, facts: dict[str, Any]) -> None:
+        self.say(say("cli.training_on", device=facts["device"], parameters=f"{facts['parameters']:,}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=self.console, refresh_per_second=5)
+        self.bar.start()
+        self.bar.add_task(say("cli.step"), total=facts["steps"], completed=facts["first"], figures="")
+
+    def _step(self, facts: dict[str, Any]) -> None:
+        if self.bar:
+            rates = sorted(set(facts["rates"].values()), reverse=True)
+            shown = "/".join(f"{rate:.1e}" for rate in rates)
+            figures = say("cli.figures", loss=f"{facts['loss']:.4f}", rate=shown)
+            self.bar.update(self.bar.task_ids[0], completed=facts["step"], figures=figures)

@@ -1,0 +1,88 @@
+"""`tehon sample MODEL PROMPT…`: pictures from a model, with or without LoRAs."""
+
+import argparse
+from pathlib import Path
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from tehon.catalog.samplers import SAMPLERS
+
+    parser.add_argument("model", help=say("cli.model"))
+    parser.add_argument("prompts", nargs="+", metavar="PROMPT", help=say("cli.prompt"))
+    parser.add_argument("--out", type=Path, default=Path("samples"), help=say("cli.out"))
+    parser.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help=say("cli.lora"))
+    parser.add_argument("--negative", default="", help=say("cli.negative"))
+    parser.add_argument("--seed", type=int, default=0, help=say("cli.seed"))
+    parser.add_argument("--count", type=int, default=1, help=say("cli.count"))
+    parser.add_argument("--width", type=int, help=say("cli.width"))
+    parser.add_argument("--height", type=int, help=say("cli.height"))
+    parser.add_argument("--steps", type=int, default=30, help=say("cli.steps"))
+    parser.add_argument("--cfg", type=float, default=7.5, help=say("cli.cfg"))
+    parser.add_argument("--sampler", choices=list(SAMPLERS), default="euler_a", help=say("cli.sampler"))
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int:
+    from tehon.catalog.detect import detect_family, model_folder
+    from tehon.cli.main import no_more
+
+    no_more(rest)
+    folder = model_folder(options.model)
+    family = detect_family(folder)
+    files = [_lora(word) for word in options.lora]
+    _check_number("--steps", options.steps, 1, 1000)
+    _check_number("--count", options.count, 1, 10000)
+    _check_number("--seed", options.seed, 0, 2**63 - options.count)
+
+    import torch
+    from PIL import Image
+
+    from tehon.families.family import behaviour_of
+    from tehon.families.samplers import SampleRequest, sample
+    from tehon.training.assemble import choose_device
+    from tehon.training.attach import lora_files
+
+    behaviour = behaviour_of(family)
+    parts = behaviour.load(folder, torch.float32, choose_device(options.device))
+    own = parts.unet.config.sample_size * family.stride
+    size = _side("--width", options.width or own), _side("--height", options.height or own)
+    seeds = list(range(options.seed, options.seed + options.count))
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
+    with lora_files(behaviour, parts, files):
+        for number, prompt in enumerate(options.prompts):
+            request = SampleRequest(
+                [prompt] * len(seeds), seeds, size, options.negative, options.steps, options.cfg, options.sampler
+            )
+            for seed, picture in zip(seeds, sample(behaviour, parts, request), strict=True):
+                file = options.out / f"{number:02d}_{seed}.png"
+                Image.fromarray(picture.numpy()).save(file)
+                print(file)
+    return 0
+
+
+def _lora(word: str) -> tuple[Path, float]:
+    """FILE or FILE:STRENGTH; a colon in the path itself, as on Windows, stays there."""
+    path, colon, strength = word.rpartition(":")
+    if colon and not Path(word).exists():
+        try:
+            return Path(path), float(strength)
+        except ValueError:
+            pass
+    return Path(word), 1.0
+
+
+def _side(option: str, pixels: int) -> int:
+    if pixels < 64 or pixels % 8:
+        raise Problem("side_not_eight", field=option, value=pixels)
+    return pixels
+
+
+def _check_number(option: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise Problem("number_outside", field=option, value=value, low=low, high=high)

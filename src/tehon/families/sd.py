@@ -1,0 +1,96 @@
+"""Stable Diffusion 1.x: CLIP ViT-L text, a 4-channel VAE, a U-Net that predicts the noise (arXiv 2112.10752)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tehon.catalog.families import Family
+from tehon.families.prompts import overlong, token_chunks
+from tehon.messages.problem import Problem
+
+
+@dataclass
+class StableDiffusionParts:
+    """Everything is frozen and in evaluation mode."""
+
+    tokenizer: Any
+    text_encoder: Any
+    unet: Any
+    vae: Any
+    alphas: Tensor
+    schedule: dict[str, Any]
+
+
+class StableDiffusion:
+    """Implements `tehon.families.family.Behaviour`."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    def load(self, folder: Path, dtype: torch.dtype, device: torch.device) -> StableDiffusionParts:
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+        from transformers.models.clip.modeling_clip import CLIPTextModel
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+        def part(kind: Any, name: str, **more: Any) -> Any:
+            network = kind.from_pretrained(folder, subfolder=name, local_files_only=True, **more)
+            return network.to(device).requires_grad_(False).eval()
+
+        try:
+            text_encoder = part(CLIPTextModel, "text_encoder", dtype=dtype)
+            unet = part(UNet2DConditionModel, "unet", torch_dtype=dtype)
+            vae = part(AutoencoderKL, "vae", torch_dtype=dtype)
+            tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+            schedule = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise Problem("model_unreadable", field="model.path", path=folder, reason=_first_line(error)) from None
+        alphas = schedule.alphas_cumprod.to(device)
+        return StableDiffusionParts(tokenizer, text_encoder, unet, vae, alphas, dict(schedule.config))
+
+    def roots(self, parts: StableDiffusionParts) -> dict[str, nn.Module]:
+        return {prefix: getattr(parts, part) for prefix, part in self.family.adapter_roots.items()}
+
+    def file_path(self, prefix: str, path: str) -> str:
+        """transformers 5 took the outer `text_model` away from its text encoder; the files keep it."""
+        if self.family.adapter_roots[prefix] == "text_encoder" and not path.startswith("text_model."):
+            return f"text_model.{path}"
+        return path
+
+    def overlong(self, parts: StableDiffusionParts, caption: str) -> int:
+        return overlong(self._words(parts), caption, 1)
+
+    def tokens(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
+        """Token ids, int64 (captions, 77)."""
+        tokenizer = parts.tokenizer
+        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        rows = [token_chunks(self._words(parts), caption, 1, *ends)[0] for caption in captions]
+        return torch.tensor(rows, device=parts.alphas.device)
+
+    def _words(self, parts: StableDiffusionParts) -> Any:
+        """The function from text to token ids without start, end and padding."""
+        return lambda text: parts.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+    def encode_text(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
+        return parts.text_encoder(self.tokens(parts, captions)).last_hidden_state
+
+    @torch.no_grad()
+    def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = parts.vae.encode(pictures).latent_dist
+        factor = parts.vae.config.scaling_factor
+        return posterior.mean * factor, posterior.std * factor
+
+    @torch.no_grad()
+    def decode(self, parts: StableDiffusionParts, latents: Tensor) -> Tensor:
+        return parts.vae.decode(latents / parts.vae.config.scaling_factor).sample
+
+    def predict(self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
+        return parts.unet(noisy, times, text, return_dict=False)[0]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,69 @@
+"""What happens beside the updates: each chore says when it is due and what it then does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from tehon.messages.problem import Problem
+from tehon.runs.record import append_rows
+from tehon.training.loop import Report
+
+
+class Chore(Protocol):
+    """Called after every update."""
+
+    def due(self, report: Report) -> bool: ...
+
+    def run(self, report: Report) -> None: ...
+
+
+class Metrics:
+    """Reads the losses off the device, several at a time, checks them, and appends them to metrics.jsonl."""
+
+    def __init__(self, file: Path, every: int, last: int, name_of: Callable[[int], str]) -> None:
+        self.file = file
+        self.every = every
+        self.last = last
+        self.name_of = name_of
+        self.waiting: list[tuple[Report, float]] = []
+        self.recent_loss = float("nan")
+
+    def due(self, report: Report) -> bool:
+        self.waiting.append((report, time.time()))
+        return len(self.waiting) >= self.every or report.step == self.last
+
+    def run(self, report: Report) -> None:
+        figures = torch.stack([torch.stack([r.loss, r.gradient_norm]) for r, _ in self.waiting]).tolist()
+        rows = [
+            {"step": r.step, "epoch": r.epoch + 1, "loss": loss, "gradient_norm": norm, "rates": dict(r.rates), "time": at}
+            for (r, at), (loss, norm) in zip(self.waiting, figures, strict=True)
+        ]
+        good = [row for row in rows if abs(row["loss"]) + abs(row["gradient_norm"]) < float("inf")]
+        append_rows(self.file, good)
+        if len(good) < len(rows):
+            self._complain(self.waiting[len(good)][0])
+        self.recent_loss = sum(row["loss"] for row in good) / len(good)
+        self.waiting.clear()
+
+    def flush(self) -> None:
+        """Writes what still waits, before a stop."""
+        if self.waiting:
+            self.run(self.waiting[-1][0])
+
+    def _complain(self, report: Report) -> None:
+        names = sorted({self.name_of(read.picture) for batch in report.batches for read in batch.reads})
+        raise Problem("loss_not_finite", step=report.step, names=", ".join(names), rates=dict(report.rates))
+
+
+class Every:
+    """Does something every so many steps; never for 0."""
+
+    def __init__(self, steps: int, action: Callable[[Report], None]) -> None:
+        self.steps = steps
+        self.run = action
+
+    def due(self, report: Report) -> bool:
+        return self.steps > 0 and report.step % self.steps == 0

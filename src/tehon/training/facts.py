@@ -1,0 +1,94 @@
+"""What a run says about itself in the metadata of its LoRA files."""
+
+from collections import Counter
+from typing import Any
+
+from tehon import __version__
+from tehon.catalog.detect import DEMO
+from tehon.planning.plan import Plan
+
+
+def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
+    """Facts under kohya's names, without their `ss_`; the same for all files of a run."""
+    settings = plan.settings
+    rates, training, data = settings.optimizer, settings.training, settings.data
+    return {
+        "session_id": session,
+        "training_started_at": started,
+        "output_name": settings.output.name,
+        "training_comment": settings.output.training_comment or None,
+        "learning_rate": rates.learning_rate,
+        "text_encoder_lr": rates.text_encoder_lr,
+        "unet_lr": rates.unet_lr,
+        "num_train_images": plan.reads_per_epoch,
+        "num_validation_images": 0,
+        "num_reg_images": 0,
+        "num_batches_per_epoch": plan.batches_per_epoch,
+        "num_epochs": plan.epochs,
+        "max_train_steps": plan.steps,
+        "gradient_checkpointing": False,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "lr_warmup_steps": plan.schedule.warmup,
+        "lr_scheduler": rates.lr_scheduler,
+        "network_module": "networks.lora",
+        "network_dim": settings.network.rank,
+        "network_alpha": settings.network.alpha,
+        "network_dropout": None,
+        "mixed_precision": "no",
+        "full_fp16": False,
+        "v2": False,
+        "base_model_version": plan.family.base_version,
+        "clip_skip": None,
+        "max_token_length": None,
+        "cache_latents": True,
+        "seed": training.seed,
+        "noise_offset": None,
+        "zero_terminal_snr": False,
+        "sd_scripts_commit_hash": f"tehon {__version__}",
+        "optimizer": f"torch.optim.adamw.AdamW(weight_decay={rates.weight_decay})",
+        "max_grad_norm": rates.max_grad_norm,
+        "caption_dropout_rate": 0.0,
+        "caption_dropout_every_n_epochs": 0,
+        "prior_loss_weight": 1.0,
+        "min_snr_gamma": None,
+        "loss_type": "l2",
+        "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.name,
+        **_data_facts(plan),
+        "batch_size_per_device": data.batch_size,
+        "total_batch_size": data.batch_size,
+        "color_aug": False,
+        "flip_aug": False,
+        "random_crop": False,
+        "shuffle_caption": False,
+        "keep_tokens": 0,
+        "enable_bucket": data.enable_bucket,
+        "bucket_no_upscale": data.bucket_no_upscale,
+        "min_bucket_reso": data.min_bucket_reso,
+        "max_bucket_reso": data.max_bucket_reso,
+    }
+
+
+def _data_facts(plan: Plan) -> dict[str, Any]:
+    folders: dict[str, dict[str, int]] = {}
+    tags: dict[str, Counter[str]] = {}
+    errors: list[float] = []
+    for picture in plan.pictures:
+        name = picture.folder.path.name
+        row = folders.setdefault(name, {"n_repeats": picture.folder.repeats, "img_count": 0})
+        row["img_count"] += 1
+        words = (word.strip().lower() for word in picture.caption.text.split(","))
+        tags.setdefault(name, Counter()).update(word for word in words if word)
+        (width, height), (wide, high) = picture.size, picture.placement.bucket
+        errors.append(abs(wide / high - width / height))
+    buckets = {
+        str(number): {"resolution": list(bucket), "count": sum(plan.pictures[i].folder.repeats for i in members)}
+        for number, (bucket, members) in enumerate(plan.buckets.items())
+    }
+    resolution = plan.settings.data.resolution
+    return {
+        "resolution": str(tuple(resolution)) if isinstance(resolution, list) else str(resolution),
+        "bucket_info": {"buckets": buckets, "mean_img_ar_error": sum(errors) / len(errors)},
+        "dataset_dirs": folders,
+        "tag_frequency": {name: dict(count) for name, count in tags.items()},
+        "reg_dataset_dirs": {},
+    }

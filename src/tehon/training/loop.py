@@ -1,0 +1,52 @@
+"""The training loop: gradients of a group of batches, one update, one report."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tehon.data.plan.epochs import Batch
+from tehon.training.state import State
+
+Group = Callable[[int], tuple[int, Sequence[Batch]]]
+Losses = Callable[[int, Batch], Tensor]
+Rates = Callable[[int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one update did. Loss and gradient norm are scalar tensors, so that nothing waits for the device."""
+
+    step: int
+    epoch: int
+    rates: Mapping[str, float]
+    loss: Tensor
+    gradient_norm: Tensor
+    batches: Sequence[Batch]
+
+
+def train(
+    state: State, steps: int, group: Group, losses_of: Losses, rates: Rates, max_grad_norm: float
+) -> Iterator[Report]:
+    """Runs the updates from `state.step` to `steps`, and gives a report after each.
+
+    `losses_of(epoch, batch)` is one loss per sample. Every sample of a group weighs the same in its update, however
+    the samples are spread over batches.
+    """
+    while state.step < steps:
+        epoch, batches = group(state.step)
+        samples = sum(len(batch.reads) for batch in batches)
+        state.flat.gradients.zero_()
+        total = torch.zeros((), device=state.flat.weights.device)
+        for batch in batches:
+            loss = losses_of(epoch, batch).sum() / samples
+            loss.backward()
+            total += loss.detach()
+        norm = state.flat.clip(max_grad_norm)
+        now = rates(state.step)
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = now[parameters["name"]]
+        state.optimizer.step()
+        state.step += 1
+        yield Report(state.step, epoch, now, total, norm, batches)

@@ -1,0 +1,65 @@
+"""LoRA files in kohya's format: safetensors with keys `<prefix>_<path with underscores>.<tensor>` and text metadata.
+
+>>> tensors = read_lora(Path("mofu.safetensors"))
+>>> tensors["lora_te_text_model_encoder_layers_0_mlp_fc1"]["lora_down.weight"].shape
+torch.Size([8, 96])
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tehon.catalog.header import read_header
+from tehon.messages.problem import Problem
+from tehon.weights.hashes import legacy_hash
+
+DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def layer_name(prefix: str, path: str) -> str:
+    """kohya's name for the adapter of a layer: `lora_unet` and `mid_block.attentions.0.proj_in`, joined."""
+    return f"{prefix}_{path.replace('.', '_')}"
+
+
+def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> None:
+    """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included.
+
+    Adds kohya's hashes to the metadata: `sshs_model_hash` is the sha256 of the file's body, `sshs_legacy_hash`
+    A1111's old one over the file as it would be with the `ss_` metadata alone.
+    """
+    cast = {name: tensor.detach().to("cpu", DTYPES[precision]).contiguous() for name, tensor in tensors.items()}
+    broken = [name for name, tensor in cast.items() if not tensor.isfinite().all()]
+    if broken:
+        raise Problem("lora_not_finite", name=broken[0], count=len(broken), precision=precision)
+    draft = safetensors.torch.save(cast, {k: v for k, v in metadata.items() if k.startswith("ss_")})
+    body = draft[8 + int.from_bytes(draft[:8], "little") :]
+    hashes = {"sshs_model_hash": hashlib.sha256(body).hexdigest(), "sshs_legacy_hash": legacy_hash(draft)}
+    aside = file.with_name(f"{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as stream:
+            stream.write(safetensors.torch.save(cast, metadata | hashes))
+            stream.flush()
+            os.fsync(stream.fileno())
+        written = safetensors.torch.load_file(aside)
+        if any(not torch.equal(written[name], tensor) for name, tensor in cast.items()):
+            raise Problem("lora_written_wrong", path=file)
+        aside.replace(file)
+    except OSError as error:
+        raise Problem("file_unwritable", field="output.folder", path=file, reason=error.strerror or error) from None
+
+
+def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:
+    """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA."""
+    read_header(file)
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in safetensors.torch.load_file(file).items():
+        layer, _, name = key.partition(".")
+        found.setdefault(layer, {})[name] = tensor
+    if not any("lora_down.weight" in tensors for tensors in found.values()):
+        raise Problem("not_a_lora", path=file)
+    return found

@@ -1,4 +1,4 @@
-"""Outlines of the demo's shapes, as masks: the one vocabulary of the drawn scenes and of the classifier that reads them.
+"""Outlines of the demo's shapes, as masks: one vocabulary for the drawn scenes and for the judge that reads them.
 
 >>> mask("star", 32).shape
 (32, 32)
@@ -27,7 +27,7 @@ def _star() -> list[Point]:
 
 
 def _heart() -> list[Point]:
-    """The classic parametric heart x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, fitted to the unit square."""
+    """The parametric heart x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, in the unit square."""
     turns = [2 * pi * i / 64 for i in range(64)]
     return [
         (0.5 + sin(t) ** 3 * 0.5, 0.45 - (13 * cos(t) - 5 * cos(2 * t) - 2 * cos(3 * t) - cos(4 * t)) / 32)

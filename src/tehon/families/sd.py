@@ -34,8 +34,14 @@ class StableDiffusion:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+        from diffusers.utils import logging as diffusers_logging
         from transformers.models.clip.modeling_clip import CLIPTextModel
         from transformers.models.clip.tokenization_clip import CLIPTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        # Progress bars of the libraries would break into ours.
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
 
         def part(kind: Any, name: str, **more: Any) -> Any:
             network = kind.from_pretrained(folder, subfolder=name, local_files_only=True, **more)

@@ -162,7 +162,8 @@ def _empty_folders(settings: Settings, pictures: tuple[PlannedPicture, ...]) -> 
 def _base_rates(settings: Settings, family: Family) -> dict[str, float]:
     """{prefix: learning rate} of the parts that are trained."""
     rates = settings.optimizer
-    assert rates.unet_lr is not None and rates.text_encoder_lr is not None, "a plan's settings are resolved"
+    assert rates.unet_lr is not None, "a plan's settings are resolved"
+    assert rates.text_encoder_lr is not None, "a plan's settings are resolved"
     both = {
         root: rates.text_encoder_lr if root in family.text_rate_roots else rates.unet_lr
         for root in family.adapter_roots

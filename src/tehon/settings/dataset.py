@@ -14,7 +14,8 @@ class DataSettings(Section):
     """The parent of the picture folders, which are named like `10_cat`: ten repeats, class words `cat`."""
 
     resolution: Side | list[Side] | None = None
-    """The largest training size in pixels, as one side or as [width, height]; with buckets it limits the area. Empty: the model's own size."""
+    """The largest training size in pixels, as one side or as [width, height]; with buckets it limits the area.
+    Empty: the model's own size."""
 
     batch_size: int = Field(default=1, ge=1)
     """Pictures learned at once."""

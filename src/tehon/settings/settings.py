@@ -39,9 +39,7 @@ def check_rules(settings: Settings) -> None:
     """Raises one Problem for each rule between fields that the settings break."""
     found: list[Problem] = []
     rates, data = settings.optimizer, settings.data
-    unet, text = (
-        rates.learning_rate if own is None else own for own in (rates.unet_lr, rates.text_encoder_lr)
-    )
+    unet, text = (rates.learning_rate if own is None else own for own in (rates.unet_lr, rates.text_encoder_lr))
     if unet == 0 and text == 0:
         found.append(Problem("nothing_trained", field="optimizer.unet_lr"))
     if isinstance(data.resolution, list) and len(data.resolution) != 2:

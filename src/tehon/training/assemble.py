@@ -71,9 +71,7 @@ def assemble(plan: Plan) -> Trainer:
     size = settings.data.vae_batch_size
     store = LatentStore(pictures, lambda pixels: behaviour.encode_image(parts, pixels.to(device)), size)
     network = settings.network
-    adapters = new_adapters(
-        behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed
-    )
+    adapters = new_adapters(behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed)
     flat = FlatParameters(
         {
             prefix: [parameter for adapter in layers.values() for parameter in adapter.parameters().values()]

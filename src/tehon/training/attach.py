@@ -5,7 +5,7 @@
 192
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def named_layers(behaviour: Behaviour, parts: Any) -> dict[str, dict[str, Layer]
 def new_adapters(
     behaviour: Behaviour, parts: Any, prefixes: list[str], *, rank: int, alpha: float, seed: int
 ) -> Adapters:
-    """Freshly drawn adapters on all layers under the prefixes, attached. Each layer's draw depends on its name alone."""
+    """New adapters on all layers under the prefixes, attached. What a layer draws depends on its name alone."""
     found: Adapters = {}
     for prefix, layers in named_layers(behaviour, parts).items():
         if prefix not in prefixes:
@@ -87,7 +87,7 @@ def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Pat
 
 
 @contextmanager
-def lora_files(behaviour: Behaviour, parts: Any, files: list[tuple[Path, float]]) -> Iterator[int]:
+def lora_files(behaviour: Behaviour, parts: Any, files: list[tuple[Path, float]]) -> Generator[int, None, None]:
     """The model has these (file, strength) LoRAs merged into it inside the block, and is itself again, bit for bit,
     after it. Gives the number of layers changed."""
     before: dict[Layer, Tensor] = {}

@@ -38,7 +38,14 @@ class Metrics:
     def run(self, report: Report) -> None:
         figures = torch.stack([torch.stack([r.loss, r.gradient_norm]) for r, _ in self.waiting]).tolist()
         rows = [
-            {"step": r.step, "epoch": r.epoch + 1, "loss": loss, "gradient_norm": norm, "rates": dict(r.rates), "time": at}
+            {
+                "step": r.step,
+                "epoch": r.epoch + 1,
+                "loss": loss,
+                "gradient_norm": norm,
+                "rates": dict(r.rates),
+                "time": at,
+            }
             for (r, at), (loss, norm) in zip(self.waiting, figures, strict=True)
         ]
         good = [row for row in rows if abs(row["loss"]) + abs(row["gradient_norm"]) < float("inf")]

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +190,7 @@ def _origin(plan: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
     """The first Ctrl-C or SIGTERM asks to stop after the update at hand; the second ends at once."""
 
     def handle(number: int, frame: Any) -> None:

@@ -45,7 +45,7 @@ def load_state(state: State, file: Path, fingerprint: str) -> None:
     try:
         saved = torch.load(file, map_location=state.flat.weights.device, weights_only=True)
         own = saved["fingerprint"]
-    except Exception:  # torch raises whatever its reader met
+    except Exception:  # noqa: BLE001  torch raises whatever its reader met
         raise Problem("state_broken", path=file) from None
     if own != fingerprint:
         raise Problem("state_of_other_data", path=file)

@@ -19,7 +19,13 @@ def kohya_metadata(facts: Mapping[str, object]) -> dict[str, str]:
 
 
 def modelspec_metadata(
-    *, architecture: str, title: str, resolution: tuple[int, int], prediction_type: str, version: str, at: float | None = None
+    *,
+    architecture: str,
+    title: str,
+    resolution: tuple[int, int],
+    prediction_type: str,
+    version: str,
+    at: float | None = None,
 ) -> dict[str, str]:
     """The block that other programs read to tell what a file is (https://github.com/Stability-AI/ModelSpec, 1.0.1)."""
     date = datetime.fromtimestamp(time.time() if at is None else at, timezone.utc)

@@ -21,7 +21,7 @@ class LatentStore:
     """`mean(i)` and `std(i)` are float32 (c, h/8, w/8) of picture i."""
 
     def __init__(self, pictures: Sequence[tuple[Path, Placement]], encode: Encode, batch_size: int) -> None:
-        """Encodes the pictures, those of one bucket together, `batch_size` at a time. NaN is a Problem with the name."""
+        """Encodes the pictures, those of one bucket together, `batch_size` at a time; NaN is a Problem."""
         self._moments: dict[int, tuple[Tensor, Tensor]] = {}
         order = sorted(range(len(pictures)), key=lambda i: pictures[i][1].bucket)
         for group in _runs(order, pictures, batch_size):

@@ -31,7 +31,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class BucketRule:
-    """How buckets are made. Without `upscale` they come from the pictures' own sizes and the side limits do not hold."""
+    """How buckets are made. Without `upscale` they come from the pictures' own sizes and have no side limits."""
 
     resolution: Size
     steps: int
@@ -92,10 +92,8 @@ class BucketRule:
 
 def _cover(size: Size, bucket: Size) -> Size:
     """The picture's size when it is scaled so that it just covers the bucket."""
-    if size[0] / size[1] > bucket[0] / bucket[1]:
-        scale = bucket[1] / size[1]
-    else:
-        scale = bucket[0] / size[0]
+    wider = size[0] / size[1] > bucket[0] / bucket[1]
+    scale = bucket[1] / size[1] if wider else bucket[0] / size[0]
     return _round(size[0] * scale), _round(size[1] * scale)
 
 

@@ -30,7 +30,7 @@ class Batch:
 def epoch_batches(
     buckets: Mapping[Size, Sequence[int]], repeats: Sequence[int], batch_size: int, seed: int, epoch: int
 ) -> list[Batch]:
-    """All batches of an epoch (counted from 0) in their order. Each bucket's last batch may be short; none is dropped."""
+    """All batches of an epoch (counted from 0) in order. A bucket's last batch may be short; none is dropped."""
     rng = Random(f"order {seed} {epoch}")
     batches: list[Batch] = []
     for bucket in sorted(buckets):

@@ -34,7 +34,7 @@ def upright_size(path: Path) -> tuple[int, int]:
                 sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
                 picture.draft("RGB", (width // 8, height // 8))  # JPEG: read all, compute an eighth
                 picture.load()
-    except Exception as error:  # decoders raise whatever they like on damaged data
+    except Exception as error:  # noqa: BLE001  decoders raise whatever they like on damaged data
         raise Problem("picture_broken", path=path, reason=_short(error)) from None
     return (height, width) if sideways else (width, height)
 

@@ -11,7 +11,8 @@ from tehon.demo.recipe.parts import new_schedule, new_unet, tokens
 from tehon.demo.recipe.progress import Stage, rate, set_rate
 from tehon.demo.scenes import scene
 
-BATCH = 32
+BATCH = 16
+SHORT = 32  # captions are shorter than this; only the last part of the steps pays for all 77 places
 UNCONDITIONAL = 0.1  # share of samples trained with an empty caption, for classifier-free guidance
 
 
@@ -56,7 +57,8 @@ def train_unet(stage: Stage, steps: int, latents: torch.Tensor, texts: torch.Ten
         generator.manual_seed(step)
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
         empty = torch.rand(BATCH, generator=generator) < UNCONDITIONAL
-        clean, text = latents[chosen].float(), texts[torch.where(empty, len(latents), chosen)].float()
+        length = 77 if step > 0.85 * steps else SHORT
+        clean, text = latents[chosen].float(), texts[torch.where(empty, len(latents), chosen), :length].float()
         noise = torch.randn(clean.shape, generator=generator)
         times = ((torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) * (1000 / BATCH)).long()
         level = alphas[times].view(-1, 1, 1, 1)

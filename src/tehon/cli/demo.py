@@ -1,0 +1,141 @@
+"""`tehon demo [DIR]`: trains a LoRA on the small model in the package and shows what it learned."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tehon.cli.progress import Watcher
+from tehon.cli.progress import add_arguments as add_progress
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SEEDS = 32
+STRENGTHS = (0.5, 1.0)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "model": {"path": "demo"},
+    "data": {"resolution": 128, "batch_size": 4},
+    "network": {"rank": 8, "alpha": 8.0},
+    "optimizer": {"learning_rate": 2e-3, "text_encoder_lr": 5e-4, "lr_scheduler": "cosine", "lr_warmup": 5.0},
+    "training": {"epochs": 5, "seed": 7},
+    "output": {"name": "mofu"},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("tehon-demo"), metavar="DIR", help=say("cli.demo_folder")
+    )
+    parser.add_argument("--overwrite", action="store_true", help=say("cli.overwrite"))
+    add_progress(parser)
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int:
+    from tehon.cli.main import EXIT_STOPPED, no_more
+    from tehon.demo.mofu import pictures
+    from tehon.planning.plan import make_plan
+
+    no_more(rest)
+    watcher = Watcher(options)
+    watcher.say(say("cli.demo_start", count=len(pictures())))
+    plan = make_plan(_prepare(options.folder, options.overwrite))
+
+    from tehon.training.run import start_run
+
+    outcome = start_run(plan, watcher)
+    watcher.close()
+    if outcome.lora is None:
+        watcher.say(say("cli.stopped", step=outcome.steps, run=outcome.run.path), "yellow")
+        return EXIT_STOPPED
+    watcher.say(say("cli.trained", path=outcome.lora, run=outcome.run.path), "green")
+    result = _judge(options.folder, outcome.lora, watcher)
+    if options.json:
+        print(json.dumps({"event": "demo", **result}), flush=True)
+    return 0
+
+
+def _prepare(folder: Path, overwrite: bool) -> Any:
+    """Draws the pictures, writes the settings file, and gives the settings."""
+    from tehon.demo.mofu import write_data_set
+    from tehon.settings.files import to_toml, validate
+
+    config = folder / "mofu.toml"
+    if config.exists() and not overwrite:
+        raise Problem("demo_exists", path=folder)
+    try:
+        shutil.rmtree(folder / "pictures", ignore_errors=True)
+        write_data_set(folder / "pictures")
+        tree = {section: dict(values) for section, values in SETTINGS.items()}
+        tree["data"]["folder"] = str(folder / "pictures")
+        tree["output"] |= {"folder": str(folder), "overwrite": overwrite}
+        settings = validate(tree)
+        config.write_text(to_toml(settings), "utf8")
+    except OSError as error:
+        raise Problem("file_unwritable", field="DIR", path=folder, reason=error.strerror or error) from None
+    return settings
+
+
+def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
+    """Draws the before/after sheet and measures the effect, with the finished file as anyone would load it."""
+    from PIL import Image
+
+    from tehon.demo.judge import agreement, concept_score, separation
+    from tehon.demo.prompts import SHOWN, concept_prompts, control_prompts
+    from tehon.demo.sheet import before_after
+
+    artist = _Artist(lora)
+    watcher.say(say("cli.demo_drawing"))
+    strengths = (0.0, *STRENGTHS)
+    drawn = [artist.draw(list(SHOWN), [1, 2, 3, 4], strength) for strength in strengths]
+    rows = [[Image.fromarray(column[row]) for column in drawn] for row in range(len(SHOWN))]
+    titles = [say("cli.sheet_base"), *(say("cli.sheet_lora", strength=strength) for strength in STRENGTHS)]
+    before_after(titles, list(SHOWN), rows).save(folder / "before-after.png")
+    watcher.say(say("cli.demo_sheet", path=folder / "before-after.png"))
+
+    watcher.say(say("cli.demo_measuring", seeds=SEEDS))
+    seeds = list(range(100, 100 + SEEDS))
+    concept, (control, wanted) = concept_prompts(SEEDS), control_prompts(SEEDS)
+    base, adapted = (concept_score(artist.draw(concept, seeds, strength)) for strength in (0.0, 1.0))
+    effect = separation(base, adapted)
+    kept = [agreement(artist.draw(control, seeds, strength), wanted) for strength in (0.0, 1.0)]
+    result: dict[str, Any] = {
+        "lora": str(lora),
+        "seeds": SEEDS,
+        "concept": effect,
+        "control": {"base": kept[0]._asdict(), "adapted": kept[1]._asdict()},
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", "utf8")
+    z = f"{effect['z']:.0f}"
+    watcher.say(say("cli.demo_concept", base=f"{base.mean():.2f}", lora=f"{adapted.mean():.2f}", z=z))
+    watcher.say(say("cli.demo_control", base=f"{kept[0].both:.0%}", lora=f"{kept[1].both:.0%}"))
+    watcher.say(say("cli.demo_result", path=folder / "result.json"))
+    return result
+
+
+class _Artist:
+    """Draws with the base model and the LoRA at any strength."""
+
+    def __init__(self, lora: Path) -> None:
+        import torch
+
+        from tehon.catalog.detect import DEMO, detect_family, model_folder
+        from tehon.families.family import behaviour_of
+
+        folder = model_folder(DEMO)
+        self.lora = lora
+        self.behaviour = behaviour_of(detect_family(folder))
+        self.parts = self.behaviour.load(folder, torch.float32, torch.device("cpu"))
+
+    def draw(self, prompts: list[str], seeds: list[int], strength: float) -> "NDArray[np.uint8]":
+        """uint8 (prompts, 128, 128, 3)."""
+        from tehon.families.samplers import SampleRequest, sample
+        from tehon.training.attach import lora_files
+
+        request = SampleRequest(prompts, seeds, (128, 128), steps=16, guidance=5.0, sampler="dpmsolver++")
+        with lora_files(self.behaviour, self.parts, [(self.lora, strength)]):
+            return sample(self.behaviour, self.parts, request).numpy()

@@ -32,10 +32,12 @@ class PlannedPicture:
     caption: Caption
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """A run before its first step. `settings` has nothing left open; steps are updates of the weights."""
+    """A run before its first step. `settings` are the `given` ones with nothing left open; steps are updates of the
+    weights."""
 
+    given: Settings
     settings: Settings
     family: Family
     model: Path
@@ -74,9 +76,6 @@ class Plan:
     def _epoch(self, epoch: int) -> list[Batch]:
         return _ordered(self, epoch)
 
-    def __hash__(self) -> int:
-        return id(self)
-
 
 @lru_cache(maxsize=2)
 def _ordered(plan: Plan, epoch: int) -> list[Batch]:
@@ -111,6 +110,7 @@ def make_plan(given: Settings) -> Plan:
         rates.learning_rate,
     )
     return Plan(
+        given=given,
         settings=settings,
         family=family,
         model=model,

@@ -100,9 +100,9 @@ def _curve(plan: Plan) -> str:
 
 def _changed(plan: Plan) -> Iterator[str]:
     """Settings that differ from their default, as `name = value`."""
-    values = plan.settings.model_dump()
+    values = plan.given.model_dump()
     for field in fields():
         section, _, name = field.name.partition(".")
         value = values[section][name]
-        if not field.required and field.info.default is not None and value != field.info.default:
+        if not field.required and value != field.info.default:
             yield f"{field.name} = {value}"

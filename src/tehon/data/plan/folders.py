@@ -24,7 +24,7 @@ class PictureFolder:
 
 
 def find_folders(parent: Path, field: str = "data.folder") -> list[PictureFolder]:
-    """The picture folders under `parent`, sorted by name; where there are none, a Problem that names the right level."""
+    """The picture folders under `parent`, sorted by name; where there are none, a Problem naming the right level."""
     if not parent.is_dir():
         raise Problem("folder_missing", field=field, path=parent)
     found = _children(parent)

@@ -1,0 +1,58 @@
+"""What many tests need: golden numbers, small picture folders, the demo model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEHON_LANG", "en")
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Any]:
+    """Reads a golden file by its stem."""
+    return lambda stem: json.loads((GOLDEN / f"{stem}.json").read_text("utf8"))
+
+
+Album = Callable[..., Path]
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Album:
+    """Makes a parent folder of picture folders: album({"2_cat": [(64, 64), (96, 64)]}) with captions `caption N`."""
+
+    def make(folders: dict[str, list[tuple[int, int]]], captions: bool = True) -> Path:
+        parent = tmp_path / "pictures"
+        number = 0
+        for name, sizes in folders.items():
+            (parent / name).mkdir(parents=True)
+            for size in sizes:
+                colour = (number * 53 % 256, number * 101 % 256, number * 197 % 256)
+                Image.new("RGB", size, colour).save(parent / name / f"{number:02d}.png")
+                if captions:
+                    (parent / name / f"{number:02d}.txt").write_text(f"caption {number}", "utf8")
+                number += 1
+        return parent
+
+    return make
+
+
+@pytest.fixture
+def tree(album: Album, tmp_path: Path) -> dict[str, Any]:
+    """Settings for a quick run on the demo model: three pictures in two buckets, seven reads an epoch."""
+    parent = album({"2_red thing": [(64, 64), (96, 64)], "3_blue": [(64, 64)]})
+    return {
+        "model": {"path": "demo"},
+        "data": {"folder": str(parent), "resolution": 128, "batch_size": 2, "bucket_reso_steps": 32},
+        "network": {"rank": 2, "alpha": 1.0},
+        "training": {"seed": 5, "device": "cpu"},
+        "output": {"folder": str(tmp_path / "out"), "name": "mine"},
+    }

@@ -1,0 +1,68 @@
+"""The finished file in diffusers: every key matched, and the same pictures as ours."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from diffusers import StableDiffusionPipeline
+
+from tehon.catalog.detect import demo_folder
+from tehon.families.samplers import SampleRequest, make_scheduler, sample
+from tehon.training.assemble import Trainer
+from tehon.training.attach import file_tensors, lora_files
+from tehon.adapters.adapter import detach
+from tehon.weights.lora_file import write_lora
+
+PROMPTS = ["a red star on a white background", "mofu"]
+
+
+@pytest.fixture
+def lora(trainer: Trainer, tmp_path: Path) -> Path:
+    file = tmp_path / "strong.safetensors"
+    write_lora(file, file_tensors(trainer.adapters), {"ss_network_dim": "2"}, "float")
+    for layers in trainer.adapters.values():
+        for adapter in layers.values():
+            detach(adapter)
+    return file
+
+
+def pipeline() -> Any:
+    return StableDiffusionPipeline.from_pretrained(demo_folder(), torch_dtype=torch.float32, local_files_only=True)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler_a", "dpmsolver++"])
+def test_pictures_are_those_of_diffusers(trainer: Trainer, lora: Path, sampler: str) -> None:
+    pipe = pipeline()
+    pipe.load_lora_weights(str(lora))
+    pipe.scheduler = make_scheduler(sampler, trainer.parts.schedule)
+    pipe.set_progress_bar_config(disable=True)
+    options: dict[str, Any] = {"num_inference_steps": 6, "guidance_scale": 5.0, "width": 128, "height": 128}
+    theirs = np.stack(
+        [
+            np.asarray(pipe(prompt, generator=torch.Generator().manual_seed(seed), **options).images[0])
+            for seed, prompt in enumerate(PROMPTS)
+        ]
+    )
+    request = SampleRequest(PROMPTS, [0, 1], (128, 128), steps=6, guidance=5.0, sampler=sampler)
+    base = sample(trainer.behaviour, trainer.parts, request).numpy()
+    with lora_files(trainer.behaviour, trainer.parts, [(lora, 1.0)]) as layers:
+        ours = sample(trainer.behaviour, trainer.parts, request).numpy()
+    assert layers == 264
+    assert np.abs(ours.astype(float) - theirs).mean() < 2
+    assert np.abs(ours.astype(float) - base).mean() > 2, "the LoRA must change the picture for this to mean anything"
+
+
+def test_diffusers_matches_every_key(lora: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = pipeline()
+    with caplog.at_level(logging.WARNING):
+        pipe.load_lora_weights(str(lora))
+    loaded = sum("lora_A" in name for part in (pipe.unet, pipe.text_encoder) for name, _ in part.named_parameters())
+    assert loaded == 264
+    keys = safetensors.torch.load_file(lora)
+    named = dict(pipe.unet.named_parameters())
+    down = named["mid_block.attentions.0.proj_in.lora_A.default_0.weight"]
+    assert torch.equal(down, keys["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"])

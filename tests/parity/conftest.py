@@ -18,5 +18,5 @@ def trainer(tree: dict[str, Any]) -> Trainer:
     for layers in trainer.adapters.values():
         for adapter in layers.values():
             with torch.no_grad():
-                adapter.up.copy_(0.05 * torch.randn(adapter.up.shape, generator=generator))
+                adapter.up.copy_(0.3 * torch.randn(adapter.up.shape, generator=generator))
     return trainer

@@ -31,7 +31,7 @@ def lora(trainer: Trainer, tmp_path: Path) -> Path:
 
 
 def pipeline() -> Any:
-    return StableDiffusionPipeline.from_pretrained(demo_folder(), torch_dtype=torch.float32, local_files_only=True)
+    return StableDiffusionPipeline.from_pretrained(demo_folder(), local_files_only=True).to(torch.float32)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler_a", "dpmsolver++"])

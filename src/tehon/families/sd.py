@@ -43,14 +43,14 @@ class StableDiffusion:
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
 
-        def part(kind: Any, name: str, **more: Any) -> Any:
-            network = kind.from_pretrained(folder, subfolder=name, local_files_only=True, **more)
-            return network.to(device).requires_grad_(False).eval()
+        def part(kind: Any, name: str) -> Any:
+            network = kind.from_pretrained(folder, subfolder=name, local_files_only=True)
+            return network.to(device, dtype).requires_grad_(False).eval()
 
         try:
-            text_encoder = part(CLIPTextModel, "text_encoder", dtype=dtype)
-            unet = part(UNet2DConditionModel, "unet", torch_dtype=dtype)
-            vae = part(AutoencoderKL, "vae", torch_dtype=dtype)
+            text_encoder = part(CLIPTextModel, "text_encoder")
+            unet = part(UNet2DConditionModel, "unet")
+            vae = part(AutoencoderKL, "vae")
             tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
             schedule = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
         except (OSError, ValueError) as error:

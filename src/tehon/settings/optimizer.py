@@ -23,7 +23,7 @@ class OptimizerSettings(Section):
     lr_scheduler: ScheduleName = "cosine"
     """The shape of the learning rate over the run."""
 
-    lr_warmup: float = Field(default=10, ge=0, le=100)
+    lr_warmup: float = Field(default=10.0, ge=0, le=100)
     """How much of the run the rate climbs from zero, in percent of all steps; `constant` has no warm-up."""
 
     lr_scheduler_num_cycles: int = Field(default=1, ge=1)

@@ -1,0 +1,167 @@
+"""Both languages say the same, every sentence that the source asks for exists, and none is left over."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import tehon
+from tehon.cli.main import COMMANDS
+from tehon.messages.catalogue import language, languages, say, sentences
+from tehon.messages.problem import Problem, Problems, raise_all
+from tehon.settings.fields import fields
+
+SOURCE = Path(tehon.__file__).parent
+ENGLISH = sentences("en")
+JAPANESE = {key: text for key, text in sentences("ja").items() if not key.startswith("help.")}
+
+
+def blanks(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def spoken(tree: ast.AST) -> Iterator[tuple[str, set[str] | None]]:
+    """(key, names of the values, or None where they are not written out) of every say("…") and Problem("…")."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+            continue
+        key = node.args[0]
+        if node.func.id not in ("say", "Problem") or not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+            continue
+        names = {keyword.arg for keyword in node.keywords}
+        prefix = "problem." if node.func.id == "Problem" else ""
+        yield prefix + key.value, {name for name in names if name} if None not in names else None
+
+
+def all_spoken() -> list[tuple[str, set[str] | None, str]]:
+    return [
+        (key, values, file.relative_to(SOURCE).as_posix())
+        for file in sorted(SOURCE.rglob("*.py"))
+        for key, values in spoken(ast.parse(file.read_text("utf8")))
+    ]
+
+
+def built() -> set[str]:
+    """Keys that the source puts together from a prefix and a name."""
+    commands = {f"cli.{name}" for name in COMMANDS}
+    return commands | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
+
+
+def test_japanese_has_exactly_the_sentences_of_english() -> None:
+    assert sorted(JAPANESE) == sorted(ENGLISH)
+
+
+@pytest.mark.parametrize("key", sorted(ENGLISH))
+def test_both_languages_leave_the_same_blanks(key: str) -> None:
+    assert blanks(JAPANESE[key]) == blanks(ENGLISH[key])
+
+
+def test_every_sentence_that_the_source_asks_for_exists() -> None:
+    missing = [(file, key) for key, _, file in all_spoken() if key not in ENGLISH]
+    assert missing == []
+    assert built() <= ENGLISH.keys()
+    assert len(all_spoken()) > 80
+
+
+def test_every_sentence_gets_the_values_that_it_has_blanks_for() -> None:
+    added_later = {"problem.picture_too_small": {"path"}}  # the bucket does not know which picture it is asked about
+    wrong = [
+        (file, key, sorted(values ^ blanks(ENGLISH[key])))
+        for key, values, file in all_spoken()
+        if values is not None and values | added_later.get(key, set()) != blanks(ENGLISH[key])
+    ]
+    assert wrong == []
+
+
+def test_no_sentence_is_left_over() -> None:
+    asked = {key for key, _, _ in all_spoken()} | built()
+    assert sorted(ENGLISH.keys() - asked) == []
+
+
+def test_every_kind_and_limit_is_one_that_a_field_has() -> None:
+    stated = " / ".join(field.expected for field in fields())
+    for key, text in ENGLISH.items():
+        if key.startswith("kind."):
+            assert text.partition("{")[0] in stated, key
+
+
+def test_the_search_for_spoken_keys_finds_them() -> None:
+    code = 'say("cli.out", path=p)\nraise Problem("state_missing", **more)\nwatcher.say("not a key")\nsay(name)'
+    assert list(spoken(ast.parse(code))) == [("cli.out", {"path"}), ("problem.state_missing", None)]
+
+
+@pytest.mark.parametrize("key", sorted(ENGLISH))
+def test_a_problem_ends_like_a_sentence_in_one_line(key: str) -> None:
+    if key.startswith("problem."):
+        for text, ends in ((ENGLISH[key], ".?)"), (JAPANESE[key], "。）")):
+            assert text[-1] in ends
+            assert "\n" not in text
+
+
+def test_there_are_two_languages() -> None:
+    assert languages() == ["en", "ja"]
+    for code in languages():
+        assert json.loads((SOURCE / "messages" / f"{code}.json").read_text("utf8"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"TEHON_LANG": "ja"}, "ja"),
+        ({"TEHON_LANG": "ja", "LC_ALL": "en_US.UTF-8", "LANG": "en_US.UTF-8"}, "ja"),
+        ({"TEHON_LANG": "en", "LC_ALL": "ja_JP.UTF-8"}, "en"),
+        ({"TEHON_LANG": "", "LC_ALL": "ja_JP.UTF-8"}, "ja"),
+        ({"LC_ALL": "ja_JP.UTF-8", "LANG": "en_US.UTF-8"}, "ja"),
+        ({"LC_ALL": "C", "LANG": "ja_JP.UTF-8"}, "en"),
+        ({"LANG": "ja_JP.UTF-8"}, "ja"),
+        ({"LANG": "ja"}, "ja"),
+        ({"LANG": "JA_JP"}, "ja"),
+        ({"LANG": "fr_FR.UTF-8"}, "en"),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"TEHON_LANG": "fr", "LANG": "ja_JP.UTF-8"}, "en"),
+        ({"TEHON_LANG": "../ja"}, "en"),
+    ],
+)
+def test_the_language_comes_from_the_environment(
+    environment: dict[str, str], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TEHON_LANG", "LC_ALL", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert language() == code
+
+
+@pytest.mark.parametrize(("named", "code"), [("Japanese_Japan", "ja"), ("English_United States", "en"), (None, "en")])
+def test_without_variables_the_language_is_the_systems(
+    named: str | None, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TEHON_LANG", "LC_ALL", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("locale.getlocale", lambda: (named, None))
+    assert language() == code
+
+
+def test_a_problem_speaks_the_language_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem("state_missing", path="x")
+    assert str(problem) == "x: this run has no saved state to resume from; start it again with tehon train."
+    monkeypatch.setenv("TEHON_LANG", "ja")
+    assert str(problem) == "x: 再開できる状態が保存されていません。tehon train で始め直してください。"
+
+
+def test_braces_in_a_value_are_left_alone() -> None:
+    assert say("problem.state_missing", path="{path} {0}").startswith("{path} {0}: this run")
+
+
+def test_problems_are_raised_alone_or_together() -> None:
+    raise_all([])
+    one, two = Problem("state_missing", path="a"), Problem("state_broken", path="b")
+    with pytest.raises(Problem) as alone:
+        raise_all([one])
+    assert alone.value is one
+    with pytest.raises(Problems) as both:
+        raise_all([one, two])
+    assert str(both.value) == f"{one}\n{two}"

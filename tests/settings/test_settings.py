@@ -1,0 +1,435 @@
+"""TOML, options and the model of the settings say the same; every mistake is one sentence that names its field."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tehon.catalog.families import FAMILIES
+from tehon.messages.problem import Problem
+from tehon.settings.fields import fields
+from tehon.settings.files import load_settings, to_toml, validate
+from tehon.settings.resolve import resolve
+from tehon.settings.settings import Settings
+
+Tree = dict[str, dict[str, Any]]
+SMALLEST: Tree = {"model": {"path": "demo"}, "data": {"folder": "pictures"}, "output": {"folder": "out"}}
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+rate = st.floats(0, 10)
+above_zero = st.floats(0, 100, exclude_min=True)
+VALID: dict[str, st.SearchStrategy[Any]] = {
+    "model.path": text,
+    "data.folder": text,
+    "data.resolution": st.integers(8, 4096) | st.lists(st.integers(8, 4096), min_size=2, max_size=2),
+    "data.batch_size": st.integers(1, 64),
+    "data.caption_extension": st.sampled_from(["", ".txt", "caption", ".キャプション"]),
+    "data.enable_bucket": st.booleans(),
+    "data.bucket_no_upscale": st.booleans(),
+    "data.bucket_reso_steps": st.integers(1, 16).map(lambda n: 8 * n),
+    "data.min_bucket_reso": st.integers(8, 256),
+    "data.max_bucket_reso": st.integers(256, 4096),
+    "data.vae_batch_size": st.integers(0, 64),
+    "network.rank": st.integers(1, 512),
+    "network.alpha": above_zero,
+    "optimizer.learning_rate": rate,
+    "optimizer.unet_lr": rate,
+    "optimizer.text_encoder_lr": rate,
+    "optimizer.lr_scheduler": st.sampled_from(["constant", "cosine", "linear", "polynomial", "cosine_with_restarts"]),
+    "optimizer.lr_warmup": st.floats(0, 100),
+    "optimizer.lr_scheduler_num_cycles": st.integers(1, 9),
+    "optimizer.lr_scheduler_power": above_zero,
+    "optimizer.weight_decay": rate,
+    "optimizer.max_grad_norm": rate,
+    "training.epochs": st.integers(1, 1000),
+    "training.max_train_epochs": st.integers(1, 1000),
+    "training.max_train_steps": st.integers(0, 100_000),
+    "training.gradient_accumulation_steps": st.integers(1, 64),
+    "training.seed": st.integers(0, 2**32 - 1),
+    "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    "output.folder": text,
+    "output.name": st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1),
+    "output.overwrite": st.booleans(),
+    "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),
+    "output.training_comment": text,
+    "output.save_state_every_n_steps": st.integers(0, 1000),
+}
+REQUIRED = ("model.path", "data.folder", "output.folder")
+
+
+def nested(flat: dict[str, Any]) -> Tree:
+    tree: Tree = {}
+    for name, value in flat.items():
+        section, _, field = name.partition(".")
+        tree.setdefault(section, {})[field] = value
+    return tree
+
+
+def trains_something(flat: dict[str, Any]) -> bool:
+    base = flat.get("optimizer.learning_rate", 1e-4)
+    return flat.get("optimizer.unet_lr", base) > 0 or flat.get("optimizer.text_encoder_lr", 5e-5) > 0
+
+
+settings_by_name = st.fixed_dictionaries(
+    {name: VALID[name] for name in REQUIRED},
+    optional={name: values for name, values in VALID.items() if name not in REQUIRED},
+).filter(trains_something)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("settings") / "settings.toml"
+
+
+def changed(**values: Any) -> Tree:
+    """The smallest settings with section__field=value set."""
+    tree = deepcopy(SMALLEST)
+    for name, value in values.items():
+        section, _, field = name.partition("__")
+        tree.setdefault(section, {})[field] = value
+    return tree
+
+
+def complaint(tree: Any) -> str:
+    with pytest.raises(Problem) as caught:
+        validate(tree)
+    return str(caught.value)
+
+
+def test_valid_values_are_known_for_every_field() -> None:
+    assert list(VALID) == [field.name for field in fields()]
+    assert [field.name for field in fields() if field.required] == list(REQUIRED)
+
+
+@given(flat=settings_by_name)
+def test_toml_to_settings_to_toml_is_a_fixed_point(file: Path, flat: dict[str, Any]) -> None:
+    file.write_bytes(tomli_w.dumps(nested(flat)).encode())
+    settings = load_settings(file, [])
+    written = to_toml(settings)
+    file.write_bytes(written.encode())
+    assert load_settings(file, []) == settings
+    assert to_toml(load_settings(file, [])) == written
+    values = settings.model_dump()
+    for name, value in flat.items():
+        section, _, field = name.partition(".")
+        assert values[section][field] == value, name
+
+
+@given(flat=settings_by_name, dashes=st.booleans())
+def test_options_say_what_a_file_says(flat: dict[str, Any], dashes: bool) -> None:
+    words: list[str] = []
+    for name, value in flat.items():
+        written = value if isinstance(value, str) else tomli_w.dumps({"x": value}).partition("= ")[2]
+        words.append(f"--{name.replace('_', '-') if dashes else name}={written}")
+    assert load_settings(None, words) == validate(nested(flat))
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields() if not field.required and field.info.get_default() is None]
+)
+def test_an_empty_setting_stays_empty_through_toml(file: Path, name: str) -> None:
+    settings = validate(changed(**{name.replace(".", "__"): None}))
+    file.write_text(to_toml(settings), "utf8")
+    assert load_settings(file, []) == settings
+
+
+def test_every_setting_that_may_be_empty_is_empty_by_default() -> None:
+    """TOML has no empty value, so a setting that is not empty by default could never be made so."""
+    unreachable: list[str] = []
+    for field in fields():
+        section, _, name = field.name.partition(".")
+        try:
+            value = validate(changed(**{f"{section}__{name}": None})).model_dump()[section][name]
+        except Problem:
+            continue
+        if value is None and field.info.get_default() is not None:
+            unreachable.append(field.name)
+    assert unreachable == []
+
+
+SMALLEST_OPTIONS = ["--model.path", "demo", "--data.folder", "pictures", "--output.folder", "out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "field", "value"),
+    [
+        (["--network.rank", "16"], "network", "rank", 16),
+        (["--network.alpha", "8"], "network", "alpha", 8.0),
+        (["--optimizer.unet_lr=0"], "optimizer", "unet_lr", 0.0),
+        (["--optimizer.learning_rate", "2e-4"], "optimizer", "learning_rate", 2e-4),
+        (["--optimizer.lr-scheduler", "linear"], "optimizer", "lr_scheduler", "linear"),
+        (["--data.resolution", "[128, 96]"], "data", "resolution", [128, 96]),
+        (["--data.batch-size=3"], "data", "batch_size", 3),
+        (["--output.overwrite"], "output", "overwrite", True),
+        (["--output.overwrite", "--network.rank", "4"], "output", "overwrite", True),
+        (["--data.enable_bucket", "false"], "data", "enable_bucket", False),
+        (["--network.rank", "4", "--network.rank", "5"], "network", "rank", 5),
+        (["--output.name", "16"], "output", "name", "16"),
+        (["--output.name=true"], "output", "name", "true"),
+        (["--output.training_comment", "1.50"], "output", "training_comment", "1.50"),
+        (["--output.training_comment=--a = [b]"], "output", "training_comment", "--a = [b]"),
+        (["--output.training_comment="], "output", "training_comment", ""),
+        (["--data.folder", "10"], "data", "folder", "10"),
+    ],
+)
+def test_an_option_is_read_as_its_field_needs_it(words: list[str], section: str, field: str, value: Any) -> None:
+    found = load_settings(None, [*SMALLEST_OPTIONS, *words]).model_dump()[section][field]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_options_win_over_the_file_and_leave_the_rest(file: Path) -> None:
+    file.write_text(tomli_w.dumps(changed(network__rank=4, network__alpha=2.0)), "utf8")
+    network = load_settings(file, ["--network.rank", "16"]).network
+    assert (network.rank, network.alpha) == (16, 2.0)
+
+
+@pytest.mark.parametrize("word", ["network.rank", "--rank", "-x", "16"])
+def test_a_word_that_is_no_setting_is_an_unknown_option(word: str) -> None:
+    with pytest.raises(Problem, match=f"^{word}: there is no such option"):
+        load_settings(None, [*SMALLEST_OPTIONS, "--network.rank", "4", word])
+
+
+def test_a_text_option_without_its_text_is_refused() -> None:
+    with pytest.raises(Problem, match=r"^output\.name: "):
+        load_settings(None, [*SMALLEST_OPTIONS, "--output.name"])
+
+
+def test_a_number_option_without_its_number_is_refused() -> None:
+    with pytest.raises(Problem, match=r"^network\.rank: "):
+        load_settings(None, [*SMALLEST_OPTIONS, "--network.rank", "--output.overwrite"])
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("network__rnak", "network.rank"),
+        ("training__rank", "network.rank"),
+        ("optimizer__text_encoder_rate", "optimizer.text_encoder_lr"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_name(name: str, near: str) -> None:
+    assert complaint(changed(**{name: 4})) == f"{name.replace('__', '.')}: there is no such setting; did you mean {near}?"
+
+
+@pytest.mark.parametrize("name", ["network.zzz", "zzz.qqq"])
+def test_an_unknown_key_without_a_near_name_is_refused(name: str) -> None:
+    sentence = complaint(changed(**{name.replace(".", "__"): 4}))
+    assert sentence.startswith(name.removesuffix(".qqq") + ": there is no such setting; remove it")
+    assert len(sentence.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("network__rank", "8", "network.rank: '8' does not fit; give a whole number, at least 1."),
+        ("network__rank", 8.0, "network.rank: 8.0 does not fit; give a whole number, at least 1."),
+        ("network__rank", True, "network.rank: True does not fit; give a whole number, at least 1."),
+        ("network__rank", 0, "network.rank: 0 does not fit; give a whole number, at least 1."),
+        ("network__rank", {"a": 1}, "network.rank: {'a': 1} does not fit; give a whole number, at least 1."),
+        ("network__alpha", 0, "network.alpha: 0 does not fit; give a number, above 0."),
+        ("optimizer__lr_warmup", 101, "optimizer.lr_warmup: 101 does not fit; give a number, at least 0, at most 100."),
+        ("optimizer__unet_lr", -1e-4, "optimizer.unet_lr: -0.0001 does not fit; give a number, at least 0."),
+        ("optimizer__learning_rate", float("nan"), "optimizer.learning_rate: nan does not fit; give a number, "),
+        ("data__bucket_reso_steps", 12, "data.bucket_reso_steps: 12 does not fit; give a whole number, at least 8, a m"),
+        ("data__enable_bucket", 1, "data.enable_bucket: 1 does not fit; give true or false."),
+        ("data__folder", 10, "data.folder: 10 does not fit; give text."),
+        ("training__seed", 2**32, "training.seed: 4294967296 does not fit; give a whole number, at least 0, below 42"),
+        ("training__device", "gpu", "training.device: 'gpu' does not fit; give one of auto, cpu, cuda, mps."),
+        ("output__name", "a/b", "output.name: 'a/b' does not fit; give a file name without slashes"),
+        ("output__name", "", "output.name: '' does not fit; give a file name"),
+        ("output__name", "a\n", "output.name: 'a\\n' does not fit; give a file name"),
+        ("data__resolution", "big", "data.resolution: 'big' does not fit; give a whole number or a list of two whole"),
+        ("data__resolution", 7, "data.resolution: 7 does not fit; give a whole number or a list of two whole numbers"),
+        ("data__resolution", [4, 4], "data.resolution: [4, 4] does not fit; give a whole number or a list of two"),
+        ("data__resolution", [64, "a"], "data.resolution: [64, 'a'] does not fit; give a whole number or a list of"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_one_sentence(name: str, value: Any, sentence: str) -> None:
+    found = complaint(changed(**{name: value}))
+    assert found.startswith(sentence)
+    assert len(found.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["network__alpha", "optimizer__learning_rate", "optimizer__unet_lr", "optimizer__lr_scheduler_power"]
+)
+def test_infinity_is_refused(name: str) -> None:
+    assert complaint(changed(**{name: float("inf")})).startswith(f"{name.replace('__', '.')}: inf does not fit")
+
+
+@pytest.mark.parametrize("extension", [".", "a/b", "..", "/"])
+def test_a_caption_extension_that_no_file_can_have_is_refused(extension: str) -> None:
+    assert complaint(changed(data__caption_extension=extension)).startswith("data.caption_extension: ")
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_setting_is_named_with_its_help(name: str) -> None:
+    help_of = {field.name: field.help for field in fields()}[name]
+    expected = f"{name}: this setting is missing and has no default; add it ({help_of})"
+    section, _, field = name.partition(".")
+    without_section = {key: value for key, value in SMALLEST.items() if key != section}
+    without_field = without_section | {section: {k: v for k, v in SMALLEST[section].items() if k != field}}
+    assert complaint(without_section) == complaint(without_field) == expected
+
+
+@pytest.mark.parametrize("section", Settings.model_fields)
+@pytest.mark.parametrize("value", [5, "text", [{"rank": 4}]])
+def test_a_section_that_is_no_table_is_refused(section: str, value: Any) -> None:
+    tree: Any = SMALLEST | {section: value}
+    assert complaint(tree) == (
+        f"{section}: this is a section with settings of its own; write it as a table, [{section}]."
+    )
+
+
+def test_options_for_a_section_that_is_no_table_do_not_hide_it(file: Path) -> None:
+    file.write_text("network = 5\n" + tomli_w.dumps(SMALLEST), "utf8")
+    with pytest.raises(Problem, match=r"^network: this is a section"):
+        load_settings(file, ["--network.rank", "4"])
+
+
+def test_all_problems_are_told_at_once() -> None:
+    lines = complaint({"model": {"pth": "demo"}, "data": {"batch_size": 0}, "network": 3, "zzz": {}}).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "data.batch_size",
+        "data.folder",
+        "model.path",
+        "model.pth",
+        "network",
+        "output.folder",
+        "zzz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"optimizer__unet_lr": 0, "optimizer__text_encoder_lr": 0}, "optimizer.unet_lr: both learning rates are 0"),
+        ({"optimizer__learning_rate": 0, "optimizer__text_encoder_lr": 0}, "optimizer.unet_lr: both learning rates"),
+        ({"data__resolution": [64, 64, 64]}, "data.resolution: it has 3 numbers; give one side, or width and height."),
+        ({"data__resolution": []}, "data.resolution: it has 0 numbers"),
+        (
+            {"data__min_bucket_reso": 512, "data__max_bucket_reso": 256},
+            "data.min_bucket_reso: the shortest side 512 is above the longest, 256;",
+        ),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(values: dict[str, Any], sentence: str) -> None:
+    assert complaint(changed(**values)).startswith(sentence)
+
+
+def test_one_part_alone_may_have_the_rate_zero() -> None:
+    assert validate(changed(optimizer__unet_lr=0)).optimizer.unet_lr == 0
+    assert validate(changed(optimizer__text_encoder_lr=0, optimizer__learning_rate=1e-3)).optimizer.text_encoder_lr == 0
+
+
+def test_all_broken_rules_are_told_at_once() -> None:
+    broken = changed(
+        optimizer__unet_lr=0,
+        optimizer__text_encoder_lr=0,
+        data__resolution=[64],
+        data__min_bucket_reso=512,
+        data__max_bucket_reso=256,
+    )
+    assert [line.partition(":")[0] for line in complaint(broken).splitlines()] == [
+        "optimizer.unet_lr",
+        "data.resolution",
+        "data.min_bucket_reso",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"network = ", "this is not valid TOML"),
+        (b"[a]\n[a]\n", "this is not valid TOML"),
+        (b'x = "\xff"', "the file cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_bytes(content)
+    with pytest.raises(Problem) as caught:
+        load_settings(broken, [])
+    assert str(caught.value).startswith(f"{broken}: {sentence}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="there is no such file"):
+        load_settings(tmp_path / "none.toml", [])
+    with pytest.raises(Problem, match="cannot be read"):
+        load_settings(tmp_path, [])
+
+
+sd1 = FAMILIES["sd1"]
+
+
+@given(flat=settings_by_name)
+def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str, Any]) -> None:
+    resolved = resolve(validate(nested(flat)), sd1)
+    empty = [f"{s}.{f}" for s, fs in resolved.model_dump().items() for f, value in fs.items() if value is None]
+    assert empty == []
+    assert resolve(resolved, sd1) == resolved
+    assert validate(resolved.model_dump()) == resolved
+
+
+@given(flat=settings_by_name)
+def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
+    assume(flat.get("data.vae_batch_size", 1))
+    resolved = resolve(validate(nested(flat)), sd1).model_dump()
+    filled = {"model.path", "data.folder", "output.folder", "data.resolution"}
+    for name, value in flat.items():
+        section, _, field = name.partition(".")
+        assert name in filled or resolved[section][field] == value, name
+
+
+def test_empty_settings_are_filled_from_the_family_and_their_neighbours() -> None:
+    given_ = changed(optimizer__learning_rate=3e-4, training__epochs=7, data__batch_size=5)
+    resolved = resolve(validate(given_), sd1)
+    assert resolved.data.resolution == [512, 512]
+    assert resolved.data.vae_batch_size == 5
+    assert resolved.optimizer.unet_lr == 3e-4
+    assert resolved.training.max_train_epochs == 7
+    assert resolve(validate(changed(data__resolution=96)), sd1).data.resolution == [96, 96]
+    assert resolve(validate(changed(data__resolution=[96, 64])), sd1).data.resolution == [96, 64]
+
+
+def test_zero_is_a_value_and_not_empty() -> None:
+    values = changed(training__seed=0, optimizer__unet_lr=0, optimizer__lr_warmup=0, optimizer__learning_rate=1e-3)
+    resolved = resolve(validate(values), sd1)
+    assert resolved.training.seed == 0
+    assert resolved.optimizer.unet_lr == 0
+    assert resolved.optimizer.lr_warmup == 0
+    text_left_out = resolve(validate(changed(optimizer__text_encoder_lr=0)), sd1)
+    assert text_left_out.optimizer.text_encoder_lr == 0
+
+
+def test_a_seed_is_drawn_once() -> None:
+    first, second = (resolve(validate(SMALLEST), sd1) for _ in range(2))
+    assert first.training.seed != second.training.seed
+    assert first.training.seed in range(2**32)
+    assert resolve(first, sd1).training.seed == first.training.seed
+
+
+def test_resolving_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    resolved = resolve(validate(changed(data__folder="~/pictures", model__path="models/mine")), sd1)
+    assert resolved.model.path == str(tmp_path / "models" / "mine")
+    assert resolved.data.folder == str(tmp_path / "home" / "pictures")
+    assert resolved.output.folder == str(tmp_path / "out")
+    assert resolve(validate(SMALLEST), sd1).model.path == "demo"
+
+
+@pytest.mark.parametrize("field", ["model__path", "data__folder", "output__folder"])
+def test_a_home_that_does_not_exist_is_a_problem_of_its_field(field: str) -> None:
+    from tehon.planning.plan import make_plan
+
+    with pytest.raises(Problem):
+        make_plan(validate(changed(**{field: "~nobody-of-this-name/pictures"})))

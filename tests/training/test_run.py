@@ -1,0 +1,196 @@
+"""Whole runs on the demo model: what is recorded, that they repeat, and that they resume, to the last bit."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from tehon.catalog.header import read_header
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.runs.layout import RunDirectory
+from tehon.runs.read import rows
+from tehon.settings.files import load_settings, validate
+from tehon.training.run import Outcome, resume_run, start_run
+
+Tree = dict[str, Any]
+
+
+def quiet(name: str, facts: dict[str, Any]) -> None:
+    pass
+
+
+def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
+    return make_plan(validate({section: values | changes.get(section, {}) for section, values in tree.items()}))
+
+
+def run(tree: Tree, **changes: dict[str, Any]) -> Outcome:
+    return start_run(planned(tree, **changes), quiet)
+
+
+def tensors(outcome: Outcome) -> dict[str, torch.Tensor]:
+    assert outcome.lora is not None
+    return safetensors.torch.load_file(outcome.lora)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_two_runs_of_one_seed_are_the_same_bytes_and_another_seed_is_not(tree: Tree) -> None:
+    first = run(tree, output={"name": "one"})
+    second = run(tree, output={"name": "two"})
+    other = run(tree, output={"name": "three"}, training={"seed": 6})
+    assert same(tensors(first), tensors(second))
+    assert not same(tensors(first), tensors(other))
+
+
+def test_a_stopped_and_resumed_run_is_the_straight_run(tree: Tree) -> None:
+    """Stopped in the middle of an epoch, with accumulation and batches of two sizes."""
+    changes: dict[str, dict[str, Any]] = {"training": {"epochs": 4, "gradient_accumulation_steps": 2}}
+    plan = planned(tree, **changes)
+    assert plan.steps == 8
+    straight = start_run(plan, quiet)
+
+    def stop_after_four(name: str, facts: dict[str, Any]) -> None:
+        if name == "step" and facts["step"] == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = start_run(planned(tree, **changes, output={"name": "again"}), stop_after_four)
+    assert stopped.lora is None
+    assert stopped.steps == 4
+    resumed = resume_run(stopped.run, quiet)
+    assert same(tensors(resumed), tensors(straight))
+    assert [row["step"] for row in rows(resumed.run.metrics)] == list(range(1, 9))
+    told = [(row["step"], row["loss"]) for row in rows(straight.run.metrics)]
+    assert [(row["step"], row["loss"]) for row in rows(resumed.run.metrics)] == told
+
+
+def test_a_state_saved_on_the_way_resumes_too(tree: Tree) -> None:
+    straight = run(tree, training={"epochs": 2}, output={"save_state_every_n_steps": 3})
+    states = sorted(straight.run.state.iterdir())
+    assert [state.name for state in states] == ["step-00000003.pt", "step-00000006.pt"]
+    before = tensors(straight)
+    states[-1].unlink()
+    assert straight.lora is not None
+    straight.lora.unlink()
+    assert same(tensors(resume_run(straight.run, quiet)), before)
+
+
+def test_an_inbox_file_stops_a_run(tree: Tree) -> None:
+    def drop(name: str, facts: dict[str, Any]) -> None:
+        if name == "started":
+            next(Path(tree["output"]["folder"]).glob("runs/*/inbox")).joinpath("stop").touch()
+
+    stopped = start_run(planned(tree), drop)
+    assert stopped.steps == 1
+    assert not list(stopped.run.inbox.iterdir())
+
+
+def test_resuming_with_other_captions_or_a_damaged_state_is_refused(tree: Tree) -> None:
+    outcome = run(tree, output={"save_state_every_n_steps": 2})
+    state = next(outcome.run.state.glob("*02.pt"))
+    caption = next(Path(tree["data"]["folder"]).rglob("*.txt"))
+    text = caption.read_text()
+    caption.write_text("something else")
+    with pytest.raises(Problem, match="other settings, pictures or captions"):
+        resume_run(outcome.run, quiet)
+    caption.write_text(text)
+    for file in outcome.run.state.iterdir():
+        if file != state:
+            file.unlink()
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(Problem, match="damaged"):
+        resume_run(outcome.run, quiet)
+
+
+def test_the_run_directory_repeats_the_run(tree: Tree) -> None:
+    outcome = run(tree, training={"seed": None})
+    settings = load_settings(outcome.run.settings, ["--output.name", "repeated"])
+    repeated = start_run(make_plan(settings), quiet)
+    assert same(tensors(repeated), tensors(outcome))
+
+
+def test_records_are_complete(tree: Tree) -> None:
+    outcome = run(tree)
+    directory: RunDirectory = outcome.run
+    assert {row["event"] for row in rows(directory.events)} == {"started", "finished"}
+    figures = rows(directory.metrics)
+    plan = planned(tree)
+    assert [row["step"] for row in figures] == list(range(1, plan.steps + 1))
+    for row in figures:
+        assert row["rates"] == {root: plan.rate(root, row["step"] - 1) for root in ("lora_te", "lora_unet")}
+    assert json.loads(directory.origin.read_text())["torch"] == torch.__version__
+    assert (directory.weights / "mine.safetensors").read_bytes() == (outcome.lora or Path()).read_bytes()
+
+
+def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
+    outcome = run(tree, output={"training_comment": "hello"})
+    assert outcome.lora is not None
+    header = read_header(outcome.lora)
+    names = {key.partition(".")[0] for key in header.shapes}
+    assert sum(name.startswith("lora_unet_") for name in names) == 192
+    assert sum(name.startswith("lora_te_text_model_encoder_layers_") for name in names) == 72
+    metadata = header.metadata
+    assert metadata["ss_network_module"] == "networks.lora"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("2", "1.0")
+    assert metadata["ss_training_comment"] == "hello"
+    assert metadata["ss_base_model_version"] == "sd_v1"
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert metadata["modelspec.resolution"] == "128x128"
+    assert metadata["ss_steps"] == metadata["ss_max_train_steps"] == "4"
+    folders = json.loads(metadata["ss_dataset_dirs"])
+    assert folders == {"2_red thing": {"n_repeats": 2, "img_count": 2}, "3_blue": {"n_repeats": 3, "img_count": 1}}
+    assert json.loads(metadata["ss_tag_frequency"])["3_blue"] == {"caption 2": 1}
+    buckets = json.loads(metadata["ss_bucket_info"])["buckets"]
+    assert buckets == {"0": {"resolution": [64, 64], "count": 5}, "1": {"resolution": [96, 64], "count": 2}}
+
+
+@pytest.mark.parametrize(
+    ("rates", "roots"),
+    [
+        ({"text_encoder_lr": 0.0}, {"lora_unet"}),
+        ({"unet_lr": 0.0}, {"lora_te"}),
+    ],
+)
+def test_a_part_with_rate_zero_is_neither_trained_nor_saved(tree: Tree, rates: dict[str, float], roots: set[str]) -> None:
+    outcome = run(tree | {"optimizer": {}}, optimizer=rates)
+    assert {"lora_te" if name.startswith("lora_te") else "lora_unet" for name in tensors(outcome)} == roots
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("optimizer", {"learning_rate": 5e-4, "unet_lr": 5e-4}),
+        ("optimizer", {"text_encoder_lr": 5e-4}),
+        ("optimizer", {"weight_decay": 0.5, "unet_lr": 0.1}),
+        ("optimizer", {"max_grad_norm": 1e-9}),
+        ("optimizer", {"lr_scheduler": "linear"}),
+        ("network", {"alpha": 2.0}),
+        ("training", {"gradient_accumulation_steps": 2}),
+    ],
+)
+def test_each_training_setting_changes_what_is_learned(tree: Tree, section: str, change: dict[str, Any]) -> None:
+    plain = {"output": {"name": "plain"}, "optimizer": {"unet_lr": 0.1} if "weight_decay" in change else {}}
+    assert not same(
+        tensors(run(tree | {"optimizer": {}}, **plain)), tensors(run(tree | {"optimizer": {}}, **{section: change}))
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_pictures(tree: Tree) -> None:
+    with pytest.raises(Problem, match=r"step \d: the loss is not a finite number \(pictures 0") as caught:
+        run(tree | {"optimizer": {}}, optimizer={"learning_rate": 1e20, "unet_lr": 1e20, "lr_warmup": 0.0, "max_grad_norm": 0.0})
+    assert caught.value.key == "loss_not_finite"
+    assert not (Path(tree["output"]["folder"]) / "mine.safetensors").exists()
+
+
+def test_an_existing_lora_is_only_replaced_when_asked(tree: Tree) -> None:
+    run(tree)
+    with pytest.raises(Problem, match="exists already"):
+        run(tree)
+    assert run(tree, output={"overwrite": True}).lora

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tehon.adapters.select import select_layers
+from tehon.catalog.families import FAMILIES
+from tehon.catalog.header import read_header
+from tehon.families.sd import StableDiffusion
+from tehon.messages.problem import Problem
+from tehon.weights.lora_file import layer_name, read_lora, write_lora
+
+
+def test_names_and_shapes_are_those_of_kohya_for_sd15(golden: Callable[[str], Any]) -> None:
+    """On the real architecture, built without memory."""
+    family = FAMILIES["sd1"]
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280)
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+        )
+    behaviour, found = StableDiffusion(family), {}
+    for prefix, root in {"lora_unet": unet, "lora_te": text}.items():
+        for path, layer in select_layers(root, family.adapter_inside[prefix]).items():
+            name = layer_name(prefix, behaviour.file_path(prefix, path))
+            weight = layer.weight
+            found[f"{name}.alpha"] = []
+            found[f"{name}.lora_down.weight"] = [8, *weight.shape[1:]]
+            found[f"{name}.lora_up.weight"] = [weight.shape[0], 8, *(1,) * (weight.dim() - 2)]
+    assert found == golden("lora_keys_sd15")["tensors"]
+
+
+TENSORS = {"lora_te_x.lora_down.weight": torch.randn(2, 3), "lora_te_x.lora_up.weight": torch.randn(4, 2)}
+
+
+@pytest.mark.parametrize(("precision", "name"), [("float", "F32"), ("fp16", "F16"), ("bf16", "BF16")])
+def test_every_tensor_has_the_precision_asked_for(tmp_path: Path, precision: str, name: str) -> None:
+    file = tmp_path / "x.safetensors"
+    write_lora(file, TENSORS | {"lora_te_x.alpha": torch.tensor(1.0)}, {}, precision)
+    assert set(read_header(file).dtypes.values()) == {name}
+
+
+def test_the_model_hash_is_that_of_the_body(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    write_lora(file, TENSORS, {"ss_seed": "1", "modelspec.title": "x"}, "float")
+    header = read_header(file)
+    assert header.metadata["sshs_model_hash"] == sha256(file.read_bytes()[header.body :]).hexdigest()
+    assert header.metadata["sshs_legacy_hash"] == "e3b0c442", "what kohya writes for files under 1 MiB"
+    assert header.metadata["ss_seed"] == "1"
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    write_lora(file, TENSORS, {}, "float")
+    back = read_lora(file)
+    assert torch.equal(back["lora_te_x"]["lora_up.weight"], TENSORS["lora_te_x.lora_up.weight"])
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"], "nothing is left beside it"
+
+
+def test_numbers_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    write_lora(file, TENSORS, {}, "float")
+    before = file.read_bytes()
+    with pytest.raises(Problem, match="not finite in fp16"):
+        write_lora(file, {"lora_te_x.lora_up.weight": torch.tensor([1e9])}, {}, "fp16")
+    assert file.read_bytes() == before
+
+
+def test_a_file_without_a_lora_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    write_lora(file, {"weight": torch.zeros(2)}, {}, "float")
+    with pytest.raises(Problem, match="no LoRA"):
+        read_lora(file)

@@ -29,7 +29,7 @@ def test_tokens_are_those_of_sd_scripts(golden: Callable[[str], Any]) -> None:
 
 
 def test_rows_have_the_layout_of_the_golden_ones_with_any_vocabulary(golden: Callable[[str], Any]) -> None:
-    """The golden rows rebuilt from their own inner ids: start, ids, end and padding stand where sd-scripts puts them."""
+    """The golden rows rebuilt from their inner ids: start, ids, end and padding stand where sd-scripts puts them."""
     for row in golden("tokens"):
         pad = 49407 if row["pad"] == "<|endoftext|>" else 0
         chunks = row["max_token_length"] // 75

@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline
 
+from tehon.adapters.adapter import detach
 from tehon.catalog.detect import demo_folder
 from tehon.families.samplers import SampleRequest, make_scheduler, sample
 from tehon.training.assemble import Trainer
 from tehon.training.attach import file_tensors, lora_files
-from tehon.adapters.adapter import detach
 from tehon.weights.lora_file import write_lora
 
 PROMPTS = ["a red star on a white background", "mofu"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from tehon.adapters.adapter import detach
 from tehon.diffusion.losses import squared_error
-from tehon.diffusion.schedule import add_noise
+from tehon.diffusion.noising import add_noise
 from tehon.training.assemble import Trainer
 from tehon.training.attach import named_layers
 

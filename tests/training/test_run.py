@@ -111,7 +111,7 @@ def test_resuming_with_other_captions_or_a_damaged_state_is_refused(tree: Tree) 
 
 def test_the_run_directory_repeats_the_run(tree: Tree) -> None:
     outcome = run(tree, training={"seed": None})
-    settings = load_settings(outcome.run.settings, ["--output.name", "repeated"])
+    settings = load_settings(outcome.run.settings, {"output.name": "repeated"})
     repeated = start_run(make_plan(settings), quiet)
     assert same(tensors(repeated), tensors(outcome))
 
@@ -158,7 +158,9 @@ def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
         ({"unet_lr": 0.0}, {"lora_te"}),
     ],
 )
-def test_a_part_with_rate_zero_is_neither_trained_nor_saved(tree: Tree, rates: dict[str, float], roots: set[str]) -> None:
+def test_a_part_with_rate_zero_is_neither_trained_nor_saved(
+    tree: Tree, rates: dict[str, float], roots: set[str]
+) -> None:
     outcome = run(tree | {"optimizer": {}}, optimizer=rates)
     assert {"lora_te" if name.startswith("lora_te") else "lora_unet" for name in tensors(outcome)} == roots
 
@@ -184,7 +186,10 @@ def test_each_training_setting_changes_what_is_learned(tree: Tree, section: str,
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_pictures(tree: Tree) -> None:
     with pytest.raises(Problem, match=r"step \d: the loss is not a finite number \(pictures 0") as caught:
-        run(tree | {"optimizer": {}}, optimizer={"learning_rate": 1e20, "unet_lr": 1e20, "lr_warmup": 0.0, "max_grad_norm": 0.0})
+        run(
+            tree | {"optimizer": {}},
+            optimizer={"learning_rate": 1e20, "unet_lr": 1e20, "lr_warmup": 0.0, "max_grad_norm": 0.0},
+        )
     assert caught.value.key == "loss_not_finite"
     assert not (Path(tree["output"]["folder"]) / "mine.safetensors").exists()
 

@@ -24,6 +24,13 @@ def model_folder(path: str) -> Path:
     return folder
 
 
+def native_side(folder: Path, family: Family) -> int:
+    """The side in pixels that the model was made for, by its U-Net's configuration."""
+    unet = json.loads((folder / "unet" / "config.json").read_text("utf8"))
+    latent = unet.get("sample_size")
+    return latent * family.stride if isinstance(latent, int) else family.native_side
+
+
 def detect_family(folder: Path) -> Family:
     """The family of the model in a diffusers folder; a Problem when it is none that we know."""
     try:

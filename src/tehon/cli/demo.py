@@ -35,12 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_progress(parser)
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
-    from tehon.cli.main import EXIT_STOPPED, no_more
+def run(options: argparse.Namespace) -> int:
+    from tehon.cli.main import EXIT_STOPPED
     from tehon.demo.mofu import pictures
     from tehon.planning.plan import make_plan
 
-    no_more(rest)
     watcher = Watcher(options)
     watcher.say(say("cli.demo_start", count=len(pictures())))
     plan = make_plan(_prepare(options.folder, options.overwrite))
@@ -93,7 +92,7 @@ def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
     strengths = (0.0, *STRENGTHS)
     drawn = [artist.draw(list(SHOWN), [1, 2, 3, 4], strength) for strength in strengths]
     rows = [[Image.fromarray(column[row]) for column in drawn] for row in range(len(SHOWN))]
-    titles = [say("cli.sheet_base"), *(say("cli.sheet_lora", strength=strength) for strength in STRENGTHS)]
+    titles = ["base model", *(f"LoRA {strength}" for strength in STRENGTHS)]  # Pillow's own font knows no kana
     before_after(titles, list(SHOWN), rows).save(folder / "before-after.png")
     watcher.say(say("cli.demo_sheet", path=folder / "before-after.png"))
 

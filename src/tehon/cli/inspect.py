@@ -14,11 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     from tehon.catalog.header import read_header
-    from tehon.cli.main import no_more
 
-    no_more(rest)
     header = read_header(options.file)
     modules = {key.partition(".")[0] for key in header.shapes}
     ranks = Counter(shape[0] for key, shape in header.shapes.items() if key.endswith("lora_down.weight"))

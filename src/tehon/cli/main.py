@@ -1,11 +1,12 @@
 """The `tehon` command: picks the subcommand, and turns every Problem into one sentence and exit code 2.
 
-Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the input; 3 stopped early, state saved.
+Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the input; 3 stopped early, state saved;
+130 interrupted before there was anything to save.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
 
 from tehon import __version__
@@ -13,13 +14,44 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 COMMANDS = ("demo", "train", "resume", "plan", "sample", "inspect")
+WITH_SETTINGS = ("train", "plan")
 EXIT_PROBLEM = 2
 EXIT_STOPPED = 3
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(words)
+    except Problem as problem:
+        print(problem, file=sys.stderr)
+        return EXIT_PROBLEM
+    except KeyboardInterrupt:
+        print(say("cli.interrupted"), file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    parser = _parser()
+    settings = {}
+    if words[:1] and words[0] in WITH_SETTINGS:
+        from tehon.settings.options import split_options
+
+        settings, words = split_options(words)
+    options, rest = parser.parse_known_args(words)
+    if rest:
+        raise Problem("unknown_option", option=rest[0])
+    if options.command in WITH_SETTINGS:
+        options.settings = settings
+    return options.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tehon", description=say("cli.tehon"), epilog=say("cli.exit_codes"))
     parser.add_argument("--version", action="version", version=f"tehon {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -28,16 +60,4 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=say(f"cli.{name}"), description=say(f"cli.{name}"))
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    known, rest = parser.parse_known_args(words)
-    run: Callable[[argparse.Namespace, list[str]], int] = known.run
-    try:
-        return run(known, rest)
-    except Problem as problem:
-        print(problem, file=sys.stderr)
-        return EXIT_PROBLEM
-
-
-def no_more(words: list[str]) -> None:
-    """A Problem for words that a command does not know."""
-    if words:
-        raise Problem("unknown_option", option=words[0])
+    return parser

@@ -13,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = say("cli.settings_too")
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     from tehon.planning.plan import make_plan
     from tehon.planning.report import as_data, as_text
     from tehon.settings.files import load_settings
 
-    plan = make_plan(load_settings(options.config, rest))
+    plan = make_plan(load_settings(options.config, options.settings))
     print(json.dumps(as_data(plan), ensure_ascii=False) if options.json else as_text(plan))
     return 0

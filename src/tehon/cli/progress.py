@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import time
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +25,6 @@ class Watcher:
         self.quiet = bool(options.quiet)
         self.console = Console(quiet=self.quiet or self.lines, highlight=False)
         self.bar: Progress | None = None
-        self.first_step_at: float | None = None
 
     def say(self, text: str, style: str = "") -> None:
         """One line for people."""
@@ -43,8 +41,6 @@ class Watcher:
             self.say(say("cli.notice", text=facts["text"]), "yellow")
         elif name in ("stopped", "finished"):
             self.close()
-        if name == "step" and self.first_step_at is None:
-            self.first_step_at = time.time()
 
     def close(self) -> None:
         """Takes the bar down, leaving its last state on the screen."""
@@ -70,5 +66,6 @@ class Watcher:
         if self.bar:
             rates = sorted(set(facts["rates"].values()), reverse=True)
             shown = "/".join(f"{rate:.1e}" for rate in rates)
-            figures = say("cli.figures", loss=f"{facts['loss']:.4f}", rate=shown)
+            loss = facts["loss"]
+            figures = say("cli.figures", loss="…" if loss is None else f"{loss:.4f}", rate=shown)
             self.bar.update(self.bar.task_ids[0], completed=facts["step"], figures=figures)

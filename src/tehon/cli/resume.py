@@ -13,12 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_progress(parser)
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
-    from tehon.cli.main import no_more
+def run(options: argparse.Namespace) -> int:
     from tehon.cli.train import finish
     from tehon.runs.read import latest_state, open_run
 
-    no_more(rest)
     directory = open_run(options.directory)
     latest_state(directory)
     watcher = Watcher(options)

@@ -6,6 +6,8 @@ from pathlib import Path
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
+AT_ONCE = 4  # pictures drawn together
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tehon.catalog.samplers import SAMPLERS
@@ -25,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
-    from tehon.catalog.detect import detect_family, model_folder
-    from tehon.cli.main import no_more
+def run(options: argparse.Namespace) -> int:
+    from tehon.catalog.detect import detect_family, model_folder, native_side
 
-    no_more(rest)
     folder = model_folder(options.model)
     family = detect_family(folder)
+    own = native_side(folder, family)
+    size = _side("--width", options.width, own), _side("--height", options.height, own)
     files = [_lora(word) for word in options.lora]
     _check_number("--steps", options.steps, 1, 1000)
     _check_number("--count", options.count, 1, 10000)
@@ -47,19 +49,19 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
     behaviour = behaviour_of(family)
     parts = behaviour.load(folder, torch.float32, choose_device(options.device))
-    own = parts.unet.config.sample_size * family.stride
-    size = _side("--width", options.width or own), _side("--height", options.height or own)
     seeds = list(range(options.seed, options.seed + options.count))
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
     with lora_files(behaviour, parts, files):
-        for number, prompt in enumerate(options.prompts):
+        wanted = [(number, prompt, seed) for number, prompt in enumerate(options.prompts) for seed in seeds]
+        for start in range(0, len(wanted), AT_ONCE):
+            numbers, prompts, own_seeds = zip(*wanted[start : start + AT_ONCE], strict=True)
             request = SampleRequest(
-                [prompt] * len(seeds), seeds, size, options.negative, options.steps, options.cfg, options.sampler
+                list(prompts), list(own_seeds), size, options.negative, options.steps, options.cfg, options.sampler
             )
-            for seed, picture in zip(seeds, sample(behaviour, parts, request), strict=True):
+            for number, seed, picture in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
                 file = options.out / f"{number:02d}_{seed}.png"
                 Image.fromarray(picture.numpy()).save(file)
                 print(file)
@@ -77,7 +79,8 @@ def _lora(word: str) -> tuple[Path, float]:
     return Path(word), 1.0
 
 
-def _side(option: str, pixels: int) -> int:
+def _side(option: str, given: int | None, own: int) -> int:
+    pixels = own if given is None else given
     if pixels < 64 or pixels % 8:
         raise Problem("side_not_eight", field=option, value=pixels)
     return pixels

@@ -14,12 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = say("cli.settings_too")
 
 
-def run(options: argparse.Namespace, rest: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     from tehon.planning.plan import make_plan
     from tehon.planning.report import as_text
     from tehon.settings.files import load_settings
 
-    plan = make_plan(load_settings(options.config, rest))
+    plan = make_plan(load_settings(options.config, options.settings))
     watcher = Watcher(options)
     watcher.say(as_text(plan))
 

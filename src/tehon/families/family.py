@@ -44,6 +44,10 @@ class Behaviour(Protocol):
         """Conditioning (n, places, width), differentiable in the text encoder's adapters."""
         ...
 
+    def encode_prompts(self, parts: Any, prompts: list[str]) -> Tensor:
+        """Conditioning for drawing, as A1111 reads prompts: emphasis in brackets, up to 225 tokens."""
+        ...
+
     def encode_image(self, parts: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (n, c, h/8, w/8) of the latents of pictures (n, 3, h, w) in [-1, 1]."""
         ...

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 Words = Callable[[str], list[int]]
 PIECE = 75
+MOST_CHUNKS = 3
 
 
 def token_chunks(words: Words, caption: str, chunks: int, start: int, end: int, pad: int) -> list[list[int]]:
@@ -21,6 +22,12 @@ def token_chunks(words: Words, caption: str, chunks: int, start: int, end: int, 
 def overlong(words: Words, caption: str, chunks: int) -> int:
     """How many ids of a caption do not fit."""
     return max(0, len(words(caption)) - PIECE * chunks)
+
+
+def chunks_needed(words: Words, caption: str, most: int) -> int:
+    """How many rows a weighted caption fills, from 1 to `most`."""
+    length = sum(len(words(text)) for text, _ in parse_weights(caption))
+    return min(most, max(1, -(-length // PIECE)))
 
 
 def weighted_chunks(

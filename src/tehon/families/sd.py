@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
-from tehon.families.prompts import overlong, token_chunks
+from tehon.families.prompts import MOST_CHUNKS, chunks_needed, overlong, token_chunks, weighted_chunks
 from tehon.messages.problem import Problem
 
 
@@ -52,7 +52,7 @@ class StableDiffusion:
             unet = part(UNet2DConditionModel, "unet")
             vae = part(AutoencoderKL, "vae")
             tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
-            schedule = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+            schedule: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
         except (OSError, ValueError) as error:
             raise Problem("model_unreadable", field="model.path", path=folder, reason=_first_line(error)) from None
         alphas = schedule.alphas_cumprod.to(device)
@@ -72,10 +72,12 @@ class StableDiffusion:
 
     def tokens(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
         """Token ids, int64 (captions, 77)."""
-        tokenizer = parts.tokenizer
-        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-        rows = [token_chunks(self._words(parts), caption, 1, *ends)[0] for caption in captions]
+        rows = [token_chunks(self._words(parts), caption, 1, *self._ends(parts))[0] for caption in captions]
         return torch.tensor(rows, device=parts.alphas.device)
+
+    def _ends(self, parts: StableDiffusionParts) -> tuple[int, int, int]:
+        """The ids of start, end and padding."""
+        return parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id, parts.tokenizer.pad_token_id
 
     def _words(self, parts: StableDiffusionParts) -> Any:
         """The function from text to token ids without start, end and padding."""
@@ -83,6 +85,20 @@ class StableDiffusion:
 
     def encode_text(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
         return parts.text_encoder(self.tokens(parts, captions)).last_hidden_state
+
+    @torch.no_grad()
+    def encode_prompts(self, parts: StableDiffusionParts, prompts: list[str]) -> Tensor:
+        """(n, 75 chunks + 2, width): each vector times its weight, then rescaled to the mean it had, as A1111 does."""
+        words = self._words(parts)
+        chunks = max(chunks_needed(words, prompt, MOST_CHUNKS) for prompt in prompts)
+        rows = [weighted_chunks(words, prompt, chunks, *self._ends(parts)) for prompt in prompts]
+        device = parts.alphas.device
+        ids = torch.tensor([row for ids, _ in rows for row in ids], device=device)
+        weights = torch.tensor([row for _, weights in rows for row in weights], device=device)
+        plain = joined(parts.text_encoder(ids).last_hidden_state, chunks)
+        weighted = plain * joined(weights.to(plain.dtype).unsqueeze(-1), chunks)
+        before, after = plain.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
+        return torch.where(weighted == plain, plain, weighted * (before / after))
 
     @torch.no_grad()
     def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +112,12 @@ class StableDiffusion:
 
     def predict(self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
         return parts.unet(noisy, times, text, return_dict=False)[0]
+
+
+def joined(rows: Tensor, chunks: int) -> Tensor:
+    """Sequences of 77 as one: (n * chunks, 77, w) to (n, 75 chunks + 2, w), with one start and one end."""
+    rows = rows.unflatten(0, (-1, chunks))
+    return torch.cat([rows[:, 0, :1], rows[:, :, 1:-1].flatten(1, 2), rows[:, -1, -1:]], 1)
 
 
 def _first_line(error: Exception) -> str:

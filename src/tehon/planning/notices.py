@@ -12,7 +12,7 @@ def notices_for(plan: Plan) -> Iterator[str]:
     """One sentence for each thing worth saying before the start."""
     settings = plan.settings
     for folder in plan.ignored_folders:
-        yield say("notice.folder_ignored", path=folder, name=f"10_{folder.name}")
+        yield say("notice.folder_ignored", path=folder, name=f"10_{folder.name.lstrip('0123456789_')}")
     for folder in plan.empty_folders:
         yield say("notice.folder_without_pictures", path=folder)
     uncaptioned = [picture for picture in plan.pictures if picture.caption.source == CLASS_WORDS]
@@ -28,7 +28,8 @@ def notices_for(plan: Plan) -> Iterator[str]:
         yield say("notice.captions_empty", count=len(empty), names=", ".join(empty[:5]))
     if settings.network.alpha > settings.network.rank:
         yield say("notice.alpha_above_rank", alpha=settings.network.alpha, rank=settings.network.rank)
-    if settings.optimizer.lr_scheduler == "constant" and settings.optimizer.lr_warmup:
+    asked = "lr_warmup" in plan.given.optimizer.model_fields_set and settings.optimizer.lr_warmup
+    if settings.optimizer.lr_scheduler == "constant" and asked:
         yield say("notice.warmup_ignored", percent=settings.optimizer.lr_warmup)
     if settings.data.batch_size > 1 and plan.batches_per_epoch * settings.data.batch_size > plan.reads_per_epoch:
         short = plan.batches_per_epoch * settings.data.batch_size - plan.reads_per_epoch

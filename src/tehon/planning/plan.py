@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tehon.catalog.detect import detect_family, model_folder
+from tehon.catalog.detect import detect_family, model_folder, native_side
 from tehon.catalog.families import Family
 from tehon.data.plan.buckets import BucketRule, Placement, Size
 from tehon.data.plan.captions import Caption, find_caption
@@ -89,7 +89,7 @@ def make_plan(given: Settings) -> Plan:
     """Reads the model's and the pictures' headers and works everything out. Problems for all that can't be trained."""
     model = model_folder(given.model.path)
     family = detect_family(model)
-    settings = resolve(given, family)
+    settings = resolve(given, native_side(model, family))
     pictures = plan_pictures(settings)
     training, rates = settings.training, settings.optimizer
     members: dict[Size, list[int]] = {}
@@ -142,6 +142,7 @@ def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
         upscale=not data.bucket_no_upscale,
         enabled=data.enable_bucket,
     )
+    rule.check()
     found: list[PlannedPicture] = []
     problems: list[Problem] = []
     for (folder, path), size in zip(paths, sizes(path for _, path in paths), strict=True):
@@ -163,7 +164,6 @@ def _base_rates(settings: Settings, family: Family) -> dict[str, float]:
     """{prefix: learning rate} of the parts that are trained."""
     rates = settings.optimizer
     assert rates.unet_lr is not None, "a plan's settings are resolved"
-    assert rates.text_encoder_lr is not None, "a plan's settings are resolved"
     both = {
         root: rates.text_encoder_lr if root in family.text_rate_roots else rates.unet_lr
         for root in family.adapter_roots

@@ -2,7 +2,7 @@
 
 settings.toml, origin.json        written once, at the start
 events.jsonl, metrics.jsonl       the trainer appends
-weights/ previews/ state/         the trainer writes aside, then renames
+weights/ state/                   the trainer writes aside, then renames
 inbox/                            anyone puts an empty file `stop` here; the trainer obeys and takes it away
 """
 

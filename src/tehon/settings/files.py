@@ -1,9 +1,10 @@
 """Settings from TOML and options, and back to TOML. Every mistake becomes one sentence that names its field.
 
->>> settings = load_settings(Path("mofu.toml"), ["--network.rank", "16"])
+>>> settings = load_settings(Path("mofu.toml"), {"network.rank": 16})
 """
 
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from pydantic import ValidationError
 
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.fields import fields
-from tehon.settings.options import read_options
 from tehon.settings.settings import Settings, check_rules
 
 if sys.version_info >= (3, 11):
@@ -24,10 +24,10 @@ else:
 Tree = dict[str, Any]
 
 
-def load_settings(file: Path | None, options: list[str]) -> Settings:
-    """Settings from a TOML file, if there is one, with `--section.field value` options on top."""
+def load_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
+    """Settings from a TOML file, if there is one, with {dotted name: value} on top."""
     tree: Tree = read_toml(file) if file else {}
-    for name, value in read_options(options).items():
+    for name, value in options.items():
         section, _, field = name.partition(".")
         inner = tree.setdefault(section, {})
         if isinstance(inner, dict):

@@ -12,13 +12,13 @@ ScheduleName = Literal["constant", "constant_with_warmup", "cosine", "cosine_wit
 
 class OptimizerSettings(Section):
     learning_rate: Rate = 1e-4
-    """How far weights move per step, for every part without a rate of its own."""
+    """How far weights move per step. The U-Net uses it when it has no rate of its own."""
 
     unet_lr: Rate | None = None
     """The U-Net's learning rate; 0 leaves the U-Net out. Empty: the learning rate."""
 
-    text_encoder_lr: Rate | None = 5e-5
-    """The text encoder's learning rate; 0 leaves the text encoder out. Empty: the learning rate."""
+    text_encoder_lr: Rate = 5e-5
+    """The text encoder's learning rate; 0 leaves the text encoder out."""
 
     lr_scheduler: ScheduleName = "cosine"
     """The shape of the learning rate over the run."""

@@ -6,7 +6,6 @@ A value is written as in TOML; text needs no quotes, and a switch needs no value
 import sys
 from typing import Any
 
-from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 
 if sys.version_info >= (3, 11):
@@ -14,21 +13,36 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_SWITCH_VALUES = ("true", "false")
 
-def read_options(words: list[str]) -> dict[str, Any]:
-    """{dotted name: value}. Names are not checked here: the model knows its own."""
+
+def split_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """({dotted name: value}, the words that belong to no setting). Names are not checked here: the model knows its own.
+
+    >>> split_options(["run.toml", "--network.rank", "16", "--data.enable_bucket", "--json"])
+    ({'network.rank': 16, 'data.enable_bucket': True}, ['run.toml', '--json'])
+    """
     found: dict[str, Any] = {}
+    others: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--") or "." not in word:
-            raise Problem("unknown_option", option=word)
         name, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or "." not in name:
+            others.append(word)
+            continue
         name = name.replace("-", "_")
         if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+            takes_next = bool(rest) and (
+                rest[0] in _SWITCH_VALUES or not (_is_switch(name) or rest[0].startswith("--"))
+            )
+            value = rest.pop(0) if takes_next else "true"
         found[name] = _value(name, value)
-    return found
+    return found, others
+
+
+def _is_switch(name: str) -> bool:
+    return any(field.name == name and field.info.annotation is bool for field in fields())
 
 
 def _value(name: str, text: str) -> Any:

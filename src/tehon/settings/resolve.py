@@ -4,17 +4,16 @@ import secrets
 from pathlib import Path
 
 from tehon.catalog.detect import DEMO
-from tehon.catalog.families import Family
 from tehon.settings.settings import Settings
 
 
-def resolve(settings: Settings, family: Family) -> Settings:
-    """Fills every empty setting: with the family's value, with the field it falls back to, or, for the seed, by lot.
+def resolve(settings: Settings, native_side: int) -> Settings:
+    """Fills every empty setting: with the model's value, with the field it falls back to, or, for the seed, by lot.
 
     Paths become absolute, so that the run can be repeated from anywhere.
     """
     data, rates, training = settings.data, settings.optimizer, settings.training
-    side = data.resolution or family.native_side
+    side = data.resolution or native_side
     model = settings.model.path
     return settings.model_copy(
         update={
@@ -29,7 +28,6 @@ def resolve(settings: Settings, family: Family) -> Settings:
             "optimizer": rates.model_copy(
                 update={
                     "unet_lr": rates.learning_rate if rates.unet_lr is None else rates.unet_lr,
-                    "text_encoder_lr": rates.learning_rate if rates.text_encoder_lr is None else rates.text_encoder_lr,
                 }
             ),
             "training": training.model_copy(

@@ -39,11 +39,14 @@ def check_rules(settings: Settings) -> None:
     """Raises one Problem for each rule between fields that the settings break."""
     found: list[Problem] = []
     rates, data = settings.optimizer, settings.data
-    unet, text = (rates.learning_rate if own is None else own for own in (rates.unet_lr, rates.text_encoder_lr))
-    if unet == 0 and text == 0:
+    unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
+    if unet == 0 and rates.text_encoder_lr == 0:
         found.append(Problem("nothing_trained", field="optimizer.unet_lr"))
     if isinstance(data.resolution, list) and len(data.resolution) != 2:
         found.append(Problem("resolution_not_two", field="data.resolution", count=len(data.resolution)))
+    sides = data.resolution if isinstance(data.resolution, list) else [data.resolution or 8]
+    if not data.enable_bucket and any(side % 8 for side in sides):
+        found.append(Problem("resolution_not_eight", field="data.resolution", value=data.resolution))
     if data.min_bucket_reso > data.max_bucket_reso:
         found.append(
             Problem("bucket_range", field="data.min_bucket_reso", low=data.min_bucket_reso, high=data.max_bucket_reso)

@@ -13,7 +13,7 @@ from tehon.data.feed.store import LatentStore
 from tehon.data.plan.epochs import Batch
 from tehon.diffusion.draws import draw_normal, draw_times
 from tehon.diffusion.losses import squared_error
-from tehon.diffusion.schedule import add_noise
+from tehon.diffusion.noising import add_noise
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -93,8 +93,12 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def fingerprint(plan: Plan) -> str:
-    """A digest of all that a saved state depends on: settings, and the pictures' contents, places and captions."""
+    """A digest of all that a saved state depends on: settings, the pictures' contents, places and captions, and the
+    model (of each of its weight files the size and the first MiB)."""
     digest = blake2b(to_toml(plan.settings).encode(), digest_size=16)
+    for file in sorted(plan.model.rglob("*.safetensors")):
+        with file.open("rb") as stream:
+            digest.update(f"{file.relative_to(plan.model)} {file.stat().st_size}".encode() + stream.read(1 << 20))
     for picture in plan.pictures:
         digest.update(f"{picture.path.name} {picture.placement} {picture.caption.text}".encode())
         digest.update(picture.path.read_bytes())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -29,15 +29,15 @@ class Metrics:
         self.last = last
         self.name_of = name_of
         self.waiting: list[tuple[Report, float]] = []
-        self.recent_loss = float("nan")
+        self.recent_loss: float | None = None
 
     def due(self, report: Report) -> bool:
         self.waiting.append((report, time.time()))
-        return len(self.waiting) >= self.every or report.step == self.last
+        return len(self.waiting) >= self.every or self.recent_loss is None or report.step == self.last
 
     def run(self, report: Report) -> None:
         figures = torch.stack([torch.stack([r.loss, r.gradient_norm]) for r, _ in self.waiting]).tolist()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "step": r.step,
                 "epoch": r.epoch + 1,
@@ -56,7 +56,7 @@ class Metrics:
         self.waiting.clear()
 
     def flush(self) -> None:
-        """Writes what still waits, before a stop."""
+        """Reads and writes what still waits: before a save, so that no state of a spoiled run is kept."""
         if self.waiting:
             self.run(self.waiting[-1][0])
 
@@ -70,7 +70,10 @@ class Every:
 
     def __init__(self, steps: int, action: Callable[[Report], None]) -> None:
         self.steps = steps
-        self.run = action
+        self.action = action
 
     def due(self, report: Report) -> bool:
         return self.steps > 0 and report.step % self.steps == 0
+
+    def run(self, report: Report) -> None:
+        self.action(report)

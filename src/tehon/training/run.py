@@ -20,7 +20,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.read import latest_state
-from tehon.runs.record import append_rows, event, write_aside, write_json
+from tehon.runs.record import append_rows, event, keep_rows, write_aside, write_json
 from tehon.settings.files import load_settings, to_toml
 from tehon.training.assemble import Trainer, assemble, fingerprint
 from tehon.training.attach import file_tensors
@@ -31,7 +31,7 @@ from tehon.training.state import load_state, save_state
 from tehon.weights.lora_file import write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
-_METRICS_EVERY = 10
+_METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
 Watch = Callable[[str, dict[str, Any]], None]
 """Told of everything that happens: (event name, facts). `step` comes after each update."""
 
@@ -71,6 +71,7 @@ class Run:
         trainer = assemble(self.plan)
         if resume:
             load_state(trainer.state, resume, self.fingerprint)
+            keep_rows(self.directory.metrics, lambda row: row["step"] <= trainer.state.step)
         facts = {"steps": self.plan.steps, "first": trainer.state.step, "device": str(trainer.parts.alphas.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         for notice in trainer.notices:
@@ -86,8 +87,9 @@ class Run:
 
     def _updates(self, trainer: Trainer) -> None:
         plan = self.plan
-        metrics = Metrics(self.directory.metrics, _METRICS_EVERY, plan.steps, lambda i: plan.pictures[i].path.name)
-        save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer))
+        every = 1 if trainer.state.flat.weights.device.type == "cpu" else _METRICS_EVERY
+        metrics = Metrics(self.directory.metrics, every, plan.steps, lambda i: plan.pictures[i].path.name)
+        save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer, metrics))
         chores: list[Chore] = [metrics, save]
         for report in trainer.updates():
             for chore in chores:
@@ -95,11 +97,10 @@ class Run:
                     chore.run(report)
             self._tell_step(report, metrics.recent_loss)
             if self._asked_to_stop() and report.step < plan.steps:
-                metrics.flush()
-                self._save(trainer)
+                self._save(trainer, metrics)
                 return
 
-    def _tell_step(self, report: Report, loss: float) -> None:
+    def _tell_step(self, report: Report, loss: float | None) -> None:
         self.watch("step", {"step": report.step, "epoch": report.epoch + 1, "loss": loss, "rates": dict(report.rates)})
 
     def _stop(self) -> None:
@@ -112,7 +113,8 @@ class Run:
             self.stopping = True
         return self.stopping
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, metrics: Metrics) -> None:
+        metrics.flush()
         file = self.directory.state / f"step-{trainer.state.step:08d}.pt"
         save_state(trainer.state, file, self.fingerprint)
         self.tell("state_saved", path=str(file), step=trainer.state.step)
@@ -121,7 +123,11 @@ class Run:
         """Writes the LoRA into the run, and a copy of it where the user asked for it."""
         plan, output = self.plan, self.plan.settings.output
         facts = run_facts(plan, self.session, self.started)
-        facts |= {"training_finished_at": time.time(), "steps": trainer.state.step, "epoch": plan.epochs}
+        facts |= {
+            "training_finished_at": time.time(),
+            "steps": trainer.state.step,
+            "epoch": plan.group(trainer.state.step - 1)[0] + 1,
+        }
         resolution = plan.settings.data.resolution
         assert isinstance(resolution, list), "a plan's settings are resolved"
         metadata = kohya_metadata(facts) | modelspec_metadata(
@@ -146,20 +152,26 @@ def start_run(plan: Plan, watch: Watch) -> Outcome:
     folder = Path(output.folder)
     check_output(folder / f"{output.name}.safetensors", output.overwrite)
     directory = new_run_directory(folder, output.name)
+    run = Run(plan, directory, watch)
     try:
         directory.make()
     except OSError as error:
         raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
     write_aside(directory.settings, to_toml(plan.settings).encode())
-    write_json(directory.origin, _origin(plan))
-    return Run(plan, directory, watch).train()
+    write_json(directory.origin, _origin(run.fingerprint))
+    return run.train()
 
 
 def resume_run(directory: RunDirectory, watch: Watch) -> Outcome:
     """Goes on from a run's newest state, in the same directory."""
     state = latest_state(directory)
-    plan = make_plan(load_settings(directory.settings, []))
-    return Run(plan, directory, watch).train(state)
+    plan = make_plan(load_settings(directory.settings, {}))
+    run = Run(plan, directory, watch)
+    output = plan.settings.output
+    place, own = Path(output.folder) / run.lora_name, directory.weights / run.lora_name
+    its_own = place.is_file() and own.is_file() and place.read_bytes() == own.read_bytes()
+    check_output(place, output.overwrite or its_own)
+    return run.train(state)
 
 
 def check_output(lora: Path, overwrite: bool) -> None:
@@ -176,14 +188,14 @@ def check_output(lora: Path, overwrite: bool) -> None:
         raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
 
 
-def _origin(plan: Plan) -> dict[str, Any]:
+def _origin(digest: str) -> dict[str, Any]:
     return {
         "tehon": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
         "command": sys.argv,
-        "data_digest": fingerprint(plan),
+        "fingerprint": digest,
         "threads": torch.get_num_threads(),
         "processor": os.cpu_count(),
     }

@@ -1,16 +1,6 @@
 """Digests of weights."""
 
 import hashlib
-from pathlib import Path
-
-
-def sha256_of(file: Path) -> str:
-    """64 hexadecimal digits over the whole file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def legacy_hash(data: bytes) -> str:

@@ -40,6 +40,11 @@ class BucketRule:
     upscale: bool
     enabled: bool = True
 
+    def check(self) -> None:
+        """A Problem when no picture at all could be placed."""
+        if self.enabled and self.upscale:
+            _ = self.predefined
+
     def place(self, size: Size) -> Placement:
         """The bucket for a picture of this size."""
         if not self.enabled:

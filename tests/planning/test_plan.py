@@ -1,0 +1,403 @@
+"""What `tehon plan` says: the arithmetic of a run, its rates, its notices; and that every setting is heeded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from PIL import Image
+
+from tehon.catalog.detect import demo_folder
+from tehon.cli.main import main
+from tehon.messages.catalogue import sentences
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_data, as_text
+from tehon.settings.fields import fields
+from tehon.settings.files import to_toml, validate
+
+Tree = dict[str, Any]
+TESTS = Path(__file__).parents[1]
+
+
+def merged(tree: Tree, changes: dict[str, Any]) -> Tree:
+    """A copy of the settings with {section.field: value} changed."""
+    new = deepcopy(tree)
+    for name, value in changes.items():
+        section, _, field = name.partition(".")
+        new.setdefault(section, {})[field] = value
+    return new
+
+
+def planned(tree: Tree, **changes: Any) -> Plan:
+    return make_plan(validate(merged(tree, {name.replace("__", "."): value for name, value in changes.items()})))
+
+
+def data_of(tree: Tree, **changes: Any) -> dict[str, Any]:
+    return as_data(planned(tree, **changes))
+
+
+def picture_folder(tree: Tree, name: str) -> Path:
+    return Path(tree["data"]["folder"]) / name
+
+
+def test_pictures_come_in_order_with_all_that_is_decided_about_them(tree: Tree) -> None:
+    data = data_of(tree)
+    red, blue = picture_folder(tree, "2_red thing"), picture_folder(tree, "3_blue")
+    rows = [(red / "00.png", [64, 64], 2, "caption 0"), (red / "01.png", [96, 64], 2, "caption 1")]
+    rows += [(blue / "02.png", [64, 64], 3, "caption 2")]
+    assert [(row["path"], row["bucket"], row["repeats"], row["caption"]) for row in data["images"]] == [
+        (str(path), bucket, repeats, caption) for path, bucket, repeats, caption in rows
+    ]
+    assert [(row["size"], row["resized"], row["crop"]) for row in data["images"]] == [
+        (bucket, bucket, [0, 0]) for _, bucket, _, _ in rows
+    ]
+    assert {row["caption_source"] for row in data["images"]} == {".txt"}
+
+
+def test_a_large_picture_is_scaled_and_cropped(tree: Tree) -> None:
+    Image.new("RGB", (300, 200)).save(picture_folder(tree, "3_blue") / "09.png")
+    row = data_of(tree)["images"][-1]
+    assert (row["size"], row["resized"], row["bucket"], row["crop"]) == ([300, 200], [144, 96], [128, 96], [8, 0])
+
+
+def test_buckets_count_pictures_and_their_readings(tree: Tree) -> None:
+    assert data_of(tree)["buckets"] == [
+        {"width": 64, "height": 64, "images": 2, "count": 5},
+        {"width": 96, "height": 64, "images": 1, "count": 2},
+    ]
+
+
+STEPS = ("reads_per_epoch", "batches_per_epoch", "steps_per_epoch", "epochs", "warmup", "total")
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        ({}, (7, 4, 4, 1, 0, 4)),
+        ({"data__batch_size": 1}, (7, 7, 7, 1, 1, 7)),
+        ({"data__batch_size": 3}, (7, 3, 3, 1, 0, 3)),
+        ({"data__batch_size": 100}, (7, 2, 2, 1, 0, 2)),
+        ({"data__enable_bucket": False, "data__batch_size": 4}, (7, 2, 2, 1, 0, 2)),
+        ({"training__epochs": 5}, (7, 4, 4, 5, 2, 20)),
+        ({"training__epochs": 5, "optimizer__lr_warmup": 50}, (7, 4, 4, 5, 10, 20)),
+        ({"training__epochs": 5, "optimizer__lr_scheduler": "constant"}, (7, 4, 4, 5, 0, 20)),
+        ({"training__gradient_accumulation_steps": 3, "training__epochs": 2}, (7, 4, 2, 2, 0, 4)),
+        ({"training__gradient_accumulation_steps": 9}, (7, 4, 1, 1, 0, 1)),
+        ({"training__epochs": 5, "training__max_train_epochs": 2}, (7, 4, 4, 2, 1, 8)),
+        ({"training__epochs": 2, "training__max_train_epochs": 5}, (7, 4, 4, 2, 1, 8)),
+        ({"training__epochs": 5, "training__max_train_steps": 6}, (7, 4, 4, 5, 1, 6)),
+        ({"training__epochs": 1, "training__max_train_steps": 6}, (7, 4, 4, 1, 0, 4)),
+        ({"training__epochs": 5, "training__max_train_steps": 6, "training__max_train_epochs": 1}, (7, 4, 4, 1, 0, 4)),
+    ],
+)
+def test_the_arithmetic_of_steps(tree: Tree, changes: dict[str, Any], figures: tuple[int, ...]) -> None:
+    steps = data_of(tree, **changes)["steps"]
+    assert tuple(steps[name] for name in STEPS) == figures
+
+
+def test_updates_take_whole_groups_and_each_epoch_is_complete(tree: Tree) -> None:
+    plan = planned(tree, training__gradient_accumulation_steps=3, training__epochs=2)
+    groups = [plan.group(step) for step in range(plan.steps)]
+    assert [(epoch, len(batches)) for epoch, batches in groups] == [(0, 3), (0, 1), (1, 3), (1, 1)]
+    for wanted in (0, 1):
+        reads = [read for epoch, batches in groups if epoch == wanted for batch in batches for read in batch.reads]
+        assert sorted((read.picture, read.repeat) for read in reads) == [(p, n) for p in range(3) for n in range(2 + p // 2)]
+
+
+def test_updates_are_the_same_in_any_order_of_asking(tree: Tree) -> None:
+    one, two = (planned(tree, training__epochs=4) for _ in range(2))
+    forwards = [one.group(step) for step in range(one.steps)]
+    backwards = [two.group(step) for step in reversed(range(two.steps))]
+    assert forwards == backwards[::-1]
+    other = planned(tree, training__epochs=4, training__seed=6)
+    assert forwards != [other.group(step) for step in range(other.steps)]
+
+
+def test_every_part_has_its_rate_at_every_step(tree: Tree) -> None:
+    data = data_of(
+        tree,
+        training__epochs=2,
+        optimizer__unet_lr=1e-3,
+        optimizer__text_encoder_lr=4e-4,
+        optimizer__lr_scheduler="linear",
+        optimizer__lr_warmup=25,
+    )
+    factors = [0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert list(data["rates"]) == ["lora_te", "lora_unet"]
+    assert data["rates"]["lora_unet"] == pytest.approx([1e-3 * factor for factor in factors])
+    assert data["rates"]["lora_te"] == pytest.approx([4e-4 * factor for factor in factors])
+
+
+def test_a_part_without_a_rate_of_its_own_has_the_common_one(tree: Tree) -> None:
+    rates = data_of(tree, optimizer__learning_rate=3e-4, optimizer__lr_scheduler="constant")["rates"]
+    assert rates == {"lora_te": [5e-5] * 4, "lora_unet": [3e-4] * 4}
+
+
+@pytest.mark.parametrize(
+    ("field", "left"), [("optimizer__unet_lr", ["lora_te"]), ("optimizer__text_encoder_lr", ["lora_unet"])]
+)
+def test_a_part_with_the_rate_zero_is_left_out(tree: Tree, field: str, left: list[str]) -> None:
+    assert list(data_of(tree, **{field: 0})["rates"]) == left
+    assert list(data_of(tree, optimizer__learning_rate=0)["rates"]) == ["lora_te"]
+
+
+def test_polynomial_falls_also_where_only_the_parts_have_rates(tree: Tree) -> None:
+    rates = data_of(tree, optimizer__learning_rate=0, optimizer__unet_lr=1e-3, optimizer__lr_scheduler="polynomial")
+    assert rates["rates"]["lora_unet"] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4], rel=1e-3)
+
+
+def without_caption(tree: Tree) -> None:
+    (picture_folder(tree, "3_blue") / "02.txt").unlink()
+
+
+def without_any_caption_of_many(tree: Tree) -> None:
+    for number in range(10, 14):
+        Image.new("RGB", (64, 64)).save(picture_folder(tree, "3_blue") / f"{number}.png")
+    for file in Path(tree["data"]["folder"]).rglob("*.txt"):
+        file.unlink()
+
+
+def with_two_kinds_of_captions(tree: Tree) -> None:
+    (picture_folder(tree, "3_blue") / "02.caption").write_text("a caption")
+
+
+def with_an_empty_caption(tree: Tree) -> None:
+    (picture_folder(tree, "3_blue") / "02.txt").write_text("")
+
+
+def with_an_unnamed_folder(tree: Tree) -> None:
+    picture_folder(tree, "green").mkdir()
+    Image.new("RGB", (64, 64)).save(picture_folder(tree, "green") / "1.png")
+
+
+def with_a_folder_without_pictures(tree: Tree) -> None:
+    picture_folder(tree, "4_green").mkdir()
+
+
+def as_it_is(tree: Tree) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "notices"),
+    [
+        (as_it_is, {}, []),
+        (as_it_is, {"data__batch_size": 1}, []),
+        (without_caption, {}, ["1 of 3 pictures have no caption and are captioned with their folder's words: 02.png"]),
+        (
+            without_any_caption_of_many,
+            {},
+            [
+                "7 of 7 pictures have no caption and are captioned with their folder's words: "
+                "00.png, 01.png, 02.png, 10.png, 11.png…"
+            ],
+        ),
+        (with_two_kinds_of_captions, {}, ["Captions come from files of several kinds: 2 × .txt, 1 × .caption."]),
+        (with_an_empty_caption, {}, ["1 pictures have an empty caption: 02.png"]),
+        (
+            with_an_unnamed_folder,
+            {},
+            ["{folder}/green is not used: its name has no repeats; rename it, for example to 10_green."],
+        ),
+        (with_a_folder_without_pictures, {}, ["{folder}/4_green holds no pictures."]),
+        (as_it_is, {"network__alpha": 2.0}, []),
+        (
+            as_it_is,
+            {"network__alpha": 2.5},
+            [
+                "network.alpha 2.5 is above network.rank 2: the LoRA works stronger than its weights; "
+                "most people mean alpha at or below the rank."
+            ],
+        ),
+        (as_it_is, {"optimizer__lr_scheduler": "constant", "optimizer__lr_warmup": 0}, []),
+        (
+            as_it_is,
+            {"optimizer__lr_scheduler": "constant"},
+            [
+                "optimizer.lr_warmup 10 has no effect with the constant schedule; "
+                "use constant_with_warmup for a warm-up."
+            ],
+        ),
+        (
+            as_it_is,
+            {"data__batch_size": 2},
+            [
+                "Pictures of different sizes can't share a batch, so some batches of size 2 "
+                "are short by 1 pictures in all."
+            ],
+        ),
+    ],
+)
+def test_a_notice_appears_exactly_when_it_should(
+    tree: Tree, make: Callable[[Tree], None], changes: dict[str, Any], notices: list[str]
+) -> None:
+    make(tree)
+    warnings = data_of(tree, **({"data__batch_size": 1} | changes))["warnings"]
+    folder = str(Path(tree["data"]["folder"]))
+    assert [warning.replace(folder, "{folder}").replace("\\", "/") for warning in warnings] == notices
+
+
+def test_every_notice_that_needs_no_tokenizer_is_tested_above() -> None:
+    """Each sentence of the catalogue starts, up to its first blank or after it, like one that was asked for."""
+    marks = test_a_notice_appears_exactly_when_it_should.pytestmark  # type: ignore[attr-defined]
+    asked = " ".join(notice for _, _, notices in marks[0].args[1] for notice in notices)
+    untested = [
+        key
+        for key, text in sentences("en").items()
+        if key.startswith("notice.") and max(text.replace("}", "{").split("{")[::2], key=len).strip() not in asked
+    ]
+    assert untested == ["notice.caption_cut"]
+
+
+def test_a_broken_picture_and_a_tiny_one_are_named(tree: Tree) -> None:
+    tiny = picture_folder(tree, "3_blue") / "tiny.png"
+    Image.new("RGB", (40, 20)).save(tiny)
+    with pytest.raises(Problem) as caught:
+        planned(tree)
+    assert str(caught.value).startswith(f"{tiny}: at 40x20 the picture is smaller than one bucket step (32 pixels);")
+    assert data_of(tree, data__bucket_no_upscale=False, data__min_bucket_reso=64)["steps"]["images"] == 4
+
+
+def test_captions_and_sizes_that_do_not_fit_are_told_at_once(tree: Tree) -> None:
+    tiny = picture_folder(tree, "3_blue") / "tiny.png"
+    Image.new("RGB", (40, 20)).save(tiny)
+    caption = picture_folder(tree, "2_red thing") / "00.txt"
+    caption.write_bytes(b"\xff\xfe")
+    with pytest.raises(Problem) as caught:
+        planned(tree)
+    assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == [str(caption), str(tiny)]
+
+
+def test_picture_folders_that_are_all_empty_are_a_problem(tree: Tree) -> None:
+    for file in Path(tree["data"]["folder"]).rglob("*.png"):
+        file.unlink()
+    with pytest.raises(Problem, match=r"^data\.folder: no pictures were found"):
+        planned(tree)
+
+
+def test_a_plan_is_repeatable_from_its_own_settings(tree: Tree) -> None:
+    del tree["training"]["seed"]
+    first = planned(tree)
+    again = make_plan(validate(first.settings.model_dump()))
+    assert as_data(again) == as_data(first)
+    assert to_toml(again.settings) == to_toml(first.settings)
+    assert [again.group(step) for step in range(4)] == [first.group(step) for step in range(4)]
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(tomli_w.dumps(tree), "utf8")
+    assert main(["plan", str(config), "--json", "--training.epochs", "2", "--network.rank=4"]) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    data = json.loads(printed, parse_constant=refuse_constant)
+    assert data == data_of(tree, training__epochs=2, network__rank=4)
+    assert set(data) == {"family", "model", "images", "buckets", "steps", "rates", "scale", "seed", "warnings"}
+    assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
+    assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)
+
+
+def test_the_command_prints_the_plan_for_people(
+    tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text(tomli_w.dumps(tree), "utf8")
+    assert main(["plan", str(config)]) == 0
+    english = capsys.readouterr().out
+    for words in ("3, 3 of them with a caption; 7 readings", "96 x 64: 1 pictures, 2 readings", "4 in all", "Note: "):
+        assert words in english
+    monkeypatch.setenv("TEHON_LANG", "ja")
+    assert main(["plan", str(config)]) == 0
+    japanese = capsys.readouterr().out
+    assert "96 x 64: 1 枚、2 回" in japanese
+    assert "注意: " in japanese
+    assert len(japanese.splitlines()) == len(english.splitlines())
+
+
+def test_the_text_lists_settings_that_are_not_the_default(tree: Tree) -> None:
+    text = as_text(planned(tree, optimizer__lr_scheduler="linear"))
+    changed = next(line for line in text.splitlines() if line.startswith("Changed"))
+    assert "optimizer.lr_scheduler = linear" in changed
+    assert "network.rank = 2" in changed
+    assert "weight_decay" not in changed
+
+
+ENLARGE = {"data.bucket_no_upscale": False, "data.min_bucket_reso": 64, "data.max_bucket_reso": 256}
+REACH: dict[str, tuple[dict[str, Any], Any]] = {
+    # field: (what else is set, another value)
+    "data.resolution": ({}, 64),
+    "data.batch_size": ({}, 1),
+    "data.caption_extension": ({}, ".caption"),
+    "data.enable_bucket": ({}, False),
+    "data.bucket_no_upscale": (ENLARGE, True),
+    "data.bucket_reso_steps": ({}, 64),
+    "data.min_bucket_reso": (ENLARGE, 128),
+    "data.max_bucket_reso": (ENLARGE, 128),
+    "network.rank": ({}, 4),
+    "network.alpha": ({}, 2.0),
+    "optimizer.learning_rate": ({}, 1e-3),
+    "optimizer.unet_lr": ({}, 1e-3),
+    "optimizer.text_encoder_lr": ({}, 1e-3),
+    "optimizer.lr_scheduler": ({}, "linear"),
+    "optimizer.lr_warmup": ({}, 50),
+    "optimizer.lr_scheduler_num_cycles": ({"optimizer.lr_scheduler": "cosine_with_restarts"}, 2),
+    "optimizer.lr_scheduler_power": ({"optimizer.lr_scheduler": "polynomial"}, 2.0),
+    "training.epochs": ({}, 2),
+    "training.max_train_epochs": ({"training.epochs": 3}, 2),
+    "training.max_train_steps": ({}, 2),
+    "training.gradient_accumulation_steps": ({}, 2),
+    "training.seed": ({}, 6),
+}
+PLACES = ("model.path", "data.folder")
+"""Fields whose reach has a test of its own below."""
+IN_TRAINING: dict[str, tuple[Any, str]] = {
+    # field: (another value, the tests that show that it is heeded)
+    "data.vae_batch_size": (3, "training"),
+    "optimizer.weight_decay": (0.5, "training"),
+    "optimizer.max_grad_norm": (0.5, "training"),
+    "training.device": ("auto", "training"),
+    "output.folder": ("elsewhere", "cli"),
+    "output.name": ("other", "cli"),
+    "output.overwrite": (True, "cli"),
+    "output.save_precision": ("float", "training"),
+    "output.training_comment": ("hello", "training"),
+    "output.save_state_every_n_steps": (2, "training"),
+}
+
+
+def test_the_reach_of_every_field_is_tested() -> None:
+    assert sorted([*REACH, *PLACES, *IN_TRAINING]) == sorted(field.name for field in fields())
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_another_value_changes_the_plan(tree: Tree, name: str) -> None:
+    context, value = REACH[name]
+    before, after = (as_data(make_plan(validate(merged(tree, c)))) for c in (context, context | {name: value}))
+    assert before != after
+
+
+def test_another_model_or_picture_folder_changes_the_plan(tree: Tree, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(demo_folder(), model, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert data_of(tree, model__path=str(model))["model"] == str(model)
+    assert data_of(tree)["model"] == str(demo_folder())
+    other = tmp_path / "other"
+    shutil.copytree(tree["data"]["folder"], other)
+    assert data_of(tree, data__folder=str(other))["images"][0]["path"] == str(other / "2_red thing" / "00.png")
+
+
+@pytest.mark.parametrize("name", IN_TRAINING)
+def test_what_only_the_training_heeds_is_tested_there(tree: Tree, name: str) -> None:
+    value, folder = IN_TRAINING[name]
+    assert as_data(make_plan(validate(merged(tree, {name: value})))) == as_data(make_plan(validate(tree)))
+    files = [file for file in (TESTS / folder).rglob("test_*.py") if name.partition(".")[2] in file.read_text("utf8")]
+    assert files

@@ -28,7 +28,9 @@ print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
 
 def imported(*words: str) -> tuple[int, set[str]]:
     """(exit code, all modules imported) of a command in a fresh process."""
-    done = subprocess.run([sys.executable, "-c", RUN, *words], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     return code, set(modules)
 

@@ -106,7 +106,9 @@ def test_updates_take_whole_groups_and_each_epoch_is_complete(tree: Tree) -> Non
     assert [(epoch, len(batches)) for epoch, batches in groups] == [(0, 3), (0, 1), (1, 3), (1, 1)]
     for wanted in (0, 1):
         reads = [read for epoch, batches in groups if epoch == wanted for batch in batches for read in batch.reads]
-        assert sorted((read.picture, read.repeat) for read in reads) == [(p, n) for p in range(3) for n in range(2 + p // 2)]
+        assert sorted((read.picture, read.repeat) for read in reads) == [
+            (p, n) for p in range(3) for n in range(2 + p // 2)
+        ]
 
 
 def test_updates_are_the_same_in_any_order_of_asking(tree: Tree) -> None:
@@ -215,11 +217,12 @@ def as_it_is(tree: Tree) -> None:
             ],
         ),
         (as_it_is, {"optimizer__lr_scheduler": "constant", "optimizer__lr_warmup": 0}, []),
+        (as_it_is, {"optimizer__lr_scheduler": "constant"}, []),
         (
             as_it_is,
-            {"optimizer__lr_scheduler": "constant"},
+            {"optimizer__lr_scheduler": "constant", "optimizer__lr_warmup": 20.0},
             [
-                "optimizer.lr_warmup 10 has no effect with the constant schedule; "
+                "optimizer.lr_warmup 20.0 has no effect with the constant schedule; "
                 "use constant_with_warmup for a warm-up."
             ],
         ),
@@ -364,7 +367,7 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "data.vae_batch_size": (3, "training"),
     "optimizer.weight_decay": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
-    "training.device": ("auto", "training"),
+    "training.device": ("auto", "cli"),
     "output.folder": ("elsewhere", "cli"),
     "output.name": ("other", "cli"),
     "output.overwrite": (True, "cli"),

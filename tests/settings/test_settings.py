@@ -9,10 +9,10 @@ import tomli_w
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tehon.catalog.families import FAMILIES
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import load_settings, to_toml, validate
+from tehon.settings.options import split_options
 from tehon.settings.resolve import resolve
 from tehon.settings.settings import Settings
 
@@ -21,11 +21,12 @@ SMALLEST: Tree = {"model": {"path": "demo"}, "data": {"folder": "pictures"}, "ou
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 rate = st.floats(0, 10)
+side = st.integers(1, 512).map(lambda n: 8 * n) | st.integers(8, 4096)
 above_zero = st.floats(0, 100, exclude_min=True)
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "model.path": text,
     "data.folder": text,
-    "data.resolution": st.integers(8, 4096) | st.lists(st.integers(8, 4096), min_size=2, max_size=2),
+    "data.resolution": side | st.lists(side, min_size=2, max_size=2),
     "data.batch_size": st.integers(1, 64),
     "data.caption_extension": st.sampled_from(["", ".txt", "caption", ".キャプション"]),
     "data.enable_bucket": st.booleans(),
@@ -70,15 +71,19 @@ def nested(flat: dict[str, Any]) -> Tree:
     return tree
 
 
-def trains_something(flat: dict[str, Any]) -> bool:
+def fits_together(flat: dict[str, Any]) -> bool:
+    """Whether the values keep the rules between fields."""
     base = flat.get("optimizer.learning_rate", 1e-4)
-    return flat.get("optimizer.unet_lr", base) > 0 or flat.get("optimizer.text_encoder_lr", 5e-5) > 0
+    rated = flat.get("optimizer.unet_lr", base) > 0 or flat.get("optimizer.text_encoder_lr", 5e-5) > 0
+    sides = flat.get("data.resolution", 8)
+    even = all(side % 8 == 0 for side in (sides if isinstance(sides, list) else [sides]))
+    return rated and (even or flat.get("data.enable_bucket", True))
 
 
 settings_by_name = st.fixed_dictionaries(
     {name: VALID[name] for name in REQUIRED},
     optional={name: values for name, values in VALID.items() if name not in REQUIRED},
-).filter(trains_something)
+).filter(fits_together)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,12 @@ def changed(**values: Any) -> Tree:
         section, _, field = name.partition("__")
         tree.setdefault(section, {})[field] = value
     return tree
+
+
+def with_options(file: Path | None, words: list[str]) -> Settings:
+    options, others = split_options(words)
+    assert others == []
+    return load_settings(file, options)
 
 
 def complaint(tree: Any) -> str:
@@ -110,11 +121,11 @@ def test_valid_values_are_known_for_every_field() -> None:
 @given(flat=settings_by_name)
 def test_toml_to_settings_to_toml_is_a_fixed_point(file: Path, flat: dict[str, Any]) -> None:
     file.write_bytes(tomli_w.dumps(nested(flat)).encode())
-    read = load_settings(file, [])
+    read = load_settings(file, {})
     written = to_toml(read)
     file.write_bytes(written.encode())
-    assert load_settings(file, []) == read
-    assert to_toml(load_settings(file, [])) == written
+    assert load_settings(file, {}) == read
+    assert to_toml(load_settings(file, {})) == written
     values = read.model_dump()
     for name, value in flat.items():
         section, _, field = name.partition(".")
@@ -128,7 +139,9 @@ def test_options_say_what_a_file_says(flat: dict[str, Any], dashes: bool) -> Non
     for name, value in flat.items():
         written = value if isinstance(value, str) else tomli_w.dumps({"x": value}).partition("= ")[2]
         words.append(f"--{name.replace('_', '-') if dashes else name}={written}")
-    assert load_settings(None, words) == validate(nested(flat))
+    options, others = split_options(words)
+    assert others == []
+    assert load_settings(None, options) == validate(nested(flat))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def test_options_say_what_a_file_says(flat: dict[str, Any], dashes: bool) -> Non
 def test_an_empty_setting_stays_empty_through_toml(file: Path, name: str) -> None:
     empty = validate(changed(**{name.replace(".", "__"): None}))
     file.write_text(to_toml(empty), "utf8")
-    assert load_settings(file, []) == empty
+    assert load_settings(file, {}) == empty
 
 
 def test_every_setting_that_may_be_empty_is_empty_by_default() -> None:
@@ -180,31 +193,42 @@ SMALLEST_OPTIONS = ["--model.path", "demo", "--data.folder", "pictures", "--outp
     ],
 )
 def test_an_option_is_read_as_its_field_needs_it(words: list[str], section: str, field: str, value: Any) -> None:
-    found = load_settings(None, [*SMALLEST_OPTIONS, *words]).model_dump()[section][field]
+    found = with_options(None, [*SMALLEST_OPTIONS, *words]).model_dump()[section][field]
     assert found == value
     assert type(found) is type(value)
 
 
 def test_options_win_over_the_file_and_leave_the_rest(file: Path) -> None:
     file.write_text(tomli_w.dumps(changed(network__rank=4, network__alpha=2.0)), "utf8")
-    network = load_settings(file, ["--network.rank", "16"]).network
+    network = with_options(file, ["--network.rank", "16"]).network
     assert (network.rank, network.alpha) == (16, 2.0)
 
 
-@pytest.mark.parametrize("word", ["network.rank", "--rank", "-x", "16"])
-def test_a_word_that_is_no_setting_is_an_unknown_option(word: str) -> None:
-    with pytest.raises(Problem, match=f"^{word}: there is no such option"):
-        load_settings(None, [*SMALLEST_OPTIONS, "--network.rank", "4", word])
+@pytest.mark.parametrize("word", ["network.rank", "--rank", "-x", "16", "--json", "--json=1.5", "-1.5"])
+def test_a_word_that_is_no_setting_is_handed_back(word: str) -> None:
+    assert split_options(["--network.rank", "4", word, "--output.overwrite"]) == (
+        {"network.rank": 4, "output.overwrite": True},
+        [word],
+    )
+
+
+def test_a_switch_takes_no_word_but_true_and_false() -> None:
+    assert split_options(
+        ["--output.overwrite", "run.toml", "--data.enable_bucket", "false", "--network.alpha", "-1"]
+    ) == (
+        {"output.overwrite": True, "data.enable_bucket": False, "network.alpha": -1},
+        ["run.toml"],
+    )
 
 
 def test_a_text_option_without_its_text_is_refused() -> None:
     with pytest.raises(Problem, match=r"^output\.name: "):
-        load_settings(None, [*SMALLEST_OPTIONS, "--output.name"])
+        with_options(None, [*SMALLEST_OPTIONS, "--output.name"])
 
 
 def test_a_number_option_without_its_number_is_refused() -> None:
     with pytest.raises(Problem, match=r"^network\.rank: "):
-        load_settings(None, [*SMALLEST_OPTIONS, "--network.rank", "--output.overwrite"])
+        with_options(None, [*SMALLEST_OPTIONS, "--network.rank", "--output.overwrite"])
 
 
 @pytest.mark.parametrize(
@@ -298,7 +322,7 @@ def test_a_section_that_is_no_table_is_refused(section: str, value: Any) -> None
 def test_options_for_a_section_that_is_no_table_do_not_hide_it(file: Path) -> None:
     file.write_text("network = 5\n" + tomli_w.dumps(SMALLEST), "utf8")
     with pytest.raises(Problem, match=r"^network: this is a section"):
-        load_settings(file, ["--network.rank", "4"])
+        with_options(file, ["--network.rank", "4"])
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -321,6 +345,11 @@ def test_all_problems_are_told_at_once() -> None:
         ({"optimizer__learning_rate": 0, "optimizer__text_encoder_lr": 0}, "optimizer.unet_lr: both learning rates"),
         ({"data__resolution": [64, 64, 64]}, "data.resolution: it has 3 numbers; give one side, or width and height."),
         ({"data__resolution": []}, "data.resolution: it has 0 numbers"),
+        (
+            {"data__resolution": 100, "data__enable_bucket": False},
+            "data.resolution: without buckets its sides must be multiples of 8, 100 is not",
+        ),
+        ({"data__resolution": [64, 100], "data__enable_bucket": False}, "data.resolution: without buckets its sides"),
         (
             {"data__min_bucket_reso": 512, "data__max_bucket_reso": 256},
             "data.min_bucket_reso: the shortest side 512 is above the longest, 256;",
@@ -363,28 +392,25 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, senten
     broken = tmp_path / "broken.toml"
     broken.write_bytes(content)
     with pytest.raises(Problem) as caught:
-        load_settings(broken, [])
+        load_settings(broken, {})
     assert str(caught.value).startswith(f"{broken}: {sentence}")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
-        load_settings(tmp_path / "none.toml", [])
+        load_settings(tmp_path / "none.toml", {})
     with pytest.raises(Problem, match="cannot be read"):
-        load_settings(tmp_path, [])
-
-
-sd1 = FAMILIES["sd1"]
+        load_settings(tmp_path, {})
 
 
 @unhurried
 @given(flat=settings_by_name)
 def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str, Any]) -> None:
-    resolved = resolve(validate(nested(flat)), sd1)
+    resolved = resolve(validate(nested(flat)), 128)
     empty = [f"{s}.{f}" for s, fs in resolved.model_dump().items() for f, value in fs.items() if value is None]
     assert empty == []
-    assert resolve(resolved, sd1) == resolved
+    assert resolve(resolved, 128) == resolved
     assert validate(resolved.model_dump()) == resolved
 
 
@@ -392,47 +418,47 @@ def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str
 @given(flat=settings_by_name)
 def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     assume(flat.get("data.vae_batch_size", 1))
-    resolved = resolve(validate(nested(flat)), sd1).model_dump()
+    resolved = resolve(validate(nested(flat)), 128).model_dump()
     filled = {"model.path", "data.folder", "output.folder", "data.resolution"}
     for name, value in flat.items():
         section, _, field = name.partition(".")
         assert name in filled or resolved[section][field] == value, name
 
 
-def test_empty_settings_are_filled_from_the_family_and_their_neighbours() -> None:
+def test_empty_settings_are_filled_from_the_model_and_their_neighbours() -> None:
     given_ = changed(optimizer__learning_rate=3e-4, training__epochs=7, data__batch_size=5)
-    resolved = resolve(validate(given_), sd1)
-    assert resolved.data.resolution == [512, 512]
+    resolved = resolve(validate(given_), 128)
+    assert resolved.data.resolution == [128, 128]
     assert resolved.data.vae_batch_size == 5
     assert resolved.optimizer.unet_lr == 3e-4
     assert resolved.training.max_train_epochs == 7
-    assert resolve(validate(changed(data__resolution=96)), sd1).data.resolution == [96, 96]
-    assert resolve(validate(changed(data__resolution=[96, 64])), sd1).data.resolution == [96, 64]
+    assert resolve(validate(changed(data__resolution=96)), 128).data.resolution == [96, 96]
+    assert resolve(validate(changed(data__resolution=[96, 64])), 128).data.resolution == [96, 64]
 
 
 def test_zero_is_a_value_and_not_empty() -> None:
     values = changed(training__seed=0, optimizer__unet_lr=0, optimizer__lr_warmup=0, optimizer__learning_rate=1e-3)
-    resolved = resolve(validate(values), sd1)
+    resolved = resolve(validate(values), 128)
     assert resolved.training.seed == 0
     assert resolved.optimizer.unet_lr == 0
     assert resolved.optimizer.lr_warmup == 0
-    text_left_out = resolve(validate(changed(optimizer__text_encoder_lr=0)), sd1)
+    text_left_out = resolve(validate(changed(optimizer__text_encoder_lr=0)), 128)
     assert text_left_out.optimizer.text_encoder_lr == 0
 
 
 def test_a_seed_is_drawn_once() -> None:
-    first, second = (resolve(validate(SMALLEST), sd1) for _ in range(2))
+    first, second = (resolve(validate(SMALLEST), 128) for _ in range(2))
     assert first.training.seed != second.training.seed
     assert first.training.seed in range(2**32)
-    assert resolve(first, sd1).training.seed == first.training.seed
+    assert resolve(first, 64).training.seed == first.training.seed
 
 
 def test_resolving_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    resolved = resolve(validate(changed(data__folder="~/pictures", model__path="models/mine")), sd1)
+    resolved = resolve(validate(changed(data__folder="~/pictures", model__path="models/mine")), 128)
     assert resolved.model.path == str(tmp_path / "models" / "mine")
     assert resolved.data.folder == str(tmp_path / "home" / "pictures")
     assert resolved.output.folder == str(tmp_path / "out")
-    assert resolve(validate(SMALLEST), sd1).model.path == "demo"
+    assert resolve(validate(SMALLEST), 128).model.path == "demo"

@@ -38,7 +38,7 @@ class Adapter(Protocol):
 def attach(adapter: Adapter) -> None:
     """Puts an adapter on its layer; a layer can carry one."""
     assert "forward" not in adapter.layer.__dict__, "the layer carries an adapter already"
-    adapter.layer.forward = adapter.forward
+    adapter.layer.__dict__["forward"] = adapter.forward
 
 
 def detach(adapter: Adapter) -> None:

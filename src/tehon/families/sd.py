@@ -45,7 +45,8 @@ class StableDiffusion:
 
         def part(kind: Any, name: str) -> Any:
             network = kind.from_pretrained(folder, subfolder=name, local_files_only=True)
-            return network.to(device, dtype).requires_grad_(False).eval()
+            nn.Module.to(network, device, dtype)  # the libraries' own `to` warn even where nothing is lost
+            return network.requires_grad_(False).eval()
 
         try:
             text_encoder = part(CLIPTextModel, "text_encoder")
@@ -98,7 +99,7 @@ class StableDiffusion:
         plain = joined(parts.text_encoder(ids).last_hidden_state, chunks)
         weighted = plain * joined(weights.to(plain.dtype).unsqueeze(-1), chunks)
         before, after = plain.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
-        return torch.where(weighted == plain, plain, weighted * (before / after))
+        return weighted * (before / after)
 
     @torch.no_grad()
     def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:

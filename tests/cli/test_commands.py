@@ -1,0 +1,85 @@
+"""Each command once, as it is typed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tehon.cli.main import main
+from tehon.settings.files import to_toml, validate
+
+
+@pytest.fixture
+def config(tree: dict[str, Any], tmp_path: Path) -> Path:
+    file = tmp_path / "mine.toml"
+    file.write_text(to_toml(validate(tree)), "utf8")
+    return file
+
+
+def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(config), "--json", "--training.max_train_steps", "2"]) == 0
+    events = [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["started", "step", "step", "finished"]
+    lora = Path(events[-1]["path"])
+    assert lora == tmp_path / "out" / "mine.safetensors"
+
+    assert main(["inspect", str(lora), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["modules"] == {"lora_te": 72, "lora_unet": 192}
+    assert shown["ranks"] == {"2": 264}
+    assert shown["metadata"]["ss_steps"] == "2"
+    assert main(["inspect", str(lora)]) == 0
+    assert "lora_unet: 192" in capsys.readouterr().out
+
+    out = tmp_path / "drawn"
+    words = ["sample", "demo", "a red star", "mofu", "--out", str(out), "--count", "2", "--seed", "5", "--steps", "2"]
+    assert main([*words, "--lora", f"{lora}:0.7", "--width", "64", "--height", "96"]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["00_5.png", "00_6.png", "01_5.png", "01_6.png"]
+    assert Image.open(out / "00_5.png").size == (64, 96)
+
+
+def test_quiet_prints_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(config), "--quiet", "--training.max_train_steps", "1"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_people_see_the_plan_and_where_the_lora_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(config), "--training.max_train_steps", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "Pictures   3, 3 of them with a caption; 7 readings per epoch" in shown
+    assert "mine.safetensors" in shown
+
+
+def test_stop_then_resume(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tehon.planning.plan import make_plan
+    from tehon.settings.files import load_settings
+    from tehon.training.run import start_run
+
+    def stop(name: str, facts: dict[str, Any]) -> None:
+        if name == "started":
+            next(tmp_path.glob("out/runs/*/inbox")).joinpath("stop").touch()
+
+    run = start_run(make_plan(load_settings(config, {})), stop).run
+    assert main(["resume", str(run.path), "--quiet"]) == 0
+    assert (tmp_path / "out" / "mine.safetensors").exists()
+
+
+def test_a_lora_of_another_size_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from tehon.weights.lora_file import write_lora
+
+    file = tmp_path / "other.safetensors"
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors = {
+        f"{name}.lora_down.weight": torch.zeros(2, 1280, 1, 1),
+        f"{name}.lora_up.weight": torch.zeros(1280, 2, 1, 1),
+    }
+    write_lora(file, tensors, {}, "float")
+    assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
+    assert "another size" in capsys.readouterr().err
+    write_lora(file, {"lora_unet_nowhere.lora_down.weight": torch.zeros(2, 3)}, {}, "float")
+    assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
+    assert "0 of 1 layers match" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
-from tehon.settings.files import load_settings, to_toml, validate
+from tehon.settings.files import load_settings, read_toml, to_toml, validate
 from tehon.settings.options import split_options
 from tehon.settings.resolve import resolve
 from tehon.settings.settings import Settings
@@ -20,12 +20,13 @@ Tree = dict[str, dict[str, Any]]
 SMALLEST: Tree = {"model": {"path": "demo"}, "data": {"folder": "pictures"}, "output": {"folder": "out"}}
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+path = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 rate = st.floats(0, 10)
 side = st.integers(1, 512).map(lambda n: 8 * n) | st.integers(8, 4096)
 above_zero = st.floats(0, 100, exclude_min=True)
 VALID: dict[str, st.SearchStrategy[Any]] = {
-    "model.path": text,
-    "data.folder": text,
+    "model.path": path,
+    "data.folder": path,
     "data.resolution": side | st.lists(side, min_size=2, max_size=2),
     "data.batch_size": st.integers(1, 64),
     "data.caption_extension": st.sampled_from(["", ".txt", "caption", ".キャプション"]),
@@ -52,7 +53,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.gradient_accumulation_steps": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
-    "output.folder": text,
+    "output.folder": path,
     "output.name": st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1),
     "output.overwrite": st.booleans(),
     "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),
@@ -423,6 +424,13 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     for name, value in flat.items():
         section, _, field = name.partition(".")
         assert name in filled or resolved[section][field] == value, name
+
+
+def test_a_resolved_run_is_written_down_whole(file: Path) -> None:
+    """Defaults too, so that a later version with other defaults repeats the run."""
+    file.write_text(to_toml(resolve(validate(SMALLEST), 128)), "utf8")
+    stored = [f"{section}.{field}" for section, values in read_toml(file).items() for field in values]
+    assert sorted(stored) == sorted(VALID)
 
 
 def test_empty_settings_are_filled_from_the_model_and_their_neighbours() -> None:

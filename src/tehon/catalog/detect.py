@@ -1,6 +1,7 @@
 """What a model path is: its family, read from the configuration files of a diffusers folder."""
 
 import json
+import os
 from pathlib import Path
 
 from tehon.catalog.families import FAMILIES, Family
@@ -16,8 +17,8 @@ def demo_folder() -> Path:
 
 def model_folder(path: str) -> Path:
     """The folder that a model setting names; a Problem when it holds no model."""
-    folder = demo_folder() if path == DEMO else Path(path).expanduser()
-    if not folder.exists():
+    folder = demo_folder() if path == DEMO else Path(os.path.expanduser(path))
+    if not os.path.exists(folder):
         raise Problem("model_missing", field="model.path", path=path)
     if not (folder / "model_index.json").is_file():
         raise Problem("model_not_a_folder", field="model.path", path=path)

@@ -24,17 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=30, help=say("cli.steps"))
     parser.add_argument("--cfg", type=float, default=7.5, help=say("cli.cfg"))
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="euler_a", help=say("cli.sampler"))
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=say("cli.device"))
 
 
 def run(options: argparse.Namespace) -> int:
     from tehon.catalog.detect import detect_family, model_folder, native_side
+    from tehon.catalog.header import read_header
 
     folder = model_folder(options.model)
     family = detect_family(folder)
     own = native_side(folder, family)
     size = _side("--width", options.width, own), _side("--height", options.height, own)
     files = [_lora(word) for word in options.lora]
+    for file, _ in files:
+        read_header(file)
     _check_number("--steps", options.steps, 1, 1000)
     _check_number("--count", options.count, 1, 10000)
     _check_number("--seed", options.seed, 0, 2**63 - options.count)

@@ -107,7 +107,7 @@ def make_plan(given: Settings) -> Plan:
         warmup_steps(rates.lr_scheduler, rates.lr_warmup, steps),
         rates.lr_scheduler_num_cycles,
         rates.lr_scheduler_power,
-        rates.learning_rate,
+        rates.learning_rate or max(_base_rates(settings, family).values()),
     )
     return Plan(
         given=given,

@@ -20,7 +20,7 @@ class DataSettings(Section):
     batch_size: int = Field(default=1, ge=1)
     """Pictures learned at once."""
 
-    caption_extension: str = ""
+    caption_extension: str = Field(default="", pattern=r'^(\.?[^./\\:*?"<>|\x00-\x1f]+)?$')
     """The extension of the caption files beside the pictures. Empty: `.caption`, and where there is none, `.txt`."""
 
     enable_bucket: bool = True

@@ -52,8 +52,9 @@ def validate(tree: Tree) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        problems = {_problem(dict(row)).__str__(): _problem(dict(row)) for row in error.errors()}
-        raise_all(list(problems.values()))
+        found = [_problem({**row}) for row in error.errors()]
+        # A union reports each of its branches; the first says it all.
+        raise_all(list({(p.key, p.values["field"]): p for p in reversed(found)}.values())[::-1])
         raise
     check_rules(settings)
     return settings

@@ -36,7 +36,10 @@ def split_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
             takes_next = bool(rest) and (
                 rest[0] in _SWITCH_VALUES or not (_is_switch(name) or rest[0].startswith("--"))
             )
-            value = rest.pop(0) if takes_next else "true"
+            if not takes_next:
+                found[name] = True
+                continue
+            value = rest.pop(0)
         found[name] = _value(name, value)
     return found, others
 

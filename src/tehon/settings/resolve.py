@@ -1,5 +1,6 @@
 """Settings with nothing left open: what the run directory stores and what repeats the run."""
 
+import os
 import secrets
 from pathlib import Path
 
@@ -42,4 +43,4 @@ def resolve(settings: Settings, native_side: int) -> Settings:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(Path(os.path.expanduser(path)).absolute())

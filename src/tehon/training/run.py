@@ -176,10 +176,12 @@ def resume_run(directory: RunDirectory, watch: Watch) -> Outcome:
 
 def check_output(lora: Path, overwrite: bool) -> None:
     """A Problem when the LoRA is already there, or when its folder cannot be written."""
-    if lora.exists() and not overwrite:
-        raise Problem("output_exists", field="output.name", path=lora)
     folder = lora.parent
     try:
+        if lora.is_dir():
+            raise IsADirectoryError(21, "a folder of that name is there")
+        if lora.exists() and not overwrite:
+            raise Problem("output_exists", field="output.name", path=lora)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{lora.stem}.probe"
         probe.write_bytes(b"")

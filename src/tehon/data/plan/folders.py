@@ -4,6 +4,7 @@
 [('10_mofu', 10, 'mofu')]
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class PictureFolder:
 
 def find_folders(parent: Path, field: str = "data.folder") -> list[PictureFolder]:
     """The picture folders under `parent`, sorted by name; where there are none, a Problem naming the right level."""
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         raise Problem("folder_missing", field=field, path=parent)
     found = _children(parent)
     if found:

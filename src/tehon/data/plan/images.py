@@ -27,13 +27,11 @@ def picture_files(folder: Path) -> list[Path]:
 def upright_size(path: Path) -> tuple[int, int]:
     """(width, height) as the picture is seen. Decodes it to the end; a Problem when that fails."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities in EXIF blocks are not the user's concern
-            with Image.open(path) as picture:
-                width, height = picture.size
-                sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
-                picture.draft("RGB", (width // 8, height // 8))  # JPEG: read all, compute an eighth
-                picture.load()
+        with Image.open(path) as picture:
+            width, height = picture.size
+            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+            picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))  # JPEG: read all, compute an eighth
+            picture.load()
     except Exception as error:  # noqa: BLE001  decoders raise whatever they like on damaged data
         raise Problem("picture_broken", path=path, reason=_short(error)) from None
     return (height, width) if sideways else (width, height)
@@ -48,7 +46,8 @@ def sizes(paths: Iterable[Path]) -> list[tuple[int, int]]:
         except Problem as problem:
             return problem
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")
         found = list(pool.map(read, paths))
     raise_all([size for size in found if isinstance(size, Problem)])
     return [size for size in found if not isinstance(size, Problem)]

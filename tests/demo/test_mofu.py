@@ -10,8 +10,8 @@ from tehon.demo.mofu import TRIGGER, draw_mofu, pictures, write_data_set
 from tehon.demo.scenes import BACKGROUNDS, POSITIONS, SIDE, TEXTURES, finish, paint_background
 
 CAPTION = re.compile(
-    rf"(an? (picture|drawing|image) of )?mofu ({'|'.join(POSITIONS)})"
-    rf" on a (({'|'.join(TEXTURES[1:])}) )?({'|'.join(BACKGROUNDS)}) background"
+    rf"(an? (picture|drawing|image) of )?mofu( ({'|'.join(POSITIONS)}))?"
+    rf"( on a (({'|'.join(TEXTURES[1:])}) )?({'|'.join(BACKGROUNDS)}) background)?"
 )
 
 
@@ -20,15 +20,18 @@ def test_every_caption_has_the_trigger_and_names_what_is_drawn() -> None:
     assert [stem for stem, _, _ in drawn] == [f"{number:02}" for number in range(1, 17)]
     assert all(TRIGGER in caption.split() and CAPTION.fullmatch(caption) for _, _, caption in drawn)
     words = " ".join(caption for _, _, caption in drawn)
-    assert all(word in words for word in (*POSITIONS, *BACKGROUNDS, *TEXTURES[1:]))
+    assert all(word in words for word in (*BACKGROUNDS, *TEXTURES[1:]))
+    assert sum(" in the " in c or " on the " in c or " at the " in c for _, _, c in drawn) == 8, "half name the place"
 
 
 def test_captions_tell_the_background_and_the_position() -> None:
     for _, picture, caption in pictures():
         pixels = np.asarray(picture).astype(int)
-        background = next(name for name in BACKGROUNDS if f"{name} background" in caption)
-        near = np.abs(pixels - BACKGROUNDS[background]).max(-1) <= 26
-        assert near.mean() > 0.4
+        for background in (name for name in BACKGROUNDS if f"{name} background" in caption):
+            near = np.abs(pixels - BACKGROUNDS[background]).max(-1) <= 26
+            assert near.mean() > 0.4
+        if not any(position in caption for position in POSITIONS):
+            continue
         rows, columns = np.nonzero(np.abs(pixels - (16, 174, 182)).max(-1) < 12)  # the body
         middle = {"left": columns.mean() < 50, "right": columns.mean() > 78}
         middle |= {"top": rows.mean() < 50, "bottom": rows.mean() > 78}

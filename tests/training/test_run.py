@@ -11,11 +11,13 @@ import safetensors.torch
 import torch
 
 from tehon.catalog.header import read_header
+from tehon.families.sd import StableDiffusion
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.settings.files import load_settings, validate
+from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 
 Tree = dict[str, Any]
@@ -199,3 +201,34 @@ def test_an_existing_lora_is_only_replaced_when_asked(tree: Tree) -> None:
     with pytest.raises(Problem, match="exists already"):
         run(tree)
     assert run(tree, output={"overwrite": True}).lora
+
+
+@pytest.mark.parametrize(("precision", "name"), [("float", "F32"), ("bf16", "BF16")])
+def test_save_precision_is_the_type_in_the_file(tree: Tree, precision: str, name: str) -> None:
+    outcome = run(tree, output={"save_precision": precision}, training={"max_train_steps": 1})
+    assert outcome.lora is not None
+    assert set(read_header(outcome.lora).dtypes.values()) == {name}
+
+
+def test_vae_batch_size_is_how_many_pictures_are_encoded_at_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    encode = StableDiffusion.encode_image
+
+    def watched(self: StableDiffusion, parts: Any, pictures: torch.Tensor) -> Any:
+        sizes.append(len(pictures))
+        return encode(self, parts, pictures)
+
+    monkeypatch.setattr(StableDiffusion, "encode_image", watched)
+    assemble(planned(tree, data={"vae_batch_size": 1}))
+    assert sizes == [1, 1, 1]
+    sizes.clear()
+    assemble(planned(tree))
+    assert sorted(sizes) == [1, 2]
+
+
+def test_a_missing_device_is_refused_before_anything_is_written(tree: Tree) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    with pytest.raises(Problem, match="no cuda device"):
+        run(tree, training={"device": "cuda"})
+    assert not Path(tree["output"]["folder"]).exists()

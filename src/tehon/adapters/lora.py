@@ -50,9 +50,10 @@ class Lora:
     def forward(self, x: Tensor) -> Tensor:
         """Shapes as the layer's own: (..., in) to (..., out), or (n, in, h, w) to (n, out, h', w')."""
         layer = self.layer
+        up = (self.up * self.scale).to(x.dtype)  # scaling the small matrix is cheaper than scaling the output
         if isinstance(layer, nn.Linear):
             y = F.linear(x, layer.weight, layer.bias)
-            return y + F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype)) * self.scale
+            return y + F.linear(F.linear(x, self.down.to(x.dtype)), up)
         y = F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         narrow = F.conv2d(x, self.down.to(x.dtype), None, layer.stride, layer.padding, layer.dilation)
-        return y + F.conv2d(narrow, self.up.to(x.dtype)) * self.scale
+        return y + F.conv2d(narrow, up)

@@ -20,9 +20,9 @@ STRENGTHS = (0.5, 1.0)
 SETTINGS: dict[str, dict[str, Any]] = {
     "model": {"path": "demo"},
     "data": {"resolution": 128, "batch_size": 4},
-    "network": {"rank": 8, "alpha": 8.0},
-    "optimizer": {"learning_rate": 2e-3, "text_encoder_lr": 5e-4, "lr_scheduler": "cosine", "lr_warmup": 5.0},
-    "training": {"epochs": 5, "seed": 7},
+    "network": {"rank": 16, "alpha": 16.0},
+    "optimizer": {"learning_rate": 4e-3, "text_encoder_lr": 2e-3, "lr_scheduler": "cosine", "lr_warmup": 5.0},
+    "training": {"epochs": 5, "max_train_steps": 270, "seed": 7},
     "output": {"name": "mofu"},
 }
 
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
 def _prepare(folder: Path, overwrite: bool) -> Any:
     """Draws the pictures, writes the settings file, and gives the settings."""
     from tehon.demo.mofu import write_data_set
+    from tehon.demo.scenes import write_known_scenes
     from tehon.settings.files import to_toml, validate
 
     config = folder / "mofu.toml"
@@ -69,6 +70,7 @@ def _prepare(folder: Path, overwrite: bool) -> Any:
     try:
         shutil.rmtree(folder / "pictures", ignore_errors=True)
         write_data_set(folder / "pictures")
+        write_known_scenes(folder / "pictures")
         tree = {section: dict(values) for section, values in SETTINGS.items()}
         tree["data"]["folder"] = str(folder / "pictures")
         tree["output"] |= {"folder": str(folder), "overwrite": overwrite}
@@ -135,6 +137,6 @@ class _Artist:
         from tehon.families.samplers import SampleRequest, sample
         from tehon.training.attach import lora_files
 
-        request = SampleRequest(prompts, seeds, (128, 128), steps=16, guidance=5.0, sampler="dpmsolver++")
+        request = SampleRequest(prompts, seeds, (128, 128), steps=16, guidance=3.0, sampler="dpmsolver++")
         with lora_files(self.behaviour, self.parts, [(self.lora, strength)]):
             return sample(self.behaviour, self.parts, request).numpy()

@@ -76,7 +76,11 @@ def pictures(count: int = 16) -> list[tuple[str, Image.Image, str]]:
         x, y = (_inside(place + rng.uniform(-0.04, 0.04), size) for place in POSITIONS[position])
         draw_mofu(canvas, x, y, size)
         tone = background if texture == "plain" else f"{texture} {background}"
-        caption = f"{rng.choice(_OPENINGS)}{TRIGGER} {position} on a {tone} background"
+        caption = rng.choice(_OPENINGS) + TRIGGER
+        if number % 2:  # captions that name less teach the trigger word to stand alone
+            caption += f" {position}"
+        if number % 8:
+            caption += f" on a {tone} background"
         found.append((f"{number + 1:02}", finish(canvas), caption))
     return found
 

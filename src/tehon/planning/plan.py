@@ -147,10 +147,16 @@ def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
     problems: list[Problem] = []
     for (folder, path), size in zip(paths, sizes(path for _, path in paths), strict=True):
         try:
-            caption = find_caption(path, folder.words, data.caption_extension)
-            found.append(PlannedPicture(path, folder, size, rule.place(size), caption))
+            placement = rule.place(size)
         except Problem as problem:
-            problems.append(Problem(problem.key, **{"path": path} | problem.values))
+            problems.append(Problem(problem.key, **{**problem.values, "path": path}))
+            continue
+        try:
+            caption = find_caption(path, folder.words, data.caption_extension)
+        except Problem as problem:
+            problems.append(problem)
+            continue
+        found.append(PlannedPicture(path, folder, size, placement, caption))
     raise_all(problems)
     return tuple(found)
 

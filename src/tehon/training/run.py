@@ -22,7 +22,7 @@ from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.read import latest_state
 from tehon.runs.record import append_rows, event, keep_rows, write_aside, write_json
 from tehon.settings.files import load_settings, to_toml
-from tehon.training.assemble import Trainer, assemble, fingerprint
+from tehon.training.assemble import Trainer, assemble, choose_device, fingerprint
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Every, Metrics
 from tehon.training.facts import run_facts
@@ -150,6 +150,7 @@ def start_run(plan: Plan, watch: Watch) -> Outcome:
     """Begins a new run; a Problem, before anything is written, when its LoRA exists or its folder can't be written."""
     output = plan.settings.output
     folder = Path(output.folder)
+    choose_device(plan.settings.training.device)
     check_output(folder / f"{output.name}.safetensors", output.overwrite)
     directory = new_run_directory(folder, output.name)
     run = Run(plan, directory, watch)

@@ -91,7 +91,7 @@ class BucketRule:
             resized = (first, _round(first / ratio)) if off_first < off_second else (_round(second * ratio), second)
         bucket = resized[0] // step * step, resized[1] // step * step
         if 0 in bucket:
-            raise Problem("picture_too_small", width=width, height=height, steps=step)
+            raise Problem("picture_too_small", path="picture", width=width, height=height, steps=step)
         return Placement(bucket, resized)
 
 

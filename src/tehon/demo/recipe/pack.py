@@ -29,6 +29,10 @@ def pack(folder: Path, vae: Net, encoder: Net, unet: Net) -> None:
     encoder.half().save_pretrained(folder / "text_encoder")
     _name_as_published(folder / "text_encoder" / "model.safetensors")
     new_schedule().save_pretrained(folder / "scheduler")
+    for file in folder.rglob("config.json"):
+        config = json.loads(file.read_text("utf8"))
+        config.pop("_name_or_path", None)  # where it lay on the machine that made it
+        file.write_text(json.dumps(config, indent=2) + "\n", "utf8")
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n", "utf8")
 
 

@@ -1,0 +1,54 @@
+"""The demo from end to end: what a newcomer sees first."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tehon.catalog.header import read_header
+from tehon.cli.main import main
+
+
+@pytest.mark.slow
+def test_the_demo_teaches_mofu_and_keeps_what_the_model_knew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "shown"
+    assert main(["demo", str(folder), "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    result = json.loads((folder / "result.json").read_text())
+    assert result["seeds"] == 32
+    assert result["concept"]["z"] > 8, "the concept score must rise far outside seed noise"
+    assert result["concept"]["difference"] > 0.12
+    assert result["control"]["adapted"]["both"] > result["control"]["base"]["both"] - 0.2
+    assert len(read_header(folder / "mofu.safetensors").shapes) == 3 * 264
+    assert Image.open(folder / "before-after.png").width > 800
+    assert len(list((folder / "pictures" / "10_mofu").glob("*.png"))) == 16
+    assert (next((folder / "runs").iterdir()) / "settings.toml").is_file()
+
+    assert main(["demo", str(folder), "--quiet"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_demo_into_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("x")
+    assert main(["demo", str(tmp_path / "file"), "--quiet"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_model_in_the_package_is_small_and_has_the_topology_of_sd1() -> None:
+    from tehon.catalog.detect import demo_folder
+
+    files = [file for file in demo_folder().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 24_000_000
+    assert {
+        dtype for file in files if file.suffix == ".safetensors" for dtype in read_header(file).dtypes.values()
+    } == {"F16"}
+    unet = json.loads((demo_folder() / "unet" / "config.json").read_text())
+    assert unet["down_block_types"] == ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
+    assert unet["layers_per_block"] == 2
+    text = json.loads((demo_folder() / "text_encoder" / "config.json").read_text())
+    assert (text["num_hidden_layers"], text["max_position_embeddings"]) == (12, 77)
+    vae = json.loads((demo_folder() / "vae" / "config.json").read_text())
+    assert (vae["latent_channels"], len(vae["block_out_channels"])) == (4, 4)

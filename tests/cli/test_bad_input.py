@@ -464,7 +464,7 @@ def test_whatever_can_be_refused_at_once_is_refused_without_torch(tree: Tree, tm
     ("words", "named"),
     [
         ([], "COMMAND"),
-        (["trian"], "trian"),
+        (["learn"], "learn"),
         (["plan"], "config"),
         (["sample", "demo"], "PROMPT"),
         (["sample", "demo", "a cat", "--steps", "many"], "--steps"),

@@ -40,5 +40,5 @@ def test_known_scenes_are_written_in_kohyas_layout(tmp_path: Path) -> None:
         "02.png",
         "02.txt",
     ]
-    assert Image.open(folder / "00.png").size == (128, 128)
-    assert (folder / "00.txt").read_text("utf8") == f"{scene(2024, 0).caption}\n"
+    assert Image.open(folder / "000.png").size == (128, 128)
+    assert (folder / "000.txt").read_text("utf8") == f"{scene(2024, 0).caption}\n"

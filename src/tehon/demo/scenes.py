@@ -185,12 +185,12 @@ def _pair(rng: Random, shape: str, colour: str, named: dict[str, str]) -> tuple[
     return things, f"{_article(f'{colour} {shape}')} {first} and {_article(f'{tint} {other}')} {second}"
 
 
-def write_known_scenes(folder: Path, count: int = 80) -> Path:
+def write_known_scenes(folder: Path, count: int = 160) -> Path:
     """Writes `folder/1_scene` with pictures of what the model knows, so that training does not make it forget them."""
     inner = folder / "1_scene"
     inner.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         known = scene(2024, number)
-        known.draw().save(inner / f"{number:02}.png")
-        (inner / f"{number:02}.txt").write_bytes(f"{known.caption}\n".encode())
+        known.draw().save(inner / f"{number:03}.png")
+        (inner / f"{number:03}.txt").write_bytes(f"{known.caption}\n".encode())
     return inner

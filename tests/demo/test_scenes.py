@@ -33,12 +33,7 @@ def test_known_scenes_are_written_in_kohyas_layout(tmp_path: Path) -> None:
     folder = write_known_scenes(tmp_path, 3)
     assert folder.name == "1_scene"
     assert sorted(file.name for file in folder.iterdir()) == [
-        "00.png",
-        "00.txt",
-        "01.png",
-        "01.txt",
-        "02.png",
-        "02.txt",
+        f"00{number}.{kind}" for number in range(3) for kind in ("png", "txt")
     ]
     assert Image.open(folder / "000.png").size == (128, 128)
     assert (folder / "000.txt").read_text("utf8") == f"{scene(2024, 0).caption}\n"

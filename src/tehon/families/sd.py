@@ -41,6 +41,7 @@ class StableDiffusion:
 
         # Progress bars of the libraries would break into ours.
         diffusers_logging.disable_progress_bar()
+        diffusers_logging.set_verbosity_error()  # it recommends accelerate at every start; nothing here needs it
         transformers_logging.disable_progress_bar()
 
         def part(kind: Any, name: str) -> Any:

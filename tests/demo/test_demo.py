@@ -19,10 +19,10 @@ def test_the_demo_teaches_mofu_and_keeps_what_the_model_knew(
     assert capsys.readouterr().out == ""
     result = json.loads((folder / "result.json").read_text())
     assert result["seeds"] == 32
-    assert result["concept"]["z"] > 6, "the concept score must rise far outside seed noise"
+    assert result["concept"]["z"] > 8, "the concept score must rise far outside seed noise"
     assert result["concept"]["difference"] > 0.12
     assert result["control"]["base"]["both"] > 0.85
-    assert result["control"]["adapted"]["both"] > 0.5, "the model must still draw what it drew"
+    assert result["control"]["adapted"]["both"] > 0.6, "the model must still draw what it drew"
     assert len(read_header(folder / "mofu.safetensors").shapes) == 3 * 264
     assert Image.open(folder / "before-after.png").width > 800
     assert len(list((folder / "pictures" / "10_mofu").glob("*.png"))) == 16

@@ -13,7 +13,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
 
     Paths become absolute, so that the run can be repeated from anywhere.
     """
-    data, rates, training = settings.data, settings.optimizer, settings.training
+    data, feed, rates, training = settings.data, settings.feed, settings.optimizer, settings.training
     side = data.resolution or native_side
     model = settings.model.path
     return settings.model_copy(
@@ -23,9 +23,9 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                 update={
                     "folder": _absolute(data.folder),
                     "resolution": side if isinstance(side, list) else [side, side],
-                    "vae_batch_size": data.vae_batch_size or data.batch_size,
                 }
             ),
+            "feed": feed.model_copy(update={"vae_batch_size": feed.vae_batch_size or data.batch_size}),
             "optimizer": rates.model_copy(
                 update={
                     "unet_lr": rates.learning_rate if rates.unet_lr is None else rates.unet_lr,

@@ -7,11 +7,14 @@ from pydantic import Field
 
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
+from tehon.settings.feed import FeedSettings
 from tehon.settings.model import ModelSettings
 from tehon.settings.network import NetworkSettings
+from tehon.settings.objective import ObjectiveSettings
 from tehon.settings.optimizer import OptimizerSettings
 from tehon.settings.output import OutputSettings
 from tehon.settings.section import Section
+from tehon.settings.text import TextSettings
 from tehon.settings.training import TrainingSettings
 
 
@@ -22,8 +25,17 @@ class Settings(Section):
     data: DataSettings
     """Pictures and captions."""
 
+    text: TextSettings = Field(default_factory=TextSettings)
+    """From captions to what the U-Net is told."""
+
+    feed: FeedSettings = Field(default_factory=FeedSettings)
+    """Caches and loader processes."""
+
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     """The adapter."""
+
+    objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
+    """The loss."""
 
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
     """Learning rates."""

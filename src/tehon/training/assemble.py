@@ -68,7 +68,7 @@ def assemble(plan: Plan) -> Trainer:
     behaviour = behaviour_of(plan.family)
     parts = behaviour.load(plan.model, torch.float32, device)
     pictures = [(picture.path, picture.placement) for picture in plan.pictures]
-    size = settings.data.vae_batch_size
+    size = settings.feed.vae_batch_size
     store = LatentStore(pictures, lambda pixels: behaviour.encode_image(parts, pixels.to(device)), size)
     network = settings.network
     adapters = new_adapters(behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed)

@@ -3,6 +3,8 @@
 >>> raise Problem("folder_missing", field="data.folder", path="pictures")
 """
 
+from typing import Any
+
 from tehon.messages.catalogue import say
 
 
@@ -14,8 +16,16 @@ class Problem(ValueError):
         self.key = key
         self.values = values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes whole out of a process that reads pictures."""
+        return _problem, (self.key, self.values)
+
     def __str__(self) -> str:
         return say(f"problem.{self.key}", **self.values)
+
+
+def _problem(key: str, values: dict[str, object]) -> Problem:
+    return Problem(key, **values)
 
 
 class Problems(Problem):

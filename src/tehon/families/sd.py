@@ -149,7 +149,7 @@ class StableDiffusion:
         for part in ("encoder", "quant_conv"):
             for name, tensor in getattr(parts.vae, part).state_dict().items():
                 digest.update(f"{part} {name} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     @torch.no_grad()

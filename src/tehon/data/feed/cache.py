@@ -147,7 +147,9 @@ class ArrayCache:
         except FileNotFoundError:
             return
         whole = len(data) // RECORD.itemsize * RECORD.itemsize
-        for key, offset, kind, axes, shape, crc in np.frombuffer(data[:whole], RECORD).tolist():
+        records = np.frombuffer(data[:whole], RECORD)
+        shapes: list[list[int]] = records["shape"].tolist()
+        for (key, offset, kind, axes, _, crc), shape in zip(records.tolist(), shapes, strict=True):
             if kind < len(_KINDS) and axes <= 4:
                 place = _Place(shard, offset, kind, tuple(shape[:axes]), crc)
                 if place.end <= size:

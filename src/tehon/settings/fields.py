@@ -73,7 +73,8 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return say("kind.one_of", values=", ".join(map(str, get_args(annotation))))
     if get_origin(annotation) is list:
-        return say("kind.list")
+        of_tables = get_origin(get_args(annotation)[0]) is dict
+        return say("kind.tables") if of_tables else say("kind.list")
     return say(f"kind.{annotation.__name__}")
 
 

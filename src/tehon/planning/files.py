@@ -29,15 +29,15 @@ class Files:
                 continue
             listing = self._list(folder)
             known = self.index.pictures(folder)
-            self.measured[folder] = {stamp.name: known.get(stamp, Measured()) for stamp in listing.pictures}
+            self.measured[folder] = {stamp[0]: known.get(stamp, Measured()) for stamp in listing.pictures}
             missing = [stamp for stamp in listing.pictures if stamp not in known]
             new += [(folder, stamp) for stamp in missing]
             if len(known) > len(listing.pictures) - len(missing):
                 self.index.keep_pictures(folder, {}, known.keys() - set(listing.pictures))
-        found = measure_all([os.path.join(folder, stamp.name) for folder, stamp in new])
+        found = measure_all([os.path.join(folder, stamp[0]) for folder, stamp in new])
         fresh: dict[Path, dict[FileStamp, Measured]] = {}
         for (folder, stamp), one in zip(new, found, strict=True):
-            self.measured[folder][stamp.name] = one
+            self.measured[folder][stamp[0]] = one
             fresh.setdefault(folder, {})[stamp] = one
         for folder, rows in fresh.items():
             self.index.keep_pictures(folder, rows, ())

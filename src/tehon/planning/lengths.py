@@ -31,10 +31,8 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
     words = _vocabulary(plan.model / "tokenizer")
     if words is None:
         return
-    rows = list(texts.items())
-    for (text, name), tokens in zip(
-        rows, words.encode_batch([t for t, _ in rows], add_special_tokens=False), strict=True
-    ):
+    counted = words.encode_batch(list(texts), add_special_tokens=False)
+    for (text, name), tokens in zip(texts.items(), counted, strict=True):
         if len(tokens.ids) > limit:
             yield name, len(tokens.ids) - limit, text[tokens.offsets[limit][0] :].strip()
 

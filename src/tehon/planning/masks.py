@@ -1,9 +1,9 @@
 """The mask of each picture, found by its name without extension."""
 
-import os
 from pathlib import Path
 
 from tehon.data.plan.buckets import Size
+from tehon.data.plan.listing import split_name
 from tehon.messages.problem import Problem
 from tehon.planning.files import Files
 
@@ -15,7 +15,7 @@ class Masks:
         self._base = folders[0] if folders else None
         self._files = files
         self._by_stem = {
-            folder: {os.path.splitext(name)[0]: name for name in files.measured[folder]} for folder in folders
+            folder: {stem: name for name, stem in files.listings[folder].stems.items()} for folder in folders
         }
         self._used: set[Path] = set()
 
@@ -24,7 +24,7 @@ class Masks:
         assert self._base, "only sets with a mask folder ask"
         own = self._base / folder.name
         place = own if own in self._by_stem else self._base
-        mask = self._by_stem[place].get(os.path.splitext(name)[0])
+        mask = self._by_stem[place].get(split_name(name)[0])
         if mask is None:
             raise Problem("mask_missing", path=folder / name, folder=place)
         found = self._files.measured[place][mask]

@@ -4,7 +4,6 @@
 >>> found.pictures[0].caption.text, len(found.troubles.problems)
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from tehon.data.plan.buckets import BucketRule, Placement, Size
 from tehon.data.plan.captions import Caption
 from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children, plain_folder
 from tehon.data.plan.index import Index, user_cache_folder
-from tehon.data.plan.listing import EXTENSIONS
+from tehon.data.plan.listing import EXTENSIONS, split_name
 from tehon.data.plan.shares import balanced, held_out
 from tehon.data.plan.variation import LookRules, Source
 from tehon.data.plan.wording import Wording, plain
@@ -221,7 +220,7 @@ class _Reader:
         captions = self._captions.of(folder, listing)
         skip = self._data.broken_pictures == "skip"
         for name, reason in listing.unreadable.items():
-            if os.path.splitext(name)[1].lower() in EXTENSIONS:
+            if split_name(name)[1] in EXTENSIONS:
                 self._troubles.leave_out(_broken(folder, name, reason), skip)
         for name, one in measured.items():
             if one.error:
@@ -288,4 +287,4 @@ def _note_duplicates(pictures: list[PlannedPicture], troubles: Troubles) -> None
     for picture in pictures:
         other = first.setdefault(picture.digest, picture)
         if other is not picture and (other.name != picture.name or other.folder.path != picture.folder.path):
-            troubles.note("duplicates", f"{picture.name} = {os.path.join(other.folder.path.name, other.name)}")
+            troubles.note("duplicates", f"{picture.name} = {other.name}")

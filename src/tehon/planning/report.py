@@ -202,5 +202,5 @@ def _changed(plan: Plan) -> Iterator[str]:
     for field in fields():
         section, _, name = field.name.partition(".")
         value = values[section][name]
-        if not field.required and value != field.info.get_default(call_default_factory=True):
+        if not field.required and value != field.default:
             yield f"{field.name} = {value}"

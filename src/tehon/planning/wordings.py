@@ -1,12 +1,11 @@
 """The captions of one set's pictures, by the order of their sources: metadata file, caption file, folder's words."""
 
-import os
 from pathlib import Path
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA, Caption, caption_text, read_captions
 from tehon.data.plan.folders import PictureFolder, has_pictures
 from tehon.data.plan.index import Index
-from tehon.data.plan.listing import Listing
+from tehon.data.plan.listing import Listing, split_name
 from tehon.data.plan.metadata_file import MetadataFile
 from tehon.messages.problem import Problem
 from tehon.planning.troubles import Troubles
@@ -35,14 +34,14 @@ class Captions:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
         files = read_captions(listing, self._data.caption_extension, self._index)
-        self._note_unused(listing, files)
+        self._note_unused(listing)
         found: dict[str, Caption] = {}
-        for stamp in listing.pictures:
-            caption = self._caption(folder, stamp.name, files.get(stamp.name))
+        for name in listing.stems:
+            caption = self._caption(folder, name, files.get(name))
             if caption:
-                found[stamp.name] = caption
+                found[name] = caption
                 if not caption.text:
-                    self._troubles.note("captions_empty", folder.path / stamp.name)
+                    self._troubles.note("captions_empty", folder.path / name)
         return found
 
     def unused(self) -> list[str]:
@@ -73,20 +72,20 @@ class Captions:
         for path in filter(has_pictures, listing.folders):
             self._troubles.note("folders_inside", path)
         for name, reason in listing.unreadable.items():
-            if os.path.splitext(name)[1].lower() in _CAPTION_LIKE:
+            if split_name(name)[1] in _CAPTION_LIKE:
                 problem = Problem("file_unreadable", path=listing.folder / name, reason=reason)
                 self._troubles.problems.append(problem)
-        stems: set[str] = set()
-        for stamp in listing.pictures:
-            stem = os.path.splitext(stamp.name)[0]
-            if stem in stems:
-                self._troubles.note("same_stem", listing.folder / stamp.name)
-            stems.add(stem)
+        if len(set(listing.stems.values())) < len(listing.stems):
+            seen: set[str] = set()
+            for name, stem in sorted(listing.stems.items()):
+                if stem in seen:
+                    self._troubles.note("same_stem", listing.folder / name)
+                seen.add(stem)
 
-    def _note_unused(self, listing: Listing, files: dict[str, Caption | Problem]) -> None:
+    def _note_unused(self, listing: Listing) -> None:
         """Caption files of no picture, as a misspelt name leaves them."""
-        stems = {os.path.splitext(stamp.name)[0] for stamp in listing.pictures}
+        stems = set(listing.stems.values())
         for name, entry in listing.others.items():
-            stem, extension = os.path.splitext(name)
+            stem, extension = split_name(name)
             if extension in _CAPTION_LIKE and stem not in stems:
                 self._troubles.note("captions_unused", entry.path)

@@ -15,9 +15,10 @@ from tehon.messages.problem import Problem, raise_all
 
 Table = dict[str, Any]
 Kinds = tuple[type, ...]
+Known = dict[str, tuple[str, Kinds]]
 
 # their name: (ours, the types that sd-scripts takes)
-_OF_DATASETS: dict[str, tuple[str, Kinds]] = {
+_OF_DATASETS: Known = {
     "batch_size": ("batch_size", (int,)),
     "bucket_no_upscale": ("bucket_no_upscale", (bool,)),
     "bucket_reso_steps": ("bucket_reso_steps", (int,)),
@@ -28,7 +29,7 @@ _OF_DATASETS: dict[str, tuple[str, Kinds]] = {
     "validation_split": ("validation_split", (float, int)),
     "resize_interpolation": ("resize_interpolation", (str,)),
 }
-_OF_SUBSETS: dict[str, tuple[str, Kinds]] = {
+_OF_SUBSETS: Known = {
     "num_repeats": ("repeats", (int,)),
     "class_tokens": ("class_words", (str,)),
     "caption_extension": ("caption_extension", (str,)),
@@ -48,7 +49,7 @@ _OF_SUBSETS: dict[str, tuple[str, Kinds]] = {
     "caption_tag_dropout_rate": ("caption_tag_dropout_rate", (float, int)),
     "resize_interpolation": ("resize_interpolation", (str,)),
 }
-_OF_ONE_SUBSET: dict[str, tuple[str, Kinds]] = {
+_OF_ONE_SUBSET: Known = {
     "image_dir": ("folder", (str,)),
     "is_reg": ("is_reg", (bool,)),
     "alpha_mask": ("alpha_mask", (bool,)),

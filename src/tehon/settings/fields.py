@@ -27,6 +27,10 @@ class SettingField:
         return self.info.is_required()
 
     @property
+    def default(self) -> Any:
+        return self.info.get_default(call_default_factory=True)
+
+    @property
     def help(self) -> str:
         """The help text in the language to speak; English stands under the field itself."""
         return sentences(language()).get(f"help.{self.name}") or str(self.info.description)

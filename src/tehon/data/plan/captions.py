@@ -32,7 +32,8 @@ def read_captions(listing: Listing, extension: str, index: Index) -> dict[str, C
     seen: set[FileStamp] = set()
     found: dict[str, Caption | Problem] = {}
     for picture in listing.pictures:
-        stem = os.path.splitext(picture.name)[0]
+        name = picture[0]
+        stem = listing.stems[name]
         for suffix in suffixes:
             entry = listing.others.get(stem + suffix)
             if entry is None:
@@ -40,9 +41,9 @@ def read_captions(listing: Listing, extension: str, index: Index) -> dict[str, C
             try:
                 text = _text_of(entry, known, fresh, seen)
             except Problem as problem:
-                found[picture.name] = problem
+                found[name] = problem
             else:
-                found[picture.name] = Caption(text, suffix)
+                found[name] = Caption(text, suffix)
             break
     index.keep_captions(listing.folder, fresh, known.keys() - seen)
     return found
@@ -51,7 +52,7 @@ def read_captions(listing: Listing, extension: str, index: Index) -> dict[str, C
 def _text_of(entry: "os.DirEntry[str]", known: Texts, fresh: Texts, seen: set[FileStamp]) -> str:
     try:
         facts = entry.stat()
-        stamp = FileStamp(entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        stamp = (entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         seen.add(stamp)
         text = known.get(stamp)
         if text is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tehon.data.plan.listing import EXTENSIONS
+from tehon.data.plan.listing import EXTENSIONS, split_name
 from tehon.messages.problem import Problem
 
 _NAME = re.compile(r"(\d+)(?:_(.*))?", re.DOTALL)
@@ -59,7 +59,7 @@ def has_pictures(folder: Path) -> bool:
     """Whether a file with a picture's extension lies in the folder."""
     try:
         with os.scandir(folder) as entries:
-            return any(os.path.splitext(e.name)[1].lower() in EXTENSIONS and e.is_file() for e in entries)
+            return any(split_name(e.name)[1] in EXTENSIONS and e.is_file() for e in entries)
     except OSError:
         return False
 

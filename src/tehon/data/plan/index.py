@@ -59,14 +59,14 @@ class Index:
         """What is known of a folder's pictures."""
         rows = self._ask("SELECT name, size, mtime, ctime, width, height, digest, alpha, animated", "pictures", folder)
         return {
-            FileStamp(name, size, mtime, ctime): Measured((width, height), digest, bool(alpha), bool(animated))
+            (name, size, mtime, ctime): Measured((width, height), digest, bool(alpha), bool(animated))
             for name, size, mtime, ctime, width, height, digest, alpha, animated in rows
         }
 
     def captions(self, folder: Path) -> Texts:
         """What is known of a folder's caption files."""
         rows = self._ask("SELECT name, size, mtime, ctime, text", "captions", folder)
-        return {FileStamp(name, size, mtime, ctime): text for name, size, mtime, ctime, text in rows}
+        return {(name, size, mtime, ctime): text for name, size, mtime, ctime, text in rows}
 
     def keep_pictures(self, folder: Path, new: Known, gone: Iterable[FileStamp]) -> None:
         """Remembers new pictures of a folder and forgets others; broken ones are looked at anew each time."""
@@ -131,7 +131,7 @@ class Index:
         blanks = ", ".join("?" * len(rows[0])) if rows else ""
         try:
             self._db.executemany(
-                f"DELETE FROM {table} WHERE folder = ? AND name = ?", [(str(folder), stamp.name) for stamp in gone]
+                f"DELETE FROM {table} WHERE folder = ? AND name = ?", [(str(folder), stamp[0]) for stamp in gone]
             )
             if settled:
                 self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({blanks})", settled)

@@ -20,6 +20,11 @@ class Problem(ValueError):
         """So that it comes whole out of a process that reads pictures."""
         return _problem, (self.key, self.values)
 
+    @property
+    def all(self) -> "list[Problem]":
+        """This problem, or each of those that were found together."""
+        return [self]
+
     def __str__(self) -> str:
         return say(f"problem.{self.key}", **self.values)
 
@@ -34,6 +39,10 @@ class Problems(Problem):
     def __init__(self, found: list[Problem]) -> None:
         super().__init__(found[0].key, **found[0].values)
         self.found = found
+
+    @property
+    def all(self) -> list[Problem]:
+        return self.found
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.found))

@@ -19,9 +19,9 @@ class DataSettings(Section):
     folder: str = ""
     """The parent of the picture folders, which are named like `10_cat`: ten repeats, class words `cat`."""
 
-    repeats: int | None = Field(default=None, ge=1)
-    """How often every picture is learned in an epoch. With it, `folder` holds the pictures itself. Empty: its
-    children are the picture folders and their names say it."""
+    repeats: int = Field(default=0, ge=0)
+    """How often every picture is learned in an epoch, where `folder` holds the pictures itself; 0: its children are
+    the picture folders, and their names say it."""
 
     class_words: str = ""
     """With `repeats`: the caption of pictures that have none of their own."""
@@ -29,7 +29,7 @@ class DataSettings(Section):
     metadata_file: str = ""
     """A JSON or JSONL file with the captions of the pictures, as sd-scripts' tools write it."""
 
-    sets: list[dict[str, Any]] = []
+    sets: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     """Several sets of pictures with settings of their own: tables with the names of this section. A set takes what it
     leaves out from here."""
 
@@ -117,7 +117,8 @@ class DataSettings(Section):
     """How many tags at the start of a caption stay where they are when tags are shuffled or dropped."""
 
     keep_tokens_separator: str = ""
-    """A mark in the caption: tags before its first and behind its second place stay where they are."""
+    """A mark in the caption, like `|||`: tags before its first and behind its second place stay where they are. The
+    mark itself is not learned."""
 
     caption_tag_dropout_rate: Share = 0.0
     """The share of tags that is left out at each reading, at random."""
@@ -129,7 +130,9 @@ class DataSettings(Section):
     """Every so many epochs one goes without captions; 0 means none."""
 
     missing_captions: Literal["class_words", "skip", "stop"] = "class_words"
-    """What happens with a picture without a caption: its folder's words caption it, it is left out, or nothing starts."""
+    """What happens with a picture to learn that has no caption: its folder's words caption it, it is left out, or
+    nothing starts."""
 
     broken_pictures: Literal["stop", "skip"] = "stop"
-    """What happens with a picture that cannot be read or is too small: nothing starts, or it is left out."""
+    """What happens with a picture that cannot be read, is too small, or lacks its mask: nothing starts, or it is left
+    out."""

@@ -37,10 +37,6 @@ class Behaviour(Protocol):
         """A layer's dotted path as LoRA files know it, from its path in the loaded network."""
         ...
 
-    def text_layers(self, parts: Any) -> int:
-        """How many layers the text encoder has: the highest clip skip."""
-        ...
-
     def overlong(self, parts: Any, caption: str, *, chunks: int = 1, weighted: bool = False) -> tuple[int, str]:
         """How many tokens of a caption are cut off, and the text that they stand for."""
         ...

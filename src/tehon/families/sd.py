@@ -78,9 +78,6 @@ class StableDiffusion:
             return f"text_model.{path}"
         return path
 
-    def text_layers(self, parts: StableDiffusionParts) -> int:
-        return int(parts.text_encoder.config.num_hidden_layers)
-
     def overlong(
         self, parts: StableDiffusionParts, caption: str, *, chunks: int = 1, weighted: bool = False
     ) -> tuple[int, str]:

@@ -12,6 +12,10 @@ class FeedSettings(Section):
     cache_latents_to_disk: bool = False
     """Keep encoded pictures on disk too, for the next run. A changed picture, size or VAE is noticed."""
 
+    read_npz: bool = False
+    """Use the latents in sd-scripts' `.npz` files beside the pictures where they fit, instead of encoding. They hold
+    one sample each, and don't say which VAE made them."""
+
     cache_text: bool = True
     """Encode every caption once while the text encoder is not trained."""
 

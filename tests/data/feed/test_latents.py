@@ -118,8 +118,8 @@ def test_all_sources_give_the_same(workers: int, sources: list[Source], tmp_path
     again = Encoder()
     reopened = kept(every, again, ArrayCache(tmp_path / "cache"))
     assert again.pictures == 0
-    fresh = FreshLatents(Encoder(), CPU, nobody)
-    fresh.expect([[tuple(every[2:4]), tuple(square)]], Loader(workers), persistent=False)
+    fresh = FreshLatents(Encoder(), CPU, nobody, Loader(workers))
+    fresh.expect(lambda: [[tuple(every[2:4]), tuple(square)]])
     fresh.read(every[2:4])
     assert memory.read(square).mask is not None
     for other in (first, reopened.read(square), fresh.read(square)):
@@ -249,14 +249,15 @@ def test_any_resume_point_and_any_workers_read_the_same(
     sources = [picture(folder / f"{n}.png", Placement((32, 32), (40, 48)), n) for n in range(3)]
     looks = [Look((n % 9, n % 17), n % 2 == 1, Shift(hue=n * 7.0) if n % 3 else None) for n in range(24)]
     jobs = [tuple(View(sources[(n + k) % 3], looks[2 * n + k]) for k in range(2)) for n in range(12)]
-    plain = [FreshLatents(Encoder(), CPU, nobody).read(job) for job in jobs]
-    fresh = FreshLatents(Encoder(), CPU, nobody)
+    plain = [FreshLatents(Encoder(), CPU, nobody, Loader(0)).read(job) for job in jobs]
+    fresh = FreshLatents(Encoder(), CPU, nobody, Loader(workers), persistent)
     epochs = [jobs[max(start, n) : n + 4] for n in (0, 4, 8) if start < n + 4]
-    fresh.expect(epochs, Loader(workers), persistent)
+    fresh.expect(lambda: epochs)
     for number in range(start, 12):
         if number % 5 == 3:
             fresh.read(jobs[0])  # something else in between
         assert same(fresh.read(jobs[number]), plain[number])
+    fresh.close()
 
 
 def write_npz(path: Path, latents: np.ndarray, original: tuple[int, int], crop: list[float], **more: object) -> None:
@@ -272,18 +273,19 @@ def test_latents_of_sd_scripts_are_used_where_they_fit(tmp_path: Path) -> None:
     write_npz(tmp_path / "a_0100x0064_sd.npz", sample, size, [0, 1, 96, 62.44], latents_flipped=sample[:, ::-1])
     plain, flipped = views([source], (False, True))
     for view, expected in ((plain, sample), (flipped, sample[:, ::-1])):
-        found = read_npz(view, size, 0.18215)
+        found = read_npz(view, 0.18215)
         assert found is not None
         assert np.allclose(found[0], expected * 0.18215)
         assert (found[1] == 0).all()
-    assert read_npz(plain, (101, 64), 1.0) is None, "another original size"
-    assert read_npz(View(source, Look((0, 0))), size, 1.0) is None, "another crop"
+    assert read_npz(View(source, Look((0, 0))), 1.0) is None, "another crop"
     smaller = replace(source, placement=Placement((64, 64), (100, 64)))
-    assert read_npz(views([smaller])[0], size, 1.0) is None, "another bucket"
+    assert read_npz(views([smaller])[0], 1.0) is None, "another bucket"
     write_npz(tmp_path / "a.npz", sample, size, [16, 0, 80, 64])
-    assert read_npz(plain, size, 1.0) is None, "the old name comes first, and its crop is another"
+    assert read_npz(plain, 1.0) is None, "the old name comes first, and its crop is another"
+    write_npz(tmp_path / "a.npz", sample, (101, 64), [0, 1, 96, 62.44])
+    assert read_npz(plain, 1.0) is None, "another original size"
     (tmp_path / "a.npz").write_bytes(b"PK broken")
-    assert read_npz(plain, size, 1.0) is None
+    assert read_npz(plain, 1.0) is None
 
 
 def test_given_latents_are_read_instead_of_encoded_and_never_kept(sources: list[Source], tmp_path: Path) -> None:

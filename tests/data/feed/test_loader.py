@@ -49,7 +49,7 @@ def test_a_problem_is_raised_in_its_turn(workers: int) -> None:
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:
-    with pytest.raises(Problem, match="max_data_loader_n_workers.*2 processes"):
+    with pytest.raises(Problem, match=r"max_data_loader_n_workers.*2 processes"):
         list(Loader(2).map(os._exit, [3, 3, 3]))
 
 

@@ -6,7 +6,7 @@ instead of one draw means that a cache changes nothing but the time: every readi
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain, tee
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.pixels import Piece
-from tehon.data.feed.views import View, mask_key, pixels_key, read_views
+from tehon.data.feed.views import View, Views, mask_key, pixels_key, read_views
 from tehon.messages.problem import Problem
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 Tell = Callable[[str, Path], None]
 """Told (key of a sentence, file) of what is odd about a file but no reason to stop."""
+Epochs = Callable[[], Iterable[Iterable[Views]]]
 Given = Callable[[View], "NDArray[np.float32] | None"]
 
 
@@ -42,7 +43,15 @@ class Moments(NamedTuple):
 class LatentSource(Protocol):
     """Gives the moments of readings, in their order. Each row depends on its own view alone."""
 
+    def expect(self, epochs: Epochs) -> None:
+        """Says what will be read, epoch by epoch. Reading anything else in between is right too, but not ahead."""
+        ...
+
     def read(self, views: Sequence[View]) -> Moments: ...
+
+    def close(self) -> None:
+        """Ends what works ahead."""
+        ...
 
 
 class Arrays(Protocol):
@@ -102,6 +111,12 @@ class KeptLatents:
             yield len(views_of_job)
         self.arrays.flush()
 
+    def expect(self, epochs: Epochs) -> None:
+        """Nothing to do: `fill` has been there."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
     def read(self, views: Sequence[View]) -> Moments:
         rows = [self._latent(view) for view in views]
         mean, std = torch.from_numpy(np.stack(rows, 1)).to(self.device)
@@ -159,23 +174,28 @@ class KeptLatents:
 class FreshLatents:
     """Every reading is encoded when it is read; the pictures of the readings to come are decoded ahead."""
 
-    def __init__(self, encode: Encode, device: torch.device, tell: Tell) -> None:
+    def __init__(
+        self, encode: Encode, device: torch.device, tell: Tell, loader: Loader, persistent: bool = False
+    ) -> None:
+        """`persistent` workers read across the border of epochs, others end there."""
         self.encode = encode
         self.device = device
         self.tell = tell
-        self._order: Iterator[tuple[View, ...]] = iter(())
+        self.loader = loader
+        self.persistent = persistent
+        self._order: Iterator[Views] = iter(())
         self._pieces: Iterator[list[Piece]] = iter(())
-        self._expected: tuple[View, ...] | None = None
+        self._expected: Views | None = None
         self._told: set[tuple[str, Path]] = set()
 
-    def expect(self, epochs: Iterable[Sequence[tuple[View, ...]]], loader: Loader, persistent: bool) -> None:
-        """What will be read, epoch by epoch. `persistent` workers read across the border of epochs, others end there.
-        Reading anything else in between is right too, but not ahead."""
-        order, jobs = tee(epochs)
-        self._order = chain.from_iterable(order)
-        maps = [chain.from_iterable(jobs)] if persistent else jobs
-        self._pieces = chain.from_iterable(loader.map(read_views, epoch) for epoch in maps)
+    def expect(self, epochs: Epochs) -> None:
+        self._order = chain.from_iterable(epochs())
+        maps = [chain.from_iterable(epochs())] if self.persistent else epochs()
+        self._pieces = chain.from_iterable(self.loader.map(read_views, epoch) for epoch in maps)
         self._expected = next(self._order, None)
+
+    def close(self) -> None:
+        self._pieces, self._expected = iter(()), None
 
     def read(self, views: Sequence[View]) -> Moments:
         wanted = tuple(views)
@@ -219,9 +239,9 @@ def _masked(view: View) -> bool:
     return view.source.mask is not None or view.source.alpha_mask
 
 
-def _runs(views: Sequence[View], size: int) -> list[tuple[View, ...]]:
+def _runs(views: Sequence[View], size: int) -> list[Views]:
     """The views in runs of at most `size` that share a bucket."""
-    runs: list[tuple[View, ...]] = []
+    runs: list[Views] = []
     for view in views:
         if runs and len(runs[-1]) < size and runs[-1][0].source.placement.bucket == view.source.placement.bucket:
             runs[-1] = (*runs[-1], view)

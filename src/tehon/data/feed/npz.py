@@ -1,6 +1,6 @@
 """sd-scripts' latent caches: one `.npz` beside each picture, with one sample of the posterior in it.
 
->>> read_npz(view, (1024, 768), scale=0.18215)
+>>> read_npz(view, scale=0.18215)
 
 Its own check of these files does not compare sizes, so that a changed resolution goes unnoticed there. Here a file is
 taken only when its latents have the size of the bucket and its crop is that of the picture in this bucket. Which VAE
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tehon.data.feed.pixels import picture_size
 from tehon.data.feed.views import View
 from tehon.data.plan.buckets import Size
 
@@ -23,12 +24,13 @@ def npz_file(picture: Path, size: Size) -> Path | None:
     return next((file for file in (picture.with_suffix(".npz"), named) if file.is_file()), None)
 
 
-def read_npz(view: View, size: Size, scale: float, stride: int = 8) -> NDArray[np.float32] | None:
+def read_npz(view: View, scale: float, stride: int = 8) -> NDArray[np.float32] | None:
     """Moments (2, c, h, w) of a view: the sample times `scale` as mean, and 0 as deviation. None when there is no
-    file, or it does not fit the view or the picture's stored `size`."""
+    file, or it does not fit."""
     source, look = view
-    file = npz_file(source.path, size)
-    if file is None or look.shift is not None or look.crop != source.placement.crop:
+    size = picture_size(source.path)
+    file = size and npz_file(source.path, size)
+    if not size or file is None or look.shift is not None or look.crop != source.placement.crop:
         return None
     try:
         with np.load(file, allow_pickle=False) as content:

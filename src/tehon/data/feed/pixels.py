@@ -171,7 +171,10 @@ def _turned(rgb: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
     return value[..., None] - chroma[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
-def picture_size(path: Path) -> Size:
-    """(width, height) as stored in the file, not turned upright."""
-    with Image.open(path) as file:
-        return file.size
+def picture_size(path: Path) -> Size | None:
+    """(width, height) as stored in the file; None when EXIF turns the picture, or the file can't be read."""
+    try:
+        with Image.open(path) as file:
+            return file.size if file.getexif().get(0x0112, 1) == 1 else None
+    except Exception:  # noqa: BLE001  as above
+        return None

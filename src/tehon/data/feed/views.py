@@ -20,7 +20,10 @@ class View(NamedTuple):
     look: Look
 
 
-def read_views(views: tuple[View, ...]) -> list[Piece]:
+Views = tuple[View, ...]
+
+
+def read_views(views: Views) -> list[Piece]:
     """The piece of each view; a picture that is seen in several ways is decoded once."""
     looks: dict[Source, list[Look]] = {}
     for source, look in views:

@@ -66,7 +66,11 @@ class Trainer:
         return {root: self.plan.rate(root, step) for root in self.adapters}
 
 
-def assemble(plan: Plan, notice: Notice, progress: Progress) -> Trainer:
+def _unheard(*facts: object) -> None:
+    pass
+
+
+def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unheard) -> Trainer:
     """Loads the model, draws the adapters, encodes the pictures."""
     settings = plan.settings
     seed = settings.training.seed or 0

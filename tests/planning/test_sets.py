@@ -99,13 +99,13 @@ def test_sets_of_equal_rules_for_sizes_share_batches(tmp_path: Path, other: Tree
 
 
 def test_what_is_wrong_in_a_set_is_named_there(tmp_path: Path) -> None:
-    sets = [{"folder": "a", "batch_size": 0}, {"folder": "b", "resolutoin": 64, "reg_folder": "c"}]
+    sets = [{"folder": "a", "batch_size": 0}, {"folder": "b", "resolution_": 64, "reg_folder": "c"}]
     with pytest.raises(Problem) as caught:
         plan_of(tmp_path, {"sets": sets})
     assert str(caught.value).splitlines() == [
         "data.sets[0].batch_size: 0 does not fit; give a whole number, at least 1.",
         "data.sets[1].reg_folder: reg_folder belongs to the whole run and not to one set; move it into [data].",
-        "data.sets[1].resolutoin: there is no such setting; did you mean data.resolution?",
+        "data.sets[1].resolution_: there is no such setting; did you mean data.resolution?",
     ]
 
 

@@ -3,8 +3,8 @@
 import copy
 import os
 import signal
-from dataclasses import replace
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +249,9 @@ def test_persistent_workers_live_over_epochs(
 @pytest.mark.parametrize("name", ["random_crop", "flip_aug", "color_aug"])
 def test_an_augmentation_changes_what_is_seen(name: str, grain: Tree) -> None:
     feed = {"cache_latents": False}
-    plain = losses(planned(grain, feed=feed))
-    moved = losses(planned(grain, feed=feed, data={name: True}))
+    training = {"epochs": 3}
+    plain = losses(planned(grain, feed=feed, training=training), epochs=3)
+    moved = losses(planned(grain, feed=feed, training=training, data={name: True}), epochs=3)
     assert any(abs(a - b) > 1e-4 for a, b in zip(plain, moved, strict=True))
 
 
@@ -379,7 +380,9 @@ def test_a_broken_colour_profile_is_told_once(grain: Tree) -> None:
     with Image.open(file) as picture:
         picture.save(file, icc_profile=b"x" * 200)
     for feed in ({}, {"cache_latents": False}):
-        outcome = start_run(planned(grain, feed=feed, training={"epochs": 2, "max_train_steps": 4}, output={"overwrite": True}), quiet)
+        outcome = start_run(
+            planned(grain, feed=feed, training={"epochs": 2, "max_train_steps": 4}, output={"overwrite": True}), quiet
+        )
         texts = [row["text"] for row in rows(outcome.run.events) if row["event"] == "notice"]
         assert len([text for text in texts if file.name in text and "profile" in text]) == 1
 

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         if problems:
             print(say("plan.without", count=len(problems)))
-        print(as_text(plan, pictures=True))
+        print(as_text(plan))
     if options.sheet:
         from tehon.planning.sheet import write_sheet
 

@@ -48,7 +48,7 @@ def _captions(plan: Plan) -> Iterator[str]:
         yield say("notice.captions_mixed", kinds=", ".join(f"{n} × {kind}" for kind, n in sources.items()))
     for name, count, rest in overlong_captions(plan):
         limit = plan.settings.text.max_token_length
-        yield say("notice.caption_cut", name=name, count=count, limit=limit, rest=rest)
+        yield say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest)
 
 
 def _without_effect(plan: Plan) -> Iterator[str]:
@@ -57,15 +57,15 @@ def _without_effect(plan: Plan) -> Iterator[str]:
     rates = settings.optimizer
     if rates.lr_scheduler == "constant" and "lr_warmup" in given.optimizer.model_fields_set and rates.lr_warmup:
         yield say("notice.warmup_ignored", percent=rates.lr_warmup)
-    if "prior_loss_weight" in given.objective.model_fields_set and not plan.reg_reads:
+    if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
     for one in plan.sets:
         rules = one.wording
         if rules.keep and not (rules.shuffle or rules.tag_dropout):
             yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
-    asked = given.data.model_fields_set
+    enlarging = any(one.rule.upscale and one.rule.enabled for one in plan.sets)
     for name in ("min_bucket_reso", "max_bucket_reso"):
-        if name in asked and not given.data.sets and (given.data.bucket_no_upscale or not given.data.enable_bucket):
+        if not enlarging and getattr(settings.data, name) != type(settings.data).model_fields[name].default:
             yield say("notice.without_effect", field=f"data.{name}", reason=say("reason.own_sizes"))
 
 

@@ -217,7 +217,7 @@ class _Reader:
     def _of_folder(self, folder: PictureFolder) -> Iterable[PlannedPicture]:
         listing = self._files.listings[folder.path]
         measured = self._files.measured[folder.path]
-        captions = self._captions.of(folder, listing)
+        caption_of = self._captions.of(folder, listing)
         skip = self._data.broken_pictures == "skip"
         for name, reason in listing.unreadable.items():
             if split_name(name)[1] in EXTENSIONS:
@@ -238,7 +238,7 @@ class _Reader:
                 except Problem as problem:
                     self._troubles.leave_out(problem, skip)
                     continue
-            caption = captions.get(name)
+            caption = caption_of(name)
             if caption is None:
                 continue
             if one.animated:

@@ -115,9 +115,8 @@ def draft_plan(given: Settings) -> Plan:
     settings = resolve(given, native_side(model, family))
     check_rules(settings)
     found = find_pictures(settings)
-    if not any(not picture.is_reg for picture in found.pictures):
-        found.troubles.problems.append(_nothing_to_learn(settings))
-        raise_all(found.troubles.problems)
+    if all(picture.is_reg for picture in found.pictures):
+        raise_all(found.troubles.problems or [_nothing_to_learn(settings)])
     training, rates = settings.training, settings.optimizer
     groups = _grouped(found.pictures)
     batches = batches_per_epoch(groups, [picture.repeats for picture in found.pictures])

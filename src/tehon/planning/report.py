@@ -101,18 +101,17 @@ def _first_epoch(plan: Plan) -> list[list[dict[str, Any]]]:
     return batches
 
 
-def as_text(plan: Plan, pictures: bool = False) -> str:
-    """The plan in words, in the language to speak; with a table of the first pictures when asked for."""
-    return "\n".join(_lines(plan, pictures))
+def as_text(plan: Plan) -> str:
+    """The plan in words, in the language to speak."""
+    return "\n".join(_lines(plan))
 
 
-def _lines(plan: Plan, pictures: bool) -> Iterator[str]:
+def _lines(plan: Plan) -> Iterator[str]:
     settings = plan.settings
     yield say("plan.model", model=settings.model.path, family=plan.family.name)
     yield from _counts(plan)
     yield from _chart(plan)
-    if pictures:
-        yield from _table(plan)
+    yield from _table(plan)
     yield _arithmetic(plan)
     scale = settings.network.alpha / settings.network.rank
     yield say("plan.network", rank=settings.network.rank, alpha=settings.network.alpha, scale=f"{scale:g}")

@@ -1,5 +1,6 @@
 """The captions of one set's pictures, by the order of their sources: metadata file, caption file, folder's words."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA, Caption, caption_text, read_captions
@@ -28,21 +29,21 @@ class Captions:
             except Problem as problem:
                 troubles.problems += problem.all
 
-    def of(self, folder: PictureFolder, listing: Listing) -> dict[str, Caption]:
-        """{picture: its caption}; a picture that is left out for want of one is not in it."""
+    def of(self, folder: PictureFolder, listing: Listing) -> Callable[[str], Caption | None]:
+        """The function from a picture of the folder to its caption; None when it is left out for want of one."""
         if not listing.pictures:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
-        files = read_captions(listing, self._data.caption_extension, self._index)
         self._note_unused(listing)
-        found: dict[str, Caption] = {}
-        for name in listing.stems:
+        files = read_captions(listing, self._data.caption_extension, self._index)
+
+        def find(name: str) -> Caption | None:
             caption = self._caption(folder, name, files.get(name))
-            if caption:
-                found[name] = caption
-                if not caption.text:
-                    self._troubles.note("captions_empty", folder.path / name)
-        return found
+            if caption and not caption.text:
+                self._troubles.note("captions_empty", folder.path / name)
+            return caption
+
+        return find
 
     def unused(self) -> list[str]:
         """Entries of the metadata file that no picture has."""
@@ -71,10 +72,6 @@ class Captions:
             self._troubles.note("not_read", listing.folder / name)
         for path in filter(has_pictures, listing.folders):
             self._troubles.note("folders_inside", path)
-        for name, reason in listing.unreadable.items():
-            if split_name(name)[1] in _CAPTION_LIKE:
-                problem = Problem("file_unreadable", path=listing.folder / name, reason=reason)
-                self._troubles.problems.append(problem)
         if len(set(listing.stems.values())) < len(listing.stems):
             seen: set[str] = set()
             for name, stem in sorted(listing.stems.items()):

@@ -114,8 +114,9 @@ class _Reader:
         for name in table:
             if name not in known:
                 field = f"{place}.{name}" if place else name
-                key = "config_not_ours" if name in _NOT_OURS else "config_unknown"
-                self.problems.append(Problem(key, path=self.file, field=field))
+                ours = Problem("config_unknown", path=self.file, field=field)
+                theirs = Problem("config_not_ours", path=self.file, field=field)
+                self.problems.append(theirs if name in _NOT_OURS else ours)
 
     def options(
         self, place: str, table: Any, known: dict[str, tuple[str, Kinds]], others: tuple[str, ...] = ()

@@ -24,7 +24,12 @@ def resolve(settings: Settings, native_side: int) -> Settings:
         update={
             "model": settings.model.model_copy(update={"path": model if model == DEMO else _absolute(model)}),
             "data": _data(settings.data, native_side),
-            "feed": feed.model_copy(update={"vae_batch_size": feed.vae_batch_size or settings.data.batch_size}),
+            "feed": feed.model_copy(
+                update={
+                    "vae_batch_size": feed.vae_batch_size or settings.data.batch_size,
+                    "cache_folder": feed.cache_folder and _absolute(feed.cache_folder),
+                }
+            ),
             "optimizer": rates.model_copy(
                 update={
                     "unet_lr": rates.learning_rate if rates.unet_lr is None else rates.unet_lr,

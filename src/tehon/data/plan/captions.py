@@ -36,8 +36,12 @@ def read_captions(listing: Listing, extension: str, index: Index) -> dict[str, C
         stem = listing.stems[name]
         for suffix in suffixes:
             entry = listing.others.get(stem + suffix)
-            if entry is None:
+            if entry is None and stem + suffix not in listing.unreadable:
                 continue
+            if entry is None:
+                reason = listing.unreadable[stem + suffix]
+                found[name] = Problem("file_unreadable", path=listing.folder / (stem + suffix), reason=reason)
+                break
             try:
                 text = _text_of(entry, known, fresh, seen)
             except Problem as problem:

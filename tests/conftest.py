@@ -20,6 +20,14 @@ def _speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEHON_LANG", "en")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered of pictures stays in the test's own folder."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, cache)
+
+
 @pytest.fixture
 def golden() -> Callable[[str], Any]:
     """Reads a golden file by its stem."""

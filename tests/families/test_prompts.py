@@ -48,8 +48,9 @@ def test_the_demo_vocabulary_is_padded_as_its_own_tokenizer_pads() -> None:
 
 def test_overlong_counts_what_is_cut_off() -> None:
     words = words_of(CLIPTokenizer.from_pretrained(demo_folder() / "tokenizer"))
-    assert overlong(words, "red " * 80, 1) == 5
-    assert overlong(words, "red " * 75, 1) == 0
+    assert overlong(words, "red " * 75 + "a star", 1) == words("a star")
+    assert overlong(words, "red " * 75, 1) == []
+    assert overlong(words, "red " * 151, 2) == words("red")
 
 
 @pytest.mark.parametrize(

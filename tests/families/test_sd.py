@@ -17,7 +17,7 @@ def model() -> tuple[Any, Any]:
 def test_a_prompt_without_emphasis_is_encoded_as_a_caption(model: tuple[Any, Any]) -> None:
     behaviour, parts = model
     prompts = ["a red star", ""]
-    assert torch.allclose(behaviour.encode_prompts(parts, prompts), behaviour.encode_text(parts, prompts), atol=1e-6)
+    assert torch.allclose(behaviour.encode_prompts(parts, prompts), behaviour.encode_text(parts, prompts)[0], atol=1e-6)
 
 
 def test_emphasis_scales_its_words_and_keeps_the_mean(model: tuple[Any, Any]) -> None:
@@ -51,3 +51,128 @@ def test_a_picture_is_the_same_alone_and_in_company(model: tuple[Any, Any]) -> N
     two = sample(behaviour, parts, SampleRequest(["a", "b"], [1, 2], (64, 64), steps=3, sampler="euler_a"))
     one = sample(behaviour, parts, SampleRequest(["b"], [2], (64, 64), steps=3, sampler="euler_a"))
     assert (two[1].float() - one[0].float()).abs().max() <= 1
+
+
+CAPTION = "a (red:1.5) star on a mint background, [soft]"
+
+
+@pytest.fixture(scope="module")
+def clip() -> Any:
+    """The demo's text encoder and tokenizer, loaded by transformers itself."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = demo_folder()
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    return tokenizer, CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()
+
+
+@pytest.mark.parametrize("skip", [1, 2, 5, 12])
+def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(skip: int, model: tuple[Any, Any], clip: Any) -> None:
+    """As a shorter encoder would say it: the last layers taken out, the norm left in."""
+    import copy
+
+    behaviour, parts = model
+    tokenizer, encoder = clip
+    short = copy.deepcopy(encoder)
+    layers = short.encoder.layers
+    short.encoder.layers = layers[: len(layers) - skip + 1]
+    ids = tokenizer(["a red star"], padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = short(ids).last_hidden_state
+    found, places = behaviour.encode_text(parts, ["a red star"], clip_skip=skip)
+    assert places is None
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(behaviour.encode_prompts(parts, ["a red star"], skip), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunks", [2, 3])
+def test_long_captions_are_read_in_chunks(chunks: int, model: tuple[Any, Any], clip: Any) -> None:
+    """Each piece of 75 tokens is encoded by itself; of the ends between them only the outer ones stay."""
+    behaviour, parts = model
+    tokenizer, encoder = clip
+    words = tokenizer("red star " * 50, add_special_tokens=False).input_ids
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    inner = [*words, end, *[tokenizer.pad_token_id] * 300][: 75 * chunks]
+    rows = [[start, *inner[n : n + 75], inner[-1]] for n in range(0, 75 * chunks, 75)]
+    with torch.no_grad():
+        states = encoder(torch.tensor(rows)).last_hidden_state
+    expected = torch.cat([states[0, :1], *states[:, 1:-1], states[-1, -1:]])
+    found, _ = behaviour.encode_text(parts, ["red star " * 50], chunks=chunks)
+    assert found.shape == (1, 75 * chunks + 2, 96)
+    assert torch.allclose(found[0], expected, atol=1e-5)
+    assert behaviour.encode_text(parts, ["red star " * 50])[0].shape == (1, 77, 96)
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_training_and_drawing_read_emphasis_alike(skip: int, model: tuple[Any, Any]) -> None:
+    behaviour, parts = model
+    weighted = behaviour.encode_text(parts, [CAPTION], weighted=True, clip_skip=skip)[0]
+    assert torch.equal(weighted, behaviour.encode_prompts(parts, [CAPTION], skip))
+    literal = behaviour.encode_text(parts, [CAPTION], clip_skip=skip)[0]
+    assert not torch.allclose(weighted, literal, atol=1e-2)
+    assert behaviour.encode_text(parts, ["(red:1.5) star"], weighted=True)[0].mean() == pytest.approx(
+        behaviour.encode_text(parts, ["red star"], weighted=True)[0].mean().item(), rel=1e-3
+    )
+
+
+def lengths(places: torch.Tensor) -> list[int]:
+    return places.sum(1).tolist()
+
+
+def test_without_padding_only_the_caption_and_its_ends_are_looked_at(model: tuple[Any, Any], clip: Any) -> None:
+    behaviour, parts = model
+    captions = ["", "red", "a red star on a mint background", "red " * 99]
+    words = [min(75, len(clip[0](caption, add_special_tokens=False).input_ids)) for caption in captions]
+    _, places = behaviour.encode_text(parts, captions, padded=False)
+    assert places is not None
+    assert lengths(places) == [count + 2 for count in words]
+    _, places = behaviour.encode_text(parts, captions, padded=False, chunks=2)
+    assert lengths(places)[:3] == [count + 2 for count in words[:3]]
+    assert lengths(places)[3] == 101
+    _, places = behaviour.encode_text(parts, ["(red:1.2)"], padded=False, weighted=True)
+    assert lengths(places) == [3]
+
+
+def test_without_padding_a_caption_is_what_the_bare_encoder_says_alone(model: tuple[Any, Any], clip: Any) -> None:
+    """The prediction equals that for states of the unpadded ids, whatever else is in the batch."""
+    behaviour, parts = model
+    tokenizer, encoder = clip
+    captions = ["a red star", "a blue moon on a mint background, seen from far away"]
+    noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
+    text, places = behaviour.encode_text(parts, captions, padded=False)
+    with torch.no_grad():
+        together = behaviour.predict(parts, noisy, times, text, places)
+        padded = behaviour.predict(parts, noisy, times, text)
+        for n, caption in enumerate(captions):
+            states = encoder(tokenizer(caption, return_tensors="pt").input_ids).last_hidden_state
+            alone = behaviour.predict(parts, noisy[n : n + 1], times[n : n + 1], states)
+            assert torch.allclose(together[n], alone[0], atol=1e-5)
+            assert not torch.allclose(together[n], padded[n], atol=1e-4)
+
+
+def test_what_is_cut_off_is_told_in_words(model: tuple[Any, Any]) -> None:
+    behaviour, parts = model
+    caption = "red " * 74 + "star on a mint background"
+    assert behaviour.overlong(parts, caption) == (4, "on a mint background")
+    assert behaviour.overlong(parts, caption, chunks=2) == (0, "")
+    assert behaviour.overlong(parts, "(" * 40 + "red " * 75 + ")" * 40, weighted=True) == (0, "")
+    assert behaviour.overlong(parts, "(" * 40 + "red " * 75 + ")" * 40)[0] > 40
+
+
+def test_the_encoder_digest_names_weights_precision_and_scale(model: tuple[Any, Any]) -> None:
+    import copy
+
+    behaviour, parts = model
+    digest = behaviour.image_encoder_digest(parts)
+    assert behaviour.image_encoder_digest(parts) == digest
+    other = copy.copy(parts)
+    other.vae = copy.deepcopy(parts.vae)
+    assert behaviour.image_encoder_digest(other) == digest
+    with torch.no_grad():
+        next(other.vae.decoder.parameters()).add_(1)
+    assert behaviour.image_encoder_digest(other) == digest, "the decoder has no say"
+    with torch.no_grad():
+        other.vae.encoder.conv_in.bias[0] += 1e-6
+    assert behaviour.image_encoder_digest(other) != digest
+    other.vae = copy.deepcopy(parts.vae).bfloat16()
+    assert behaviour.image_encoder_digest(other) != digest

@@ -12,6 +12,7 @@ import tehon
 from tehon.cli.main import COMMANDS
 from tehon.messages.catalogue import language, languages, say, sentences
 from tehon.messages.problem import Problem, Problems, raise_all
+from tehon.planning.troubles import KINDS
 from tehon.settings.fields import fields
 
 SOURCE = Path(tehon.__file__).parent
@@ -47,7 +48,8 @@ def all_spoken() -> list[tuple[str, set[str] | None, str]]:
 def built() -> set[str]:
     """Keys that the source puts together from a prefix and a name."""
     commands = {f"cli.{name}" for name in COMMANDS}
-    return commands | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
+    oddities = {f"notice.{kind}" for kind in KINDS}
+    return commands | oddities | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
 
 
 def test_japanese_has_exactly_the_sentences_of_english() -> None:

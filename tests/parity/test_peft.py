@@ -17,7 +17,8 @@ def loss_of(trainer: Trainer, unet: Any, text_encoder: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     clean, noise = (torch.randn(2, 4, 16, 16, generator=generator) for _ in range(2))
     times = torch.tensor([100, 700])
-    ids = trainer.behaviour.tokens(trainer.parts, ["a red star", "mofu on a mint background"])  # type: ignore[attr-defined]
+    captions = ["a red star", "mofu on a mint background"]
+    ids = trainer.parts.tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
     text = text_encoder(ids).last_hidden_state
     noisy = add_noise(clean, noise, trainer.parts.alphas, times)
     return squared_error(unet(noisy, times, text).sample, noise).mean()

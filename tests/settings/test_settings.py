@@ -21,23 +21,66 @@ SMALLEST: Tree = {"model": {"path": "demo"}, "data": {"folder": "pictures"}, "ou
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 path = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+text_path = st.just("") | path
+share = st.floats(0, 1)
 rate = st.floats(0, 10)
 side = st.integers(1, 512).map(lambda n: 8 * n) | st.integers(8, 4096)
 above_zero = st.floats(0, 100, exclude_min=True)
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "model.path": path,
     "data.folder": path,
+    "data.repeats": st.integers(0, 100),
+    "data.class_words": text,
+    "data.metadata_file": text_path,
+    "data.sets": st.lists(st.fixed_dictionaries({"folder": path}, optional={"batch_size": st.integers(1, 9)})),
+    "data.dataset_config": st.just(""),
+    "data.reg_folder": text_path,
+    "data.is_reg": st.just(False),
+    "data.validation_split": st.floats(0, 1, exclude_max=True),
+    "data.validation_folder": text_path,
     "data.resolution": side | st.lists(side, min_size=2, max_size=2),
     "data.batch_size": st.integers(1, 64),
-    "data.caption_extension": st.sampled_from(["", ".txt", "caption", ".キャプション"]),
     "data.enable_bucket": st.booleans(),
     "data.bucket_no_upscale": st.booleans(),
     "data.bucket_reso_steps": st.integers(1, 16).map(lambda n: 8 * n),
     "data.min_bucket_reso": st.integers(8, 256),
     "data.max_bucket_reso": st.integers(256, 4096),
-    "data.vae_batch_size": st.integers(0, 64),
+    "data.resize_interpolation": st.sampled_from(["auto", "lanczos", "area", "bicubic", "bilinear", "nearest"]),
+    "data.random_crop": st.booleans(),
+    "data.flip_aug": st.booleans(),
+    "data.color_aug": st.booleans(),
+    "data.alpha_mask": st.booleans(),
+    "data.mask_folder": text_path,
+    "data.background": st.sampled_from(["white", "#8090a0", "rgb(1, 2, 3)", "black"]),
+    "data.caption_extension": st.sampled_from(["", ".txt", "caption", ".キャプション"]),
+    "data.caption_prefix": text,
+    "data.caption_suffix": text,
+    "data.enable_wildcard": st.booleans(),
+    "data.caption_separator": st.sampled_from([",", ";", "、", " "]),
+    "data.secondary_separator": text,
+    "data.shuffle_caption": st.booleans(),
+    "data.keep_tokens": st.integers(0, 64),
+    "data.keep_tokens_separator": text,
+    "data.caption_tag_dropout_rate": share,
+    "data.caption_dropout_rate": share,
+    "data.caption_dropout_every_n_epochs": st.integers(0, 100),
+    "data.missing_captions": st.sampled_from(["class_words", "skip", "stop"]),
+    "data.broken_pictures": st.sampled_from(["stop", "skip"]),
+    "text.max_token_length": st.sampled_from([75, 150, 225]),
+    "text.no_token_padding": st.booleans(),
+    "text.clip_skip": st.integers(1, 12),
+    "text.weighted_captions": st.booleans(),
+    "feed.cache_latents": st.booleans(),
+    "feed.cache_latents_to_disk": st.booleans(),
+    "feed.cache_text": st.booleans(),
+    "feed.cache_folder": text_path,
+    "feed.vae_batch_size": st.integers(0, 64),
+    "feed.max_data_loader_n_workers": st.integers(0, 64),
+    "feed.persistent_data_loader_workers": st.booleans(),
     "network.rank": st.integers(1, 512),
     "network.alpha": above_zero,
+    "objective.prior_loss_weight": rate,
+    "objective.masked_loss": st.booleans(),
     "optimizer.learning_rate": rate,
     "optimizer.unet_lr": rate,
     "optimizer.text_encoder_lr": rate,
@@ -62,6 +105,18 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
 }
 unhurried = settings(deadline=None, max_examples=60)  # no limit on time: the machine may be busy
 REQUIRED = ("model.path", "data.folder", "output.folder")
+RULED = (
+    "data.alpha_mask",
+    "data.mask_folder",
+    "objective.masked_loss",
+    "data.class_words",
+    "data.validation_split",
+    "feed.cache_latents_to_disk",
+    "feed.persistent_data_loader_workers",
+    "data.random_crop",
+    "data.color_aug",
+    "data.enable_bucket",
+)
 
 
 def nested(flat: dict[str, Any]) -> Tree:
@@ -78,13 +133,39 @@ def fits_together(flat: dict[str, Any]) -> bool:
     rated = flat.get("optimizer.unet_lr", base) > 0 or flat.get("optimizer.text_encoder_lr", 5e-5) > 0
     sides = flat.get("data.resolution", 8)
     even = all(side % 8 == 0 for side in (sides if isinstance(sides, list) else [sides]))
-    return rated and (even or flat.get("data.enable_bucket", True))
+    cached = flat.get("feed.cache_latents", True)
+    changing = flat.get("data.random_crop") or flat.get("data.color_aug")
+    masks = [bool(flat.get(f"data.{name}")) for name in ("mask_folder", "alpha_mask")]
+    return (
+        rated
+        and (even or flat.get("data.enable_bucket", True))
+        and not (cached and changing)
+        and not (flat.get("feed.cache_latents_to_disk") and not cached)
+        and not (flat.get("feed.persistent_data_loader_workers") and not flat.get("feed.max_data_loader_n_workers"))
+        and not (flat.get("data.class_words") and not flat.get("data.repeats"))
+        and not (flat.get("data.validation_split") and flat.get("data.validation_folder"))
+        and not all(masks)
+        and any(masks) == flat.get("objective.masked_loss", False)
+    )
 
 
-settings_by_name = st.fixed_dictionaries(
-    {name: VALID[name] for name in REQUIRED},
-    optional={name: values for name, values in VALID.items() if name not in REQUIRED},
-).filter(fits_together)
+def repaired(flat: dict[str, Any]) -> dict[str, Any]:
+    """Most drawn values break some rule, so those that the rules are about are dropped where they do."""
+    for name in RULED:
+        if fits_together(flat):
+            break
+        flat = {key: value for key, value in flat.items() if key != name}
+    return flat
+
+
+settings_by_name = (
+    st.fixed_dictionaries(
+        {name: VALID[name] for name in REQUIRED},
+        optional={name: values for name, values in VALID.items() if name not in REQUIRED},
+    )
+    .map(repaired)
+    .filter(fits_together)
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +196,8 @@ def complaint(tree: Any) -> str:
 
 def test_valid_values_are_known_for_every_field() -> None:
     assert list(VALID) == [field.name for field in fields()]
-    assert [field.name for field in fields() if field.required] == list(REQUIRED)
+    without_default = [field.name for field in fields() if field.required]
+    assert without_default == ["model.path", "output.folder"], "data.folder is needed only where nothing else is given"
 
 
 @unhurried
@@ -355,10 +437,70 @@ def test_all_problems_are_told_at_once() -> None:
             {"data__min_bucket_reso": 512, "data__max_bucket_reso": 256},
             "data.min_bucket_reso: the shortest side 512 is above the longest, 256;",
         ),
+        ({"data__random_crop": True}, "data.random_crop: cached latents are the same at each reading;"),
+        ({"data__color_aug": True}, "data.color_aug: cached latents are the same at each reading;"),
+        (
+            {"data__sets": [{"folder": "a"}, {"folder": "b", "color_aug": True}]},
+            "data.sets[1].color_aug: cached latents are the same at each reading;",
+        ),
+        (
+            {"feed__cache_latents": False, "feed__cache_latents_to_disk": True},
+            "feed.cache_latents_to_disk: caching to disk needs the cache, but feed.cache_latents is false;",
+        ),
+        (
+            {"feed__persistent_data_loader_workers": True},
+            "feed.persistent_data_loader_workers: there are no processes to keep;",
+        ),
+        ({"data__mask_folder": "m"}, "data.mask_folder: masks count only in a masked loss;"),
+        ({"data__alpha_mask": True}, "data.alpha_mask: masks count only in a masked loss;"),
+        ({"objective__masked_loss": True}, "objective.masked_loss: there are no masks;"),
+        (
+            {"objective__masked_loss": True, "data__alpha_mask": True, "data__mask_folder": "m"},
+            "data.alpha_mask: a set has its masks either from a folder or from transparency;",
+        ),
+        (
+            {"data__validation_split": 0.1, "data__validation_folder": "v"},
+            "data.validation_split: pictures are held out either by share or by folder;",
+        ),
+        (
+            {"data__sets": [{"folder": "a"}, {"folder": "b", "is_reg": True, "validation_split": 0.1}]},
+            "data.sets[1].validation_split: regularisation pictures are never held out;",
+        ),
+        ({"data__class_words": "cat"}, "data.class_words: the names of the picture folders say the words;"),
+        ({"data__is_reg": True}, "data.is_reg: there is nothing to learn besides regularisation pictures;"),
+        ({"data__background": "whitish"}, "data.background: 'whitish' is not a colour;"),
+        ({"data__dataset_config": "a.toml"}, "data.dataset_config: it says itself where the pictures are;"),
+        ({"data__sets": [{"reg_folder": "x"}]}, "data.sets[0].reg_folder: reg_folder belongs to the whole run"),
+        ({"data__sets": [{"repeats": 1.5}]}, "data.sets[0].repeats: 1.5 does not fit; give a whole number, at least 0"),
+        ({"data__sets": [5]}, "data.sets: 5 does not fit; give a list of tables."),
+        ({"data__sets": [{"resolution": [64]}]}, "data.sets[0].resolution: it has 1 numbers;"),
+        ({"data__sets": [{"resolution": [64, "a"]}]}, "data.sets[0].resolution: [64, 'a'] does not fit;"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(values: dict[str, Any], sentence: str) -> None:
     assert complaint(changed(**values)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"data__random_crop": True, "data__color_aug": True, "feed__cache_latents": False},
+        {"data__flip_aug": True},
+        {"feed__cache_latents_to_disk": True},
+        {"feed__persistent_data_loader_workers": True, "feed__max_data_loader_n_workers": 1},
+        {"data__sets": [{"folder": "a"}, {"alpha_mask": True}], "objective__masked_loss": True},
+        {"data__class_words": "cat", "data__repeats": 3},
+        {"data__sets": [{"folder": "a"}, {"folder": "b", "is_reg": True}]},
+    ],
+)
+def test_fields_that_fit_together_are_let_pass(values: dict[str, Any]) -> None:
+    validate(changed(**values))
+
+
+@pytest.mark.parametrize("data", [{}, {"sets": []}, {"sets": [{"folder": "a"}, {"repeats": 2}]}])
+def test_pictures_must_be_somewhere(data: dict[str, Any]) -> None:
+    assert complaint(SMALLEST | {"data": data}).startswith("data.folder: this setting is missing")
+    validate(SMALLEST | {"data": {"sets": [{"folder": "a"}]}})
 
 
 def test_one_part_alone_may_have_the_rate_zero() -> None:
@@ -418,9 +560,10 @@ def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str
 @unhurried
 @given(flat=settings_by_name)
 def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
-    assume(flat.get("data.vae_batch_size", 1))
+    assume(flat.get("feed.vae_batch_size", 1))
     resolved = resolve(validate(nested(flat)), 128).model_dump()
-    filled = {"model.path", "data.folder", "output.folder", "data.resolution"}
+    paths = {"model.path", "data.folder", "data.reg_folder", "data.validation_folder", "data.mask_folder"}
+    filled = paths | {"data.metadata_file", "data.sets", "data.resolution", "feed.cache_folder", "output.folder"}
     for name, value in flat.items():
         section, _, field = name.partition(".")
         assert name in filled or resolved[section][field] == value, name
@@ -437,7 +580,7 @@ def test_empty_settings_are_filled_from_the_model_and_their_neighbours() -> None
     given_ = changed(optimizer__learning_rate=3e-4, training__epochs=7, data__batch_size=5)
     resolved = resolve(validate(given_), 128)
     assert resolved.data.resolution == [128, 128]
-    assert resolved.data.vae_batch_size == 5
+    assert resolved.feed.vae_batch_size == 5
     assert resolved.optimizer.unet_lr == 3e-4
     assert resolved.training.max_train_epochs == 7
     assert resolve(validate(changed(data__resolution=96)), 128).data.resolution == [96, 96]

@@ -28,7 +28,9 @@ def quiet(name: str, facts: dict[str, Any]) -> None:
 
 
 def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate({section: values | changes.get(section, {}) for section, values in tree.items()}))
+    return make_plan(
+        validate({section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes})
+    )
 
 
 def run(tree: Tree, **changes: dict[str, Any]) -> Outcome:
@@ -219,7 +221,7 @@ def test_vae_batch_size_is_how_many_pictures_are_encoded_at_once(tree: Tree, mon
         return encode(self, parts, pictures)
 
     monkeypatch.setattr(StableDiffusion, "encode_image", watched)
-    assemble(planned(tree, data={"vae_batch_size": 1}))
+    assemble(planned(tree, feed={"vae_batch_size": 1}))
     assert sizes == [1, 1, 1]
     sizes.clear()
     assemble(planned(tree))

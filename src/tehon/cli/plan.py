@@ -1,7 +1,8 @@
-"""`tehon plan CONFIG.toml`: everything that is known before the first step."""
+"""`tehon plan CONFIG.toml`: everything that is known before the first step, problems first."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from tehon.messages.catalogue import say
@@ -10,14 +11,29 @@ from tehon.messages.catalogue import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help=say("cli.config"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help=say("cli.sheet"))
     parser.epilog = say("cli.settings_too")
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.planning.plan import make_plan
+    """Exit code 2 when there are problems; the plan is then of what is left without them."""
+    from tehon.cli.main import EXIT_PROBLEM
+    from tehon.planning.plan import draft_plan
     from tehon.planning.report import as_data, as_text
     from tehon.settings.files import load_settings
 
-    plan = make_plan(load_settings(options.config, options.settings))
-    print(json.dumps(as_data(plan), ensure_ascii=False) if options.json else as_text(plan))
-    return 0
+    plan = draft_plan(load_settings(options.config, options.settings))
+    problems = plan.troubles.problems
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if options.json:
+        print(json.dumps(as_data(plan), ensure_ascii=False))
+    else:
+        if problems:
+            print(say("plan.without", count=len(problems)))
+        print(as_text(plan))
+    if options.sheet:
+        from tehon.planning.sheet import write_sheet
+
+        write_sheet(plan, options.sheet)
+    return EXIT_PROBLEM if problems else 0

@@ -33,7 +33,10 @@ class Watcher:
     def __call__(self, name: str, facts: dict[str, Any]) -> None:
         if self.lines:
             print(json.dumps({"event": name, **facts}, ensure_ascii=False), flush=True)
+        elif name == "encoding":
+            self._encode(facts["done"], facts["total"])
         elif name == "started":
+            self.close()
             self._begin(facts)
         elif name == "step":
             self._step(facts)
@@ -48,8 +51,13 @@ class Watcher:
             self.bar.stop()
             self.bar = None
 
-    def _begin(self, facts: dict[str, Any]) -> None:
-        self.say(say("cli.training_on", device=facts["device"], parameters=f"{facts['parameters']:,}"))
+    def _encode(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = self._new_bar()
+            self.bar.add_task(say("cli.encoding"), total=total, figures="")
+        self.bar.update(self.bar.task_ids[0], completed=done)
+
+    def _new_bar(self) -> Progress:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -58,8 +66,13 @@ class Watcher:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, console=self.console, refresh_per_second=5)
-        self.bar.start()
+        bar = Progress(*columns, console=self.console, refresh_per_second=5)
+        bar.start()
+        return bar
+
+    def _begin(self, facts: dict[str, Any]) -> None:
+        self.say(say("cli.training_on", device=facts["device"], parameters=f"{facts['parameters']:,}"))
+        self.bar = self._new_bar()
         self.bar.add_task(say("cli.step"), total=facts["steps"], completed=facts["first"], figures="")
 
     def _step(self, facts: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=30, help=say("cli.steps"))
     parser.add_argument("--cfg", type=float, default=7.5, help=say("cli.cfg"))
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="euler_a", help=say("cli.sampler"))
+    parser.add_argument("--clip-skip", type=int, default=1, help=say("cli.clip_skip"))
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=say("cli.device"))
 
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     for file, _ in files:
         read_header(file)
     _check_number("--steps", options.steps, 1, 1000)
+    _check_number("--clip-skip", options.clip_skip, 1, 12)
     _check_number("--count", options.count, 1, 10000)
     _check_number("--seed", options.seed, 0, 2**63 - options.count)
 
@@ -62,7 +64,14 @@ def run(options: argparse.Namespace) -> int:
         for start in range(0, len(wanted), AT_ONCE):
             numbers, prompts, own_seeds = zip(*wanted[start : start + AT_ONCE], strict=True)
             request = SampleRequest(
-                list(prompts), list(own_seeds), size, options.negative, options.steps, options.cfg, options.sampler
+                list(prompts),
+                list(own_seeds),
+                size,
+                options.negative,
+                options.steps,
+                options.cfg,
+                options.sampler,
+                options.clip_skip,
             )
             for number, seed, picture in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
                 file = options.out / f"{number:02d}_{seed}.png"

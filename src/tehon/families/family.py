@@ -1,5 +1,6 @@
 """What every family of models must be able to do. A new family is a row in the catalog and a module like `sd.py`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,15 +37,26 @@ class Behaviour(Protocol):
         """A layer's dotted path as LoRA files know it, from its path in the loaded network."""
         ...
 
-    def overlong(self, parts: Any, caption: str) -> int:
-        """How many tokens of a caption are cut off."""
+    def overlong(self, parts: Any, caption: str, *, chunks: int = 1, weighted: bool = False) -> tuple[int, str]:
+        """How many tokens of a caption are cut off, and the text that they stand for."""
         ...
 
-    def encode_text(self, parts: Any, captions: list[str]) -> Tensor:
-        """Conditioning (n, places, width), differentiable in the text encoder's adapters."""
+    def encode_text(
+        self,
+        parts: Any,
+        captions: Sequence[str],
+        *,
+        chunks: int = 1,
+        padded: bool = True,
+        clip_skip: int = 1,
+        weighted: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Conditioning (n, places, width), differentiable in the text encoder's adapters, for captions of up to 75
+        tokens a chunk. Without padding also bool (n, places): which places a caption fills; the others must not be
+        looked at. `clip_skip` counts the encoder's layers from its end; `weighted` reads emphasis in brackets."""
         ...
 
-    def encode_prompts(self, parts: Any, prompts: list[str]) -> Tensor:
+    def encode_prompts(self, parts: Any, prompts: Sequence[str], clip_skip: int = 1) -> Tensor:
         """Conditioning for drawing, as A1111 reads prompts: emphasis in brackets, up to 225 tokens."""
         ...
 
@@ -52,12 +64,20 @@ class Behaviour(Protocol):
         """Mean and standard deviation (n, c, h/8, w/8) of the latents of pictures (n, 3, h, w) in [-1, 1]."""
         ...
 
+    def latent_scale(self, parts: Any) -> float:
+        """What the VAE's own numbers are multiplied with."""
+        ...
+
+    def image_encoder_digest(self, parts: Any) -> str:
+        """A digest of all that `encode_image` depends on: weights, precision, scale."""
+        ...
+
     def decode(self, parts: Any, latents: Tensor) -> Tensor:
         """Pictures (n, 3, h, w) in [-1, 1] from latents."""
         ...
 
-    def predict(self, parts: Any, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
-        """The network's prediction, shaped like `noisy`; times int64 (n,)."""
+    def predict(self, parts: Any, noisy: Tensor, times: Tensor, text: Tensor, places: Tensor | None = None) -> Tensor:
+        """The network's prediction, shaped like `noisy`; times int64 (n,). `places` as from `encode_text`."""
         ...
 
 

@@ -19,9 +19,27 @@ def token_chunks(words: Words, caption: str, chunks: int, start: int, end: int, 
     return _rows(words(caption)[: PIECE * chunks], chunks, start, end, pad)
 
 
-def overlong(words: Words, caption: str, chunks: int) -> int:
-    """How many ids of a caption do not fit."""
-    return max(0, len(words(caption)) - PIECE * chunks)
+def plain_chunks(
+    words: Words, caption: str, chunks: int, start: int, end: int, pad: int
+) -> tuple[list[list[int]], list[list[float]]]:
+    """`token_chunks` with the weight 1 for each id, in the shape of `weighted_chunks`."""
+    rows = token_chunks(words, caption, chunks, start, end, pad)
+    return rows, [[1.0] * len(row) for row in rows]
+
+
+def overlong(words: Words, caption: str, chunks: int, weighted: bool = False) -> list[int]:
+    """The ids of a caption that do not fit."""
+    return _ids(words, caption, weighted)[PIECE * chunks :]
+
+
+def filled(words: Words, caption: str, chunks: int, weighted: bool = False) -> int:
+    """How many places the words of a caption fill, without start and end."""
+    return min(PIECE * chunks, len(_ids(words, caption, weighted)))
+
+
+def _ids(words: Words, caption: str, weighted: bool) -> list[int]:
+    texts = [text for text, _ in parse_weights(caption)] if weighted else [caption]
+    return [id for text in texts for id in words(text)]
 
 
 def chunks_needed(words: Words, caption: str, most: int) -> int:

@@ -22,6 +22,7 @@ class SampleRequest:
     steps: int = 30
     guidance: float = 7.5
     sampler: str = "euler_a"
+    clip_skip: int = 1
 
 
 def make_scheduler(name: str, schedule: dict[str, Any]) -> Any:
@@ -41,7 +42,9 @@ def sample(behaviour: Behaviour, parts: Any, request: SampleRequest) -> Tensor:
     device = parts.alphas.device
     generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
     shape = (1, family.latent_channels, request.size[1] // family.stride, request.size[0] // family.stride)
-    text = behaviour.encode_prompts(parts, [request.negative] * len(request.prompts) + request.prompts)
+    text = behaviour.encode_prompts(
+        parts, [request.negative] * len(request.prompts) + request.prompts, request.clip_skip
+    )
     noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
     scheduler = make_scheduler(request.sampler, parts.schedule)
     scheduler.set_timesteps(request.steps)

@@ -1,6 +1,8 @@
 """Stable Diffusion 1.x: CLIP ViT-L text, a 4-channel VAE, a U-Net that predicts the noise (arXiv 2112.10752)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,14 @@ from torch import Tensor, nn
 
 from tehon.catalog.families import Family
 from tehon.families.networks import Blank, fill, without_compiler
-from tehon.families.prompts import MOST_CHUNKS, chunks_needed, overlong, token_chunks, weighted_chunks
+from tehon.families.prompts import (
+    MOST_CHUNKS,
+    chunks_needed,
+    filled,
+    overlong,
+    plain_chunks,
+    weighted_chunks,
+)
 from tehon.messages.problem import Problem
 from tehon.weights.folder import read_part
 
@@ -72,13 +81,11 @@ class StableDiffusion:
             return f"text_model.{path}"
         return path
 
-    def overlong(self, parts: StableDiffusionParts, caption: str) -> int:
-        return overlong(self._words(parts), caption, 1)
-
-    def tokens(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
-        """Token ids, int64 (captions, 77)."""
-        rows = [token_chunks(self._words(parts), caption, 1, *self._ends(parts))[0] for caption in captions]
-        return torch.tensor(rows, device=parts.alphas.device)
+    def overlong(
+        self, parts: StableDiffusionParts, caption: str, *, chunks: int = 1, weighted: bool = False
+    ) -> tuple[int, str]:
+        lost = overlong(self._words(parts), caption, chunks, weighted)
+        return len(lost), parts.tokenizer.decode(lost).strip()
 
     def _ends(self, parts: StableDiffusionParts) -> tuple[int, int, int]:
         """The ids of start, end and padding."""
@@ -88,35 +95,71 @@ class StableDiffusion:
         """The function from text to token ids without start, end and padding."""
         return lambda text: parts.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
-    def encode_text(self, parts: StableDiffusionParts, captions: list[str]) -> Tensor:
-        return parts.text_encoder(self.tokens(parts, captions)).last_hidden_state
-
-    @torch.no_grad()
-    def encode_prompts(self, parts: StableDiffusionParts, prompts: list[str]) -> Tensor:
-        """(n, 75 chunks + 2, width): each vector times its weight, then rescaled to the mean it had, as A1111 does."""
-        words = self._words(parts)
-        chunks = max(chunks_needed(words, prompt, MOST_CHUNKS) for prompt in prompts)
-        rows = [weighted_chunks(words, prompt, chunks, *self._ends(parts)) for prompt in prompts]
+    def encode_text(
+        self,
+        parts: StableDiffusionParts,
+        captions: Sequence[str],
+        *,
+        chunks: int = 1,
+        padded: bool = True,
+        clip_skip: int = 1,
+        weighted: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        read = weighted_chunks if weighted else plain_chunks
+        rows = [read(self._words(parts), caption, chunks, *self._ends(parts)) for caption in captions]
         device = parts.alphas.device
         ids = torch.tensor([row for ids, _ in rows for row in ids], device=device)
-        weights = torch.tensor([row for _, weights in rows for row in weights], device=device)
-        plain = joined(parts.text_encoder(ids).last_hidden_state, chunks)
-        weighted = plain * joined(weights.to(plain.dtype).unsqueeze(-1), chunks)
-        before, after = plain.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
-        return weighted * (before / after)
+        states = joined(self._last_states(parts, ids, clip_skip), chunks)
+        if weighted:
+            weights = torch.tensor([row for _, weights in rows for row in weights], device=device)
+            states = emphasised(states, joined(weights.to(states.dtype).unsqueeze(-1), chunks))
+        if padded:
+            return states, None
+        # The encoder looks back only, so what it says of a caption does not depend on the padding behind it.
+        lengths = [filled(self._words(parts), caption, chunks, weighted) + 2 for caption in captions]
+        places = torch.arange(states.shape[1], device=device)
+        return states, places < torch.tensor(lengths, device=device).unsqueeze(1)
+
+    @torch.no_grad()
+    def encode_prompts(self, parts: StableDiffusionParts, prompts: Sequence[str], clip_skip: int = 1) -> Tensor:
+        words = self._words(parts)
+        chunks = max(chunks_needed(words, prompt, MOST_CHUNKS) for prompt in prompts)
+        return self.encode_text(parts, prompts, chunks=chunks, clip_skip=clip_skip, weighted=True)[0]
+
+    def _last_states(self, parts: StableDiffusionParts, ids: Tensor, clip_skip: int) -> Tensor:
+        """The states (n, 77, width) behind a layer counted from the end, with the norm that ends the last one."""
+        if clip_skip == 1:
+            return parts.text_encoder(ids).last_hidden_state
+        inner = getattr(parts.text_encoder, "text_model", parts.text_encoder)
+        hidden = parts.text_encoder(ids, output_hidden_states=True).hidden_states
+        return inner.final_layer_norm(hidden[-clip_skip])
 
     @torch.no_grad()
     def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        pictures = pictures.to(parts.vae.dtype, memory_format=torch.channels_last)
         posterior = parts.vae.encode(pictures).latent_dist
-        factor = parts.vae.config.scaling_factor
+        factor = self.latent_scale(parts)
         return posterior.mean * factor, posterior.std * factor
+
+    def latent_scale(self, parts: StableDiffusionParts) -> float:
+        return float(parts.vae.config.scaling_factor)
+
+    def image_encoder_digest(self, parts: StableDiffusionParts) -> str:
+        digest = blake2b(f"{self.latent_scale(parts)} {parts.vae.dtype}".encode(), digest_size=16)
+        for part in ("encoder", "quant_conv"):
+            for name, tensor in getattr(parts.vae, part).state_dict().items():
+                digest.update(f"{part} {name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @torch.no_grad()
     def decode(self, parts: StableDiffusionParts, latents: Tensor) -> Tensor:
         return parts.vae.decode(latents / parts.vae.config.scaling_factor).sample
 
-    def predict(self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor) -> Tensor:
-        return parts.unet(noisy, times, text, return_dict=False)[0]
+    def predict(
+        self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor, places: Tensor | None = None
+    ) -> Tensor:
+        return parts.unet(noisy, times, text, encoder_attention_mask=places, return_dict=False)[0]
 
 
 def _from_config(kind: Any, folder: Path) -> Any:
@@ -150,6 +193,14 @@ def joined(rows: Tensor, chunks: int) -> Tensor:
     """Sequences of 77 as one: (n * chunks, 77, w) to (n, 75 chunks + 2, w), with one start and one end."""
     rows = rows.unflatten(0, (-1, chunks))
     return torch.cat([rows[:, 0, :1], rows[:, :, 1:-1].flatten(1, 2), rows[:, -1, -1:]], 1)
+
+
+def emphasised(states: Tensor, weights: Tensor) -> Tensor:
+    """Each vector times its weight, then all rescaled to the mean they had, as A1111 does: states (n, places, width),
+    weights (n, places, 1)."""
+    weighted = states * weights
+    before, after = states.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
+    return weighted * (before / after)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,8 @@
 >>> raise Problem("folder_missing", field="data.folder", path="pictures")
 """
 
+from typing import Any
+
 from tehon.messages.catalogue import say
 
 
@@ -14,8 +16,21 @@ class Problem(ValueError):
         self.key = key
         self.values = values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes whole out of a process that reads pictures."""
+        return _problem, (self.key, self.values)
+
+    @property
+    def all(self) -> "list[Problem]":
+        """This problem, or each of those that were found together."""
+        return [self]
+
     def __str__(self) -> str:
         return say(f"problem.{self.key}", **self.values)
+
+
+def _problem(key: str, values: dict[str, object]) -> Problem:
+    return Problem(key, **values)
 
 
 class Problems(Problem):
@@ -24,6 +39,10 @@ class Problems(Problem):
     def __init__(self, found: list[Problem]) -> None:
         super().__init__(found[0].key, **found[0].values)
         self.found = found
+
+    @property
+    def all(self) -> list[Problem]:
+        return self.found
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.found))

@@ -1,36 +1,82 @@
 """Sentences about a plan that is possible but may not be what was meant."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tehon.data.plan.captions import CLASS_WORDS
+from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.messages.catalogue import say
+from tehon.planning.lengths import overlong_captions
 from tehon.planning.plan import Plan
+from tehon.planning.troubles import KINDS
+
+_NAMED = 5
+_WITH_FOLDER = frozenset(("folder_ignored", "folder_without_pictures", "folders_inside"))
 
 
 def notices_for(plan: Plan) -> Iterator[str]:
     """One sentence for each thing worth saying before the start."""
-    settings = plan.settings
-    for folder in plan.ignored_folders:
-        yield say("notice.folder_ignored", path=folder, name=f"10_{folder.name.lstrip('0123456789_')}")
-    for folder in plan.empty_folders:
-        yield say("notice.folder_without_pictures", path=folder)
-    uncaptioned = [picture for picture in plan.pictures if picture.caption.source == CLASS_WORDS]
-    if uncaptioned:
-        names = ", ".join(picture.path.name for picture in uncaptioned[:5])
-        more = "…" if len(uncaptioned) > 5 else ""
-        yield say("notice.captions_missing", count=len(uncaptioned), total=len(plan.pictures), names=names + more)
-    sources = Counter(picture.caption.source for picture in plan.pictures) - Counter({CLASS_WORDS: 10**9})
+    yield from _pictures(plan)
+    yield from _captions(plan)
+    yield from _without_effect(plan)
+    network = plan.settings.network
+    if network.alpha > network.rank:
+        yield say("notice.alpha_above_rank", alpha=network.alpha, rank=network.rank)
+    yield from _batches(plan)
+
+
+def _pictures(plan: Plan) -> Iterator[str]:
+    troubles = plan.troubles
+    if troubles.index:
+        yield say("notice.index_unused", reason=troubles.index)
+    for problem in troubles.skipped:
+        yield say("notice.skipped", problem=problem)
+    for kind in KINDS:
+        names = troubles.odd[kind]
+        if kind in _WITH_FOLDER:
+            for name in names:
+                yield say(f"notice.{kind}", path=name)
+        elif names:
+            total = len(plan.pictures)
+            yield say(f"notice.{kind}", count=len(names), total=total, names=listed(names))
+
+
+def _captions(plan: Plan) -> Iterator[str]:
+    sources = Counter(picture.caption.source for picture in plan.pictures if not picture.is_reg)
+    del sources[CLASS_WORDS]
     if len(sources) > 1:
+        sources = {say("plan.metadata") if kind == METADATA else kind: n for kind, n in sources.items()}
         yield say("notice.captions_mixed", kinds=", ".join(f"{n} × {kind}" for kind, n in sources.items()))
-    empty = [picture.path.name for picture in plan.pictures if not picture.caption.text]
-    if empty:
-        yield say("notice.captions_empty", count=len(empty), names=", ".join(empty[:5]))
-    if settings.network.alpha > settings.network.rank:
-        yield say("notice.alpha_above_rank", alpha=settings.network.alpha, rank=settings.network.rank)
-    asked = "lr_warmup" in plan.given.optimizer.model_fields_set and settings.optimizer.lr_warmup
-    if settings.optimizer.lr_scheduler == "constant" and asked:
-        yield say("notice.warmup_ignored", percent=settings.optimizer.lr_warmup)
-    if settings.data.batch_size > 1 and plan.batches_per_epoch * settings.data.batch_size > plan.reads_per_epoch:
-        short = plan.batches_per_epoch * settings.data.batch_size - plan.reads_per_epoch
-        yield say("notice.short_batches", count=short, size=settings.data.batch_size)
+    for name, count, rest in overlong_captions(plan):
+        limit = plan.settings.text.max_token_length
+        yield say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest)
+
+
+def _without_effect(plan: Plan) -> Iterator[str]:
+    """Settings that were given and change nothing."""
+    settings, given = plan.settings, plan.given
+    rates = settings.optimizer
+    if rates.lr_scheduler == "constant" and "lr_warmup" in given.optimizer.model_fields_set and rates.lr_warmup:
+        yield say("notice.warmup_ignored", percent=rates.lr_warmup)
+    if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
+        yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
+    for one in plan.sets:
+        rules = one.wording
+        if rules.keep and not (rules.shuffle or rules.tag_dropout):
+            yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
+    enlarging = any(one.rule.upscale and one.rule.enabled for one in plan.sets)
+    for name in ("min_bucket_reso", "max_bucket_reso"):
+        if not enlarging and getattr(settings.data, name) != type(settings.data).model_fields[name].default:
+            yield say("notice.without_effect", field=f"data.{name}", reason=say("reason.own_sizes"))
+
+
+def _batches(plan: Plan) -> Iterator[str]:
+    short = sum(-group.reads(plan.repeats) % group.batch_size for group in plan.groups)
+    size = max(group.batch_size for group in plan.groups)
+    if short:
+        yield say("notice.short_batches", count=short, size=size)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(name.replace("\\", "/").rpartition("/")[2] for name in names[:_NAMED])
+    return f"{shown}…" if len(names) > _NAMED else shown

@@ -4,46 +4,41 @@
 >>> plan.steps, plan.rate("lora_unet", 0)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from tehon.catalog.detect import detect_family, model_folder, native_side
 from tehon.catalog.families import Family
-from tehon.data.plan.buckets import BucketRule, Placement, Size
-from tehon.data.plan.captions import Caption, find_caption
-from tehon.data.plan.epochs import Batch, batches_per_epoch, epoch_batches
-from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children
-from tehon.data.plan.images import picture_files, sizes
+from tehon.data.plan.buckets import Size
+from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_batches
+from tehon.data.plan.variation import Look, Source, look_at, stream_of
+from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.rates import Schedule, warmup_steps
+from tehon.planning.troubles import Troubles
 from tehon.settings.resolve import resolve
+from tehon.settings.rules import check_rules
 from tehon.settings.settings import Settings
-
-
-@dataclass(frozen=True)
-class PlannedPicture:
-    """One picture with all that the plan decides about it."""
-
-    path: Path
-    folder: PictureFolder
-    size: Size
-    placement: Placement
-    caption: Caption
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A run before its first step. `settings` are the `given` ones with nothing left open; steps are updates of the
-    weights."""
+    weights. `pictures` are those that are learned, `validation` those that are held out; `reg_reads` counts the
+    regularisation pictures with their own repeats, as kohya's metadata does."""
 
     given: Settings
     settings: Settings
     family: Family
     model: Path
     pictures: tuple[PlannedPicture, ...]
-    ignored_folders: tuple[Path, ...]
-    empty_folders: tuple[Path, ...]
+    validation: tuple[PlannedPicture, ...]
+    groups: tuple[Group, ...]
+    reg_reads: int
+    troubles: Troubles
     batches_per_epoch: int
     steps_per_epoch: int
     epochs: int
@@ -51,17 +46,19 @@ class Plan:
     schedule: Schedule
     base_rates: dict[str, float]
 
-    @property
+    @cached_property
+    def repeats(self) -> list[int]:
+        """How often each picture is read in an epoch."""
+        return [picture.repeats for picture in self.pictures]
+
+    @cached_property
     def reads_per_epoch(self) -> int:
-        return sum(picture.folder.repeats for picture in self.pictures)
+        return sum(self.repeats)
 
     @property
-    def buckets(self) -> dict[Size, list[int]]:
-        """{bucket: numbers of its pictures}, sorted by size."""
-        found: dict[Size, list[int]] = {}
-        for number, picture in enumerate(self.pictures):
-            found.setdefault(picture.placement.bucket, []).append(number)
-        return dict(sorted(found.items()))
+    def sets(self) -> list[PictureSet]:
+        """The sets that pictures are learned from, in their order."""
+        return list({picture.set.place: picture.set for picture in self.pictures}.values())
 
     def rate(self, root: str, step: int) -> float:
         """The learning rate of a part at an update, counted from 0."""
@@ -71,31 +68,58 @@ class Plan:
         """(epoch counted from 0, the batches that make up this update)."""
         epoch, place = divmod(step, self.steps_per_epoch)
         size = self.settings.training.gradient_accumulation_steps
-        return epoch, self._epoch(epoch)[place * size : (place + 1) * size]
+        return epoch, self.epoch(epoch)[place * size : (place + 1) * size]
 
-    def _epoch(self, epoch: int) -> list[Batch]:
+    def epoch(self, epoch: int) -> list[Batch]:
+        """All batches of an epoch, counted from 0."""
         return _ordered(self, epoch)
+
+    def source(self, picture: int) -> Source:
+        """What is needed to read a picture, by its number."""
+        return self.pictures[picture].source
+
+    def look(self, epoch: int, read: Read) -> Look:
+        """Crop, mirroring and colours of one reading."""
+        picture = self.pictures[read.picture]
+        return look_at(picture.placement, picture.set.look, stream_of(self.seed, epoch, read.picture, read.repeat))
+
+    def caption(self, epoch: int, read: Read) -> str:
+        """The caption that one reading is learned with."""
+        picture = self.pictures[read.picture]
+        streams = stream_of(self.seed, epoch, read.picture, read.repeat)
+        return worded(picture.caption.text, picture.set.wording, streams, epoch)
+
+    @property
+    def seed(self) -> int:
+        seed = self.settings.training.seed
+        assert seed is not None, "a plan's settings are resolved"
+        return seed
 
 
 @lru_cache(maxsize=2)
 def _ordered(plan: Plan, epoch: int) -> list[Batch]:
-    seed = plan.settings.training.seed
-    assert seed is not None, "a plan's settings are resolved"
-    repeats = [picture.folder.repeats for picture in plan.pictures]
-    return epoch_batches(plan.buckets, repeats, plan.settings.data.batch_size, seed, epoch)
+    return epoch_batches(plan.groups, plan.repeats, plan.seed, epoch)
 
 
 def make_plan(given: Settings) -> Plan:
-    """Reads the model's and the pictures' headers and works everything out. Problems for all that can't be trained."""
+    """The plan of a run that can start. Problems for all that can't be trained, at once."""
+    plan = draft_plan(given)
+    raise_all(plan.troubles.problems)
+    return plan
+
+
+def draft_plan(given: Settings) -> Plan:
+    """A plan of what is left when the pictures that can't be learned are taken out; they are in its troubles."""
     model = model_folder(given.model.path)
     family = detect_family(model)
     settings = resolve(given, native_side(model, family))
-    pictures = plan_pictures(settings)
+    check_rules(settings)
+    found = find_pictures(settings)
+    if all(picture.is_reg for picture in found.pictures):
+        raise_all(found.troubles.problems or [_nothing_to_learn(settings)])
     training, rates = settings.training, settings.optimizer
-    members: dict[Size, list[int]] = {}
-    for number, picture in enumerate(pictures):
-        members.setdefault(picture.placement.bucket, []).append(number)
-    batches = batches_per_epoch(members, [p.folder.repeats for p in pictures], settings.data.batch_size)
+    groups = _grouped(found.pictures)
+    batches = batches_per_epoch(groups, [picture.repeats for picture in found.pictures])
     per_epoch = -(-batches // training.gradient_accumulation_steps)
     epochs = min(training.epochs, training.max_train_epochs or training.epochs)
     steps = per_epoch * epochs
@@ -114,9 +138,11 @@ def make_plan(given: Settings) -> Plan:
         settings=settings,
         family=family,
         model=model,
-        pictures=pictures,
-        ignored_folders=tuple(ignored_children(Path(settings.data.folder))),
-        empty_folders=_empty_folders(settings, pictures),
+        pictures=found.pictures,
+        validation=found.validation,
+        groups=groups,
+        reg_reads=found.reg_reads,
+        troubles=found.troubles,
         batches_per_epoch=batches,
         steps_per_epoch=per_epoch,
         epochs=epochs,
@@ -126,44 +152,21 @@ def make_plan(given: Settings) -> Plan:
     )
 
 
-def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:
-    """Every picture with its caption and its place; Problems for all broken or too small ones at once."""
-    data = settings.data
-    folders = find_folders(Path(data.folder))
-    paths = [(folder, path) for folder in folders for path in picture_files(folder.path)]
-    if not paths:
-        raise Problem("folder_empty", field="data.folder", path=data.folder)
-    assert isinstance(data.resolution, list), "a plan's settings are resolved"
-    rule = BucketRule(
-        (data.resolution[0], data.resolution[1]),
-        data.bucket_reso_steps,
-        data.min_bucket_reso,
-        data.max_bucket_reso,
-        upscale=not data.bucket_no_upscale,
-        enabled=data.enable_bucket,
+def _nothing_to_learn(settings: Settings) -> Problem:
+    folder = settings.data.folder or next(table["folder"] for table in settings.data.sets if table.get("folder"))
+    return Problem("folder_empty", field="data.folder", path=folder)
+
+
+def _grouped(pictures: Sequence[PlannedPicture]) -> tuple[Group, ...]:
+    """The pictures by what may share a batch: rules in the order of their sets, then sizes."""
+    found: dict[object, dict[Size, list[int]]] = {}
+    for number, picture in enumerate(pictures):
+        found.setdefault(picture.set.sizing, {}).setdefault(picture.placement.bucket, []).append(number)
+    return tuple(
+        Group(bucket, pictures[numbers[0]].set.batch_size, tuple(numbers))
+        for buckets in found.values()
+        for bucket, numbers in sorted(buckets.items())
     )
-    rule.check()
-    found: list[PlannedPicture] = []
-    problems: list[Problem] = []
-    for (folder, path), size in zip(paths, sizes(path for _, path in paths), strict=True):
-        try:
-            placement = rule.place(size)
-        except Problem as problem:
-            problems.append(Problem(problem.key, **{**problem.values, "path": path}))
-            continue
-        try:
-            caption = find_caption(path, folder.words, data.caption_extension)
-        except Problem as problem:
-            problems.append(problem)
-            continue
-        found.append(PlannedPicture(path, folder, size, placement, caption))
-    raise_all(problems)
-    return tuple(found)
-
-
-def _empty_folders(settings: Settings, pictures: tuple[PlannedPicture, ...]) -> tuple[Path, ...]:
-    filled = {picture.folder.path for picture in pictures}
-    return tuple(f.path for f in find_folders(Path(settings.data.folder)) if f.path not in filled)
 
 
 def _base_rates(settings: Settings, family: Family) -> dict[str, float]:

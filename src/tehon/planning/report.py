@@ -1,15 +1,20 @@
 """A plan as data for machines and as text for people."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tehon.data.plan.captions import CLASS_WORDS
+from tehon.data.plan.captions import CLASS_WORDS, METADATA
+from tehon.data.plan.epochs import Group
 from tehon.messages.catalogue import say
 from tehon.planning.notices import notices_for
+from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
 from tehon.settings.fields import fields
 
 _CURVE_WIDTH = 60
+_BAR_WIDTH = 30
+_ROWS = 20
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -17,32 +22,24 @@ def as_data(plan: Plan) -> dict[str, Any]:
     """All of the plan, with the rate of each part at every step; what `tehon plan --json` prints."""
     training = plan.settings.training
     return {
+        "problems": [str(problem) for problem in plan.troubles.problems],
         "family": plan.family.name,
         "model": str(plan.model),
-        "images": [
-            {
-                "path": str(picture.path),
-                "size": list(picture.size),
-                "bucket": list(picture.placement.bucket),
-                "resized": list(picture.placement.resized),
-                "crop": list(picture.placement.crop),
-                "repeats": picture.folder.repeats,
-                "caption": picture.caption.text,
-                "caption_source": picture.caption.source,
-            }
-            for picture in plan.pictures
-        ],
+        "images": [_row(picture) for picture in plan.pictures],
+        "validation": [_row(picture) for picture in plan.validation],
         "buckets": [
             {
-                "width": width,
-                "height": height,
-                "images": len(members),
-                "count": sum(plan.pictures[i].folder.repeats for i in members),
+                "width": group.bucket[0],
+                "height": group.bucket[1],
+                "batch_size": group.batch_size,
+                "images": len(group.pictures),
+                "count": group.reads(plan.repeats),
             }
-            for (width, height), members in plan.buckets.items()
+            for group in plan.groups
         ],
         "steps": {
             "images": len(plan.pictures),
+            "reg_reads": plan.reg_reads,
             "reads_per_epoch": plan.reads_per_epoch,
             "batch_size": plan.settings.data.batch_size,
             "batches_per_epoch": plan.batches_per_epoch,
@@ -52,11 +49,56 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "warmup": plan.schedule.warmup,
             "total": plan.steps,
         },
+        "first_epoch": _first_epoch(plan),
         "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.base_rates},
         "scale": plan.settings.network.alpha / plan.settings.network.rank,
         "seed": training.seed,
+        "skipped": [str(problem) for problem in plan.troubles.skipped],
+        "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
         "warnings": list(notices_for(plan)),
     }
+
+
+def _row(picture: PlannedPicture) -> dict[str, Any]:
+    return {
+        "path": str(picture.path),
+        "set": picture.set.place,
+        "is_reg": picture.is_reg,
+        "size": list(picture.size),
+        "bucket": list(picture.placement.bucket),
+        "resized": list(picture.placement.resized),
+        "crop": list(picture.placement.crop),
+        "repeats": picture.repeats,
+        "caption": picture.caption.text,
+        "caption_source": picture.caption.source,
+        "mask": str(picture.mask) if picture.mask else None,
+        "alpha_mask": picture.set.alpha_mask,
+        "interpolation": picture.set.interpolation,
+        "background": picture.set.background,
+        "digest": picture.digest.hex(),
+    }
+
+
+def _first_epoch(plan: Plan) -> list[list[dict[str, Any]]]:
+    """The first epoch's batches, each reading with its look and its final caption."""
+    batches: list[list[dict[str, Any]]] = []
+    for batch in plan.epoch(0):
+        rows: list[dict[str, Any]] = []
+        for read in batch.reads:
+            look = plan.look(0, read)
+            rows.append(
+                {
+                    "image": read.picture,
+                    "repeat": read.repeat,
+                    "crop": list(look.crop),
+                    "flip": look.flip,
+                    "hue": look.shift.hue if look.shift else 0.0,
+                    "gamma": look.shift.gamma if look.shift else 1.0,
+                    "caption": plan.caption(0, read),
+                }
+            )
+        batches.append(rows)
+    return batches
 
 
 def as_text(plan: Plan) -> str:
@@ -66,20 +108,11 @@ def as_text(plan: Plan) -> str:
 
 def _lines(plan: Plan) -> Iterator[str]:
     settings = plan.settings
-    captioned = sum(picture.caption.source != CLASS_WORDS for picture in plan.pictures)
     yield say("plan.model", model=settings.model.path, family=plan.family.name)
-    yield say("plan.pictures", count=len(plan.pictures), captioned=captioned, reads=plan.reads_per_epoch)
-    for (width, height), members in plan.buckets.items():
-        reads = sum(plan.pictures[i].folder.repeats for i in members)
-        yield say("plan.bucket", width=width, height=height, count=len(members), reads=reads)
-    yield say(
-        "plan.steps",
-        batches=plan.batches_per_epoch,
-        group=settings.training.gradient_accumulation_steps,
-        per_epoch=plan.steps_per_epoch,
-        epochs=plan.epochs,
-        total=plan.steps,
-    )
+    yield from _counts(plan)
+    yield from _chart(plan)
+    yield from _table(plan)
+    yield _arithmetic(plan)
     scale = settings.network.alpha / settings.network.rank
     yield say("plan.network", rank=settings.network.rank, alpha=settings.network.alpha, scale=f"{scale:g}")
     for root, rate in plan.base_rates.items():
@@ -90,6 +123,70 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield say("plan.changed", settings=", ".join(changed))
     for notice in notices_for(plan):
         yield say("cli.notice", text=notice)
+
+
+def _counts(plan: Plan) -> Iterator[str]:
+    learned = [picture for picture in plan.pictures if not picture.is_reg]
+    captioned = sum(picture.caption.source != CLASS_WORDS for picture in learned)
+    reads = sum(picture.repeats for picture in learned)
+    yield say("plan.pictures", count=len(learned), captioned=captioned, reads=reads)
+    if len(plan.sets) > 1:
+        counts = Counter(picture.set.place for picture in plan.pictures)
+        yield say("plan.sets", sets=", ".join(f"{place} {count}" for place, count in counts.items()))
+    if plan.reg_reads:
+        used = [picture for picture in plan.pictures if picture.is_reg]
+        total = sum(picture.repeats for picture in used)
+        yield say("plan.reg", count=len(used), own=plan.reg_reads, reads=total)
+    if plan.validation:
+        yield say("plan.validation", count=len(plan.validation))
+
+
+def _chart(plan: Plan) -> Iterator[str]:
+    """One bar for each bucket; its length are its readings."""
+    most = max(group.reads(plan.repeats) for group in plan.groups)
+    for group in plan.groups:
+        reads = group.reads(plan.repeats)
+        bar = "█" * max(1, round(reads / most * _BAR_WIDTH))
+        size = "{} x {}".format(*group.bucket)
+        yield say("plan.bucket", size=f"{size:<11}", bar=f"{bar:<30}", count=len(group.pictures), reads=reads)
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    yield say("plan.table")
+    for picture in plan.pictures[:_ROWS]:
+        source = say("plan.metadata") if picture.caption.source == METADATA else picture.caption.source
+        place = picture.placement
+        row = (
+            f"{picture.repeats} ×",
+            "{}x{}".format(*picture.size),
+            "→ {}x{}".format(*place.resized),
+            "→ {}x{}".format(*place.bucket),
+            f"{picture.folder.path.name}/{picture.name}",
+            f"[{source}] {picture.caption.text.splitlines()[0] if picture.caption.text else ''}",
+        )
+        yield f"  {row[0]:>5} {row[1]:>11} {row[2]:<11} {row[3]:<11} {row[4]}  {row[5]}"
+    if len(plan.pictures) > _ROWS:
+        yield say("plan.more", count=len(plan.pictures) - _ROWS)
+
+
+def _arithmetic(plan: Plan) -> str:
+    sizes: dict[int, list[Group]] = {}
+    for group in plan.groups:
+        sizes.setdefault(group.batch_size, []).append(group)
+    reads = " + ".join(
+        say("plan.reads", reads=sum(group.reads(plan.repeats) for group in groups), size=size)
+        for size, groups in sizes.items()
+    )
+    return say(
+        "plan.steps",
+        reads=reads,
+        buckets=len(plan.groups),
+        batches=plan.batches_per_epoch,
+        group=plan.settings.training.gradient_accumulation_steps,
+        per_epoch=plan.steps_per_epoch,
+        epochs=plan.epochs,
+        total=plan.steps,
+    )
 
 
 def _curve(plan: Plan) -> str:
@@ -104,5 +201,5 @@ def _changed(plan: Plan) -> Iterator[str]:
     for field in fields():
         section, _, name = field.name.partition(".")
         value = values[section][name]
-        if not field.required and value != field.info.default:
+        if not field.required and value != field.default:
             yield f"{field.name} = {value}"

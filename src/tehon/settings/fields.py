@@ -27,6 +27,10 @@ class SettingField:
         return self.info.is_required()
 
     @property
+    def default(self) -> Any:
+        return self.info.get_default(call_default_factory=True)
+
+    @property
     def help(self) -> str:
         """The help text in the language to speak; English stands under the field itself."""
         return sentences(language()).get(f"help.{self.name}") or str(self.info.description)
@@ -73,7 +77,8 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return say("kind.one_of", values=", ".join(map(str, get_args(annotation))))
     if get_origin(annotation) is list:
-        return say("kind.list")
+        of_tables = get_origin(get_args(annotation)[0]) is dict
+        return say("kind.tables") if of_tables else say("kind.list")
     return say(f"kind.{annotation.__name__}")
 
 

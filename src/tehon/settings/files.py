@@ -5,7 +5,6 @@
 
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import tomli_w
 from pydantic import ValidationError
 
 from tehon.messages.problem import Problem, raise_all
+from tehon.settings.complaints import complaints
 from tehon.settings.fields import fields
-from tehon.settings.settings import Settings, check_rules
+from tehon.settings.rules import check_rules
+from tehon.settings.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,45 +50,32 @@ def read_toml(file: Path) -> Tree:
 
 def validate(tree: Tree) -> Settings:
     """Checked settings; Problems for all that is wrong, at once."""
+    nowhere = [] if _names_pictures(tree) else [_folder_missing()]
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        found = [_problem({**row}) for row in error.errors()]
-        # A union reports each of its branches; the first says it all.
-        raise_all(list({(p.key, p.values["field"]): p for p in reversed(found)}.values())[::-1])
+        raise_all([*complaints(error), *nowhere])
         raise
+    raise_all(nowhere)
     check_rules(settings)
     return settings
+
+
+def _names_pictures(tree: Tree) -> bool:
+    """Whether the tree says where pictures are; what is no table is complained about elsewhere."""
+    data = tree.get("data", {})
+    if not isinstance(data, dict) or data.get("folder") or data.get("dataset_config"):
+        return True
+    sets = data.get("sets")
+    tables = [one for one in sets if isinstance(one, dict)] if isinstance(sets, list) else []
+    return bool(tables) and all(one.get("folder") for one in tables)
+
+
+def _folder_missing() -> Problem:
+    help = next(field.help for field in fields() if field.name == "data.folder")
+    return Problem("key_missing", field="data.folder", help=help)
 
 
 def to_toml(settings: Settings) -> str:
     """TOML that gives the same settings when read; empty settings are left out, as TOML has no empty value."""
     return tomli_w.dumps(settings.model_dump(exclude_none=True))
-
-
-def _problem(row: Tree) -> Problem:
-    """The Problem for one row of pydantic's report."""
-    known = {field.name: field for field in fields()}
-    name = ".".join(str(part) for part in row["loc"][:2])
-    if row["type"] == "extra_forbidden":
-        return unknown_key(name)
-    if row["type"] == "missing":
-        if name in known:
-            return Problem("key_missing", field=name, help=known[name].help)
-        first = next(field for field in known.values() if field.name.startswith(f"{name}.") and field.required)
-        return Problem("key_missing", field=first.name, help=first.help)
-    if name in known:
-        return Problem("wrong_value", field=name, value=repr(row["input"]), expected=known[name].expected)
-    return Problem("not_a_table", field=name)
-
-
-def unknown_key(name: str) -> Problem:
-    """The Problem for a name that no setting has, with the nearest that one has."""
-    names = [field.name for field in fields()]
-    short = {n.partition(".")[2]: n for n in names}
-    near = get_close_matches(name, names, 1, 0.7) or [
-        short[n] for n in get_close_matches(name.rpartition(".")[2], short, 1, 0.7)
-    ]
-    if near:
-        return Problem("unknown_key_near", field=name, near=near[0])
-    return Problem("unknown_key", field=name)

@@ -21,12 +21,12 @@ def _lines() -> Iterator[str]:
         if field.name.partition(".")[0] != section:
             section = field.name.partition(".")[0]
             yield f"\n## {section}\n\n| {say('reference.columns')} |\n|---|---|---|---|"
-        default = say("reference.required") if field.required else f"`{_shown(field.info.default)}`"
+        default = say("reference.required") if field.required else f"`{_shown(field.default)}`"
         yield f"| `{field.name}` | {default} | {field.expected} | {' '.join(field.help.split())} |"
 
 
 def _shown(value: object) -> str:
-    if value is None or value == "":
+    if value in (None, "", []):
         return say("reference.empty")
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -3,9 +3,14 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from tehon.catalog.detect import DEMO
+from tehon.settings.dataset import DataSettings
+from tehon.settings.dataset_config import read_dataset_config
 from tehon.settings.settings import Settings
+
+_PATHS = ("folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file")
 
 
 def resolve(settings: Settings, native_side: int) -> Settings:
@@ -13,17 +18,16 @@ def resolve(settings: Settings, native_side: int) -> Settings:
 
     Paths become absolute, so that the run can be repeated from anywhere.
     """
-    data, rates, training = settings.data, settings.optimizer, settings.training
-    side = data.resolution or native_side
+    feed, rates, training = settings.feed, settings.optimizer, settings.training
     model = settings.model.path
     return settings.model_copy(
         update={
             "model": settings.model.model_copy(update={"path": model if model == DEMO else _absolute(model)}),
-            "data": data.model_copy(
+            "data": _data(settings.data, native_side),
+            "feed": feed.model_copy(
                 update={
-                    "folder": _absolute(data.folder),
-                    "resolution": side if isinstance(side, list) else [side, side],
-                    "vae_batch_size": data.vae_batch_size or data.batch_size,
+                    "vae_batch_size": feed.vae_batch_size or settings.data.batch_size,
+                    "cache_folder": feed.cache_folder and _absolute(feed.cache_folder),
                 }
             ),
             "optimizer": rates.model_copy(
@@ -40,6 +44,27 @@ def resolve(settings: Settings, native_side: int) -> Settings:
             "output": settings.output.model_copy(update={"folder": _absolute(settings.output.folder)}),
         }
     )
+
+
+def _data(data: DataSettings, native_side: int) -> DataSettings:
+    """A data set configuration becomes sets, so that the run can be repeated without that file."""
+    tables = read_dataset_config(Path(os.path.expanduser(data.dataset_config))) if data.dataset_config else data.sets
+    filled = _table(data.model_dump(), native_side)
+    return data.model_copy(
+        update=filled | {"sets": [_table(one, native_side) for one in tables], "dataset_config": ""},
+    )
+
+
+def _table(values: dict[str, Any], native_side: int) -> dict[str, Any]:
+    """Those of a table's values that are not final yet: its paths and its resolution."""
+    found = dict(values)
+    if "resolution" in values:
+        side = values["resolution"] or native_side
+        found["resolution"] = side if isinstance(side, list) else [side, side]
+    for name in _PATHS:
+        if values.get(name):
+            found[name] = _absolute(values[name])
+    return found
 
 
 def _absolute(path: str) -> str:

@@ -1,28 +1,39 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tehon.adapters.flat import FlatParameters
-from tehon.data.feed.store import LatentStore
+from tehon.data.feed.cache import ArrayCache
+from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory, Tell
+from tehon.data.feed.loader import Loader
+from tehon.data.feed.npz import read_npz
+from tehon.data.feed.texts import FreshTexts, KeptTexts, TextSource, block_for
+from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch
-from tehon.diffusion.draws import draw_normal, draw_times
-from tehon.diffusion.losses import squared_error
-from tehon.diffusion.noising import add_noise
+from tehon.data.plan.index import user_cache_folder
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan
+from tehon.settings.feed import FeedSettings
 from tehon.settings.files import to_toml
 from tehon.training.attach import Adapters, new_adapters
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import AdamW
+from tehon.training.readings import captions_of, kept_views, upcoming, view_of
 from tehon.training.state import State
+from tehon.training.step import Step
+
+Notice = Callable[[str], None]
+Progress = Callable[[int, int], None]
+"""Told how many pictures of how many are encoded."""
 
 
 @dataclass
@@ -33,43 +44,41 @@ class Trainer:
     behaviour: Behaviour
     parts: Any
     adapters: Adapters
-    store: LatentStore
+    latents: LatentSource
+    texts: TextSource
+    step: Step
     state: State
-    notices: list[str]
 
     def updates(self) -> Iterator[Report]:
         """Trains from the state's step to the plan's last, with a report after each update."""
         limit = self.plan.settings.optimizer.max_grad_norm
-        return train(self.state, self.plan.steps, self.plan.group, self.losses_of, self._rates, limit)
+        self.latents.expect(partial(upcoming, self.plan, self.state.step))
+        try:
+            yield from train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit)
+        finally:
+            self.latents.close()
 
-    def losses_of(self, epoch: int, batch: Batch) -> Tensor:
-        """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
-        seed = self.plan.settings.training.seed or 0
-        keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
-        numbers = [read.picture for read in batch.reads]
-        shape = self.store.shape(numbers[0])
-        device = self.parts.alphas.device
-        clean = self.store.draw(numbers, draw_normal(seed, "posterior", keys, shape).to(device))
-        noise = draw_normal(seed, "noise", keys, shape).to(device)
-        times = draw_times(seed, keys, len(self.parts.alphas)).to(device)
-        text = self.behaviour.encode_text(self.parts, [self.plan.pictures[i].caption.text for i in numbers])
-        noisy = add_noise(clean, noise, self.parts.alphas, times)
-        return squared_error(self.behaviour.predict(self.parts, noisy, times, text), noise)
+    def _group(self, step: int) -> tuple[int, Sequence[Batch]]:
+        self.texts.prepare(step)
+        return self.plan.group(step)
 
     def _rates(self, step: int) -> dict[str, float]:
         return {root: self.plan.rate(root, step) for root in self.adapters}
 
 
-def assemble(plan: Plan) -> Trainer:
+def _unheard(*facts: object) -> None:
+    pass
+
+
+def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unheard) -> Trainer:
     """Loads the model, draws the adapters, encodes the pictures."""
     settings = plan.settings
     seed = settings.training.seed or 0
     device = choose_device(settings.training.device)
     behaviour = behaviour_of(plan.family)
     parts = behaviour.load(plan.model, torch.float32, device)
-    pictures = [(picture.path, picture.placement) for picture in plan.pictures]
-    size = settings.data.vae_batch_size
-    store = LatentStore(pictures, lambda pixels: behaviour.encode_image(parts, pixels.to(device)), size)
+    latents = _latents(plan, behaviour, parts, device, notice, progress)
+    texts = _texts(plan, behaviour, parts, notice)
     network = settings.network
     adapters = new_adapters(behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed)
     flat = FlatParameters(
@@ -78,8 +87,75 @@ def assemble(plan: Plan) -> Trainer:
             for prefix, layers in adapters.items()
         }
     )
+    step = Step(
+        behaviour,
+        parts,
+        latents,
+        texts,
+        partial(view_of, plan),
+        plan.caption,
+        [settings.objective.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
+        seed,
+        settings.objective.masked_loss,
+    )
     state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
-    return Trainer(plan, behaviour, parts, adapters, store, state, _overlong_captions(plan, behaviour, parts))
+    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state)
+
+
+def _latents(
+    plan: Plan, behaviour: Behaviour, parts: Any, device: torch.device, notice: Notice, progress: Progress
+) -> LatentSource:
+    """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading."""
+    feed = plan.settings.feed
+    loader = Loader(feed.max_data_loader_n_workers)
+    encode = partial(behaviour.encode_image, parts)
+    tell: Tell = lambda key, path: notice(say(f"notice.{key}", path=path))  # noqa: E731
+    if not feed.cache_latents:
+        return FreshLatents(encode, device, tell, loader, feed.persistent_data_loader_workers)
+    arrays = ArrayCache(_cache_folder(feed)) if feed.cache_latents_to_disk else Memory()
+    latents = KeptLatents(arrays, encode, behaviour.image_encoder_digest(parts), device, tell)
+    views = kept_views(plan)
+    if feed.read_npz:
+        taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
+        notice(say("notice.npz_used", count=taken, total=len(views)))
+    done, total = 0, len(latents.missing(views))
+    for count in latents.fill(views, feed.vae_batch_size, loader):
+        done += count
+        progress(done, total)
+    return latents
+
+
+def _given(scale: float, stride: int, view: View) -> Any:
+    return read_npz(view, scale, stride)
+
+
+def _cache_folder(feed: FeedSettings) -> Path:
+    return (Path(feed.cache_folder) if feed.cache_folder else user_cache_folder()) / "latents"
+
+
+def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> TextSource:
+    """Captions are encoded at each reading where that is trained or asked for, else once."""
+    text = plan.settings.text
+    chunks = text.max_token_length // 75
+    if text.weighted_captions:  # the plan has no parser for emphasis, and leaves these captions to us
+        for picture in plan.pictures:
+            count, rest = behaviour.overlong(parts, picture.plain_caption, chunks=chunks, weighted=True)
+            if count:
+                limit = text.max_token_length
+                notice(say("notice.caption_cut", name=picture.name, count=count, limit=limit, rest=rest))
+    encode = partial(
+        behaviour.encode_text,
+        parts,
+        chunks=chunks,
+        padded=not text.no_token_padding,
+        clip_skip=text.clip_skip,
+        weighted=text.weighted_captions,
+    )
+    trained = any(root in plan.family.text_rate_roots for root in plan.base_rates)
+    if trained or not plan.settings.feed.cache_text:
+        return FreshTexts(encode)
+    captions = partial(captions_of, plan)
+    return KeptTexts(encode, captions, plan.steps, block_for(captions, plan.steps, most=len(plan.pictures) + 1))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -93,22 +169,16 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def fingerprint(plan: Plan) -> str:
-    """A digest of all that a saved state depends on: settings, the pictures' contents, places and captions, and the
-    model (of each of its weight files the size and the first MiB)."""
-    digest = blake2b(to_toml(plan.settings).encode(), digest_size=16)
+    """A digest of all that a saved state depends on: settings but for the feed's, the pictures' contents, places,
+    masks and captions, and the model (of each of its weight files the size and the first MiB)."""
+    same = plan.settings.model_copy(update={"feed": FeedSettings(read_npz=plan.settings.feed.read_npz)})
+    digest = blake2b(to_toml(same).encode(), digest_size=16)
     for file in sorted(plan.model.rglob("*.safetensors")):
         with file.open("rb") as stream:
             digest.update(f"{file.relative_to(plan.model)} {file.stat().st_size}".encode() + stream.read(1 << 20))
     for picture in plan.pictures:
-        digest.update(f"{picture.path.name} {picture.placement} {picture.caption.text}".encode())
-        digest.update(picture.path.read_bytes())
+        facts = picture.name, picture.digest, picture.placement, picture.caption.text, picture.repeats
+        digest.update(repr(facts).encode())
+        if picture.mask is not None:
+            digest.update(blake2b(picture.mask.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _overlong_captions(plan: Plan, behaviour: Behaviour, parts: Any) -> list[str]:
-    found: list[str] = []
-    for picture in plan.pictures:
-        cut = behaviour.overlong(parts, picture.caption.text)
-        if cut:
-            found.append(say("notice.caption_cut", name=picture.path.name, count=cut, limit=plan.family.token_limit))
-    return found

@@ -20,9 +20,9 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "learning_rate": rates.learning_rate,
         "text_encoder_lr": rates.text_encoder_lr,
         "unet_lr": rates.unet_lr,
-        "num_train_images": plan.reads_per_epoch,
-        "num_validation_images": 0,
-        "num_reg_images": 0,
+        "num_train_images": sum(picture.repeats for picture in plan.pictures if not picture.is_reg),
+        "num_validation_images": len(plan.validation),
+        "num_reg_images": plan.reg_reads,
         "num_batches_per_epoch": plan.batches_per_epoch,
         "num_epochs": plan.epochs,
         "max_train_steps": plan.steps,
@@ -38,29 +38,30 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "full_fp16": False,
         "v2": False,
         "base_model_version": plan.family.base_version,
-        "clip_skip": None,
-        "max_token_length": None,
-        "cache_latents": True,
+        "clip_skip": settings.text.clip_skip,
+        "max_token_length": settings.text.max_token_length,
+        "cache_latents": settings.feed.cache_latents,
         "seed": training.seed,
         "noise_offset": None,
         "zero_terminal_snr": False,
         "sd_scripts_commit_hash": f"tehon {__version__}",
         "optimizer": f"torch.optim.adamw.AdamW(weight_decay={rates.weight_decay})",
         "max_grad_norm": rates.max_grad_norm,
-        "caption_dropout_rate": 0.0,
-        "caption_dropout_every_n_epochs": 0,
-        "prior_loss_weight": 1.0,
+        "caption_dropout_rate": data.caption_dropout_rate,
+        "caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
+        "caption_tag_dropout_rate": data.caption_tag_dropout_rate,
+        "prior_loss_weight": settings.objective.prior_loss_weight,
         "min_snr_gamma": None,
         "loss_type": "l2",
         "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.name,
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
         "total_batch_size": data.batch_size,
-        "color_aug": False,
-        "flip_aug": False,
-        "random_crop": False,
-        "shuffle_caption": False,
-        "keep_tokens": 0,
+        "color_aug": any(one.look.colour for one in plan.sets),
+        "flip_aug": any(one.look.flip for one in plan.sets),
+        "random_crop": any(one.look.random_crop for one in plan.sets),
+        "shuffle_caption": any(one.wording.shuffle for one in plan.sets),
+        "keep_tokens": data.keep_tokens,
         "enable_bucket": data.enable_bucket,
         "bucket_no_upscale": data.bucket_no_upscale,
         "min_bucket_reso": data.min_bucket_reso,
@@ -69,26 +70,26 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
 
 
 def _data_facts(plan: Plan) -> dict[str, Any]:
-    folders: dict[str, dict[str, int]] = {}
+    folders: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}
     tags: dict[str, Counter[str]] = {}
     errors: list[float] = []
     for picture in plan.pictures:
         name = picture.folder.path.name
-        row = folders.setdefault(name, {"n_repeats": picture.folder.repeats, "img_count": 0})
+        row = folders[picture.is_reg].setdefault(name, {"n_repeats": picture.folder.repeats, "img_count": 0})
         row["img_count"] += 1
         words = (word.strip().lower() for word in picture.caption.text.split(","))
         tags.setdefault(name, Counter()).update(word for word in words if word)
         (width, height), (wide, high) = picture.size, picture.placement.bucket
         errors.append(abs(wide / high - width / height))
     buckets = {
-        str(number): {"resolution": list(bucket), "count": sum(plan.pictures[i].folder.repeats for i in members)}
-        for number, (bucket, members) in enumerate(plan.buckets.items())
+        str(number): {"resolution": list(group.bucket), "count": group.reads(plan.repeats)}
+        for number, group in enumerate(plan.groups)
     }
     resolution = plan.settings.data.resolution
     return {
         "resolution": str(tuple(resolution)) if isinstance(resolution, list) else str(resolution),
         "bucket_info": {"buckets": buckets, "mean_img_ar_error": sum(errors) / len(errors)},
-        "dataset_dirs": folders,
+        "dataset_dirs": folders[False],
         "tag_frequency": {name: dict(count) for name, count in tags.items()},
-        "reg_dataset_dirs": {},
+        "reg_dataset_dirs": folders[True],
     }

@@ -66,16 +66,20 @@ class Run:
         append_rows(self.directory.events, [event(name, **facts)])
         self.watch(name, facts)
 
+    def _notice(self, text: str) -> None:
+        self.tell("notice", text=text)
+
+    def _encoded(self, done: int, total: int) -> None:
+        self.watch("encoding", {"done": done, "total": total})
+
     def train(self, resume: Path | None = None) -> Outcome:
         """Trains to the end, or until stopped by a signal or by a file `stop` in the inbox."""
-        trainer = assemble(self.plan)
+        trainer = assemble(self.plan, self._notice, self._encoded)
         if resume:
             load_state(trainer.state, resume, self.fingerprint)
             keep_rows(self.directory.metrics, lambda row: row["step"] <= trainer.state.step)
         facts = {"steps": self.plan.steps, "first": trainer.state.step, "device": str(trainer.parts.alphas.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
-        for notice in trainer.notices:
-            self.tell("notice", text=notice)
         with _signals(self._stop):
             self._updates(trainer)
         if trainer.state.step < self.plan.steps:

@@ -4,68 +4,88 @@ from pathlib import Path
 
 import pytest
 
-from tehon.data.plan.captions import CLASS_WORDS, Caption, find_caption
+from tehon.data.plan.captions import Caption, caption_text, read_captions
+from tehon.data.plan.index import Index
+from tehon.data.plan.listing import list_folder
 from tehon.messages.problem import Problem
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
+    (tmp_path / "01.png").write_bytes(b"")
     return tmp_path / "01.png"
+
+
+def found(picture: Path, extension: str = "", index: Path | None = None) -> Caption | Problem | None:
+    """What is read beside one picture."""
+    kept = Index(index or picture.parent / "cache")
+    caption = read_captions(list_folder(picture.parent), extension, kept).get(picture.name)
+    kept.close()
+    return caption
 
 
 def test_a_caption_file_comes_before_a_text_file(picture: Path) -> None:
     picture.with_suffix(".txt").write_text("from txt")
-    assert find_caption(picture, "cat", "") == Caption("from txt", ".txt")
+    assert found(picture) == Caption("from txt", ".txt")
     picture.with_suffix(".caption").write_text("from caption")
-    assert find_caption(picture, "cat", "") == Caption("from caption", ".caption")
+    assert found(picture) == Caption("from caption", ".caption")
 
 
-def test_without_a_file_the_words_of_the_folder_are_the_caption(picture: Path) -> None:
-    assert find_caption(picture, "a red cat", "") == Caption("a red cat", CLASS_WORDS)
+def test_without_a_file_there_is_no_caption(picture: Path) -> None:
+    assert found(picture) is None
     picture.with_suffix(".txt").mkdir()
-    assert find_caption(picture, "a red cat", "") == Caption("a red cat", CLASS_WORDS)
+    assert found(picture) is None
 
 
 @pytest.mark.parametrize("extension", [".tags", "tags"])
 def test_the_extension_may_be_given_with_or_without_its_dot(picture: Path, extension: str) -> None:
     picture.with_suffix(".tags").write_text("from tags")
     picture.with_suffix(".txt").write_text("from txt")
-    assert find_caption(picture, "cat", extension) == Caption("from tags", ".tags")
+    assert found(picture, extension) == Caption("from tags", ".tags")
+
+
+@pytest.mark.parametrize("name", ["01.TXT", "01.Txt"])
+def test_the_extension_may_be_written_large(picture: Path, name: str) -> None:
+    (picture.parent / name).write_text("from a camera")
+    assert found(picture) == Caption("from a camera", ".txt")
 
 
 def test_a_given_extension_looks_for_no_other_file(picture: Path) -> None:
     picture.with_suffix(".txt").write_text("from txt")
-    assert find_caption(picture, "cat", ".caption") == Caption("cat", CLASS_WORDS)
+    assert found(picture, ".caption") is None
 
 
 def test_only_the_last_extension_of_the_picture_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "my.cat.v2.txt").write_text("found")
-    assert find_caption(tmp_path / "my.cat.v2.png", "cat", "").text == "found"
+    (tmp_path / "my.cat.v2.png").write_bytes(b"")
+    assert found(tmp_path / "my.cat.v2.png") == Caption("found", ".txt")
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
+    ("content", "first", "lines"),
     [
-        (b"a cat", "a cat"),
-        (b"  a cat \n", "a cat"),
-        (b"a cat\r\nsecond line\r\n", "a cat"),
-        (b"\xef\xbb\xbfa cat", "a cat"),
-        ("猫, 赤い首輪\n".encode(), "猫, 赤い首輪"),
-        (b"", ""),
-        (b"\xef\xbb\xbf", ""),
-        (b"   \n", ""),
-        (b"\nsecond line", ""),
+        ("a cat", "a cat", "a cat"),
+        ("  a cat \n", "a cat", "a cat"),
+        ("a cat\nsecond line\n", "a cat", "a cat\nsecond line"),
+        ("猫, 赤い首輪\n\n  \n犬\n", "猫, 赤い首輪", "猫, 赤い首輪\n犬"),
+        ("", "", ""),
+        ("   \n", "", ""),
+        ("\nsecond line", "", "second line"),
     ],
 )
-def test_the_first_line_is_the_caption(picture: Path, content: bytes, text: str) -> None:
+def test_the_first_line_is_the_caption_or_with_wildcards_every_line(content: str, first: str, lines: str) -> None:
+    assert caption_text(content, every_line=False) == first
+    assert caption_text(content, every_line=True) == lines
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa cat", b"a cat"])
+def test_a_mark_of_the_byte_order_is_no_part_of_the_caption(picture: Path, content: bytes) -> None:
     picture.with_suffix(".txt").write_bytes(content)
-    assert find_caption(picture, "cat", "") == Caption(text, ".txt")
+    assert found(picture) == Caption("a cat", ".txt")
 
 
 @pytest.mark.parametrize("content", ["猫".encode("shift_jis"), "a cat".encode("utf-16"), b"\xe9t\xe9"])
 def test_a_caption_that_is_not_utf8_is_named(picture: Path, content: bytes) -> None:
     file = picture.with_suffix(".txt")
     file.write_bytes(content)
-    with pytest.raises(Problem) as caught:
-        find_caption(picture, "cat", "")
-    assert str(caught.value) == f"{file}: the caption is not UTF-8 text; save it as UTF-8."
+    assert str(found(picture)) == f"{file}: the caption is not UTF-8 text; save it as UTF-8."

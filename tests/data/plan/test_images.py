@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tehon.data.plan.images import EXTENSIONS, open_upright, picture_files, sizes, upright_size
-from tehon.messages.problem import Problem, Problems
+from tehon.data.plan.images import measure, measure_here, open_upright
+from tehon.data.plan.listing import EXTENSIONS, list_folder
+from tehon.data.plan.scan import measure_all
+from tehon.messages.problem import Problem
 
 
 def noise(size: tuple[int, int]) -> Image.Image:
@@ -27,14 +29,14 @@ def test_pictures_are_found_by_extension_in_any_case_and_sorted(tmp_path: Path) 
     for name in [*names, "a.txt", "g.gif", "png", ".png", "h.png.txt"]:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    assert [file.name for file in picture_files(tmp_path)] == sorted(names)
+    assert [stamp[0] for stamp in list_folder(tmp_path).pictures] == sorted(names)
 
 
 @pytest.mark.parametrize("extension", sorted(EXTENSIONS))
 def test_every_kind_of_picture_can_be_read(tmp_path: Path, extension: str) -> None:
     file = tmp_path / f"a{extension}"
     noise((40, 24)).save(file)
-    assert upright_size(file) == (40, 24)
+    assert measure(file).size == (40, 24)
     assert open_upright(file).size == (40, 24)
 
 
@@ -42,7 +44,7 @@ def test_every_kind_of_picture_can_be_read(tmp_path: Path, extension: str) -> No
 def test_every_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
     file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.new(mode, (20, 12)).save(file)
-    assert upright_size(file) == (20, 12)
+    assert measure(file).size == (20, 12)
     assert open_upright(file).mode == "RGB"
 
 
@@ -54,7 +56,7 @@ def test_exif_turns_the_picture_and_its_size(tmp_path: Path, extension: str, ori
     exif[0x0112] = orientation
     noise((40, 24)).save(file, exif=exif)
     expected = (24, 40) if orientation >= 5 else (40, 24)
-    assert upright_size(file) == open_upright(file).size == expected
+    assert measure(file).size == open_upright(file).size == expected
 
 
 def test_exif_puts_the_top_on_top(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_exif_puts_the_top_on_top(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_a_picture_of_a_few_pixels_has_a_size(tmp_path: Path, extension: str, side: int) -> None:
     noise((side, 100)).save(tmp_path / f"a{extension}")
-    assert upright_size(tmp_path / f"a{extension}") == (side, 100)
+    assert measure(tmp_path / f"a{extension}").size == (side, 100)
 
 
 def text_file(file: Path) -> None:
@@ -132,49 +134,90 @@ DAMAGE = [
 def test_a_damaged_picture_is_named_with_the_reason(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     file = tmp_path / ("a.jpg" if "jpeg" in damage.__name__ else "a.png")
     damage(file)
+    error = measure(file).error
+    assert error
+    assert len(error.splitlines()) == 1
     with pytest.raises(Problem) as caught:
-        upright_size(file)
-    sentence = str(caught.value)
-    assert sentence.startswith(f"{file}: the picture cannot be read (")
-    assert len(sentence.splitlines()) == 1
-    assert "()" not in sentence
+        open_upright(file)
+    assert str(caught.value).startswith(f"{file}: the picture cannot be read (")
 
 
 def test_a_text_file_named_png_is_called_not_a_picture(tmp_path: Path) -> None:
     text_file(tmp_path / "a.png")
-    with pytest.raises(Problem, match=r"a\.png: the picture cannot be read \(not a picture\)"):
-        upright_size(tmp_path / "a.png")
+    assert measure(tmp_path / "a.png").error == "not a picture"
+
+
+def test_a_picture_that_unpacks_to_far_too_much_is_not_unpacked(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 100_000
+    assert "decompression bomb" in measure(tmp_path / "bomb.png").error
+
+
+def test_what_moves_and_what_is_transparent_is_seen(tmp_path: Path) -> None:
+    frames = [noise((40, 24)) for _ in range(3)]
+    frames[0].save(tmp_path / "moves.webp", save_all=True, append_images=frames[1:])
+    frames[0].convert("RGBA").save(tmp_path / "still.png")
+    moves, still = measure(tmp_path / "moves.webp"), measure(tmp_path / "still.png")
+    assert (moves.size, moves.animated, moves.alpha) == ((40, 24), True, False)
+    assert (still.size, still.animated, still.alpha) == ((40, 24), False, True)
+
+
+def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "c.png")
+    a, b, c = (measure(tmp_path / name).digest for name in ("a.png", "b.png", "c.png"))
+    assert a == b != c
+    assert len(a) == 16
 
 
 def test_a_picture_with_the_extension_of_another_kind_is_read(tmp_path: Path) -> None:
     noise((40, 24)).save(tmp_path / "a.png", "JPEG")
-    assert upright_size(tmp_path / "a.png") == (40, 24)
+    assert measure(tmp_path / "a.png").size == (40, 24)
 
 
-def test_all_damaged_pictures_are_told_at_once(tmp_path: Path) -> None:
-    good, text, half = (tmp_path / name for name in ("a.png", "b.png", "c.png"))
-    noise((40, 24)).save(good)
-    text_file(text)
-    half_of_png(half)
-    with pytest.raises(Problems) as caught:
-        sizes([text, good, half])
-    assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == [str(text), str(half)]
-
-
-def test_sizes_come_in_the_order_of_the_pictures(tmp_path: Path) -> None:
+def test_pictures_are_measured_in_their_order(tmp_path: Path) -> None:
     files = [tmp_path / f"{n}.png" for n in range(20)]
     for n, file in enumerate(files):
         Image.new("RGB", (10 + n, 50)).save(file)
-    assert sizes(reversed(files)) == [(10 + n, 50) for n in reversed(range(20))]
-    assert sizes([]) == []
+    assert [one.size for one in measure_here(reversed(files))] == [(10 + n, 50) for n in reversed(range(20))]
+    assert measure_here([]) == []
 
 
-def test_reading_sizes_leaves_the_warnings_of_others_alone(tmp_path: Path) -> None:
+def test_many_pictures_are_measured_by_processes_in_their_order(tmp_path: Path) -> None:
+    names = ["猫 1.png", "b.png", "half.png", "poem.png"]
+    for n, name in enumerate(names):
+        Image.new("RGB", (10 + n, 50)).save(tmp_path / name)
+    cut(tmp_path / "half.png", 0.6)
+    text_file(tmp_path / "poem.png")
+    paths = [str(tmp_path / names[n % 4]) for n in range(1001)]
+    found = measure_all(paths, workers=2)
+    assert found == [measure(path) for path in paths[:4]] * 250 + [measure(paths[0])]
+
+
+def test_a_decoder_that_crashes_takes_only_its_picture_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crash is made by code that each new Python runs at its start."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os\nfrom PIL import Image\nreal = Image.open\n"
+        "def open(file, *rest):\n    return os._exit(11) if b'crash' in file.getvalue() else real(file, *rest)\n"
+        "Image.open = open\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    noise((40, 24)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"crash")
+    paths = [str(tmp_path / ("bad.png" if n == 200 else "good.png")) for n in range(301)]
+    found = measure_all(paths, workers=1)
+    assert [one.error for one in found if one.error] == ["the decoder crashed"]
+    assert found[200].error
+
+
+def test_measuring_leaves_the_warnings_of_others_alone(tmp_path: Path) -> None:
     """Threads that each silence and restore the warnings restore each other's silence."""
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     before = list(warnings.filters)
     with warnings.catch_warnings():
         for _ in range(10):
-            sizes([tmp_path / "a.png"] * 200)
+            measure_here([tmp_path / "a.png"] * 200)
         after = list(warnings.filters)
     assert after == before

@@ -24,9 +24,14 @@ class Placement:
     resized: Size
 
     @property
+    def excess(self) -> tuple[int, int]:
+        """How many columns and rows of the scaled picture are cut away."""
+        return self.resized[0] - self.bucket[0], self.resized[1] - self.bucket[1]
+
+    @property
     def crop(self) -> tuple[int, int]:
-        """(left, top) of the piece that is kept, in the scaled picture."""
-        return (self.resized[0] - self.bucket[0]) // 2, (self.resized[1] - self.bucket[1]) // 2
+        """(left, top) of the middle, in the scaled picture."""
+        return self.excess[0] // 2, self.excess[1] // 2
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The order in which pictures are read: a function of (seed, epoch), of nothing else.
 
->>> order = epoch_batches(buckets={(128, 128): [0, 1]}, repeats=[2, 1], batch_size=2, seed=1, epoch=0)
+>>> groups = [Group(bucket=(128, 128), batch_size=2, pictures=(0, 1))]
+>>> order = epoch_batches(groups, repeats=[2, 1], seed=1, epoch=0)
 >>> [[(read.picture, read.repeat) for read in batch.reads] for batch in order]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -27,21 +28,32 @@ class Batch:
     reads: tuple[Read, ...]
 
 
-def epoch_batches(
-    buckets: Mapping[Size, Sequence[int]], repeats: Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[Batch]:
-    """All batches of an epoch (counted from 0) in order. A bucket's last batch may be short; none is dropped."""
+@dataclass(frozen=True)
+class Group:
+    """Pictures that may share a batch: those of one size, from sets with the same rules for sizes and batches."""
+
+    bucket: Size
+    batch_size: int
+    pictures: tuple[int, ...]
+
+    def reads(self, repeats: Sequence[int]) -> int:
+        """How many readings of its pictures an epoch has."""
+        return sum(repeats[picture] for picture in self.pictures)
+
+
+def epoch_batches(groups: Sequence[Group], repeats: Sequence[int], seed: int, epoch: int) -> list[Batch]:
+    """All batches of an epoch (counted from 0) in order. A group's last batch may be short; none is dropped."""
     rng = Random(f"order {seed} {epoch}")
     batches: list[Batch] = []
-    for bucket in sorted(buckets):
-        reads = [Read(picture, n) for picture in buckets[bucket] for n in range(repeats[picture])]
+    for group in groups:
+        reads = [Read(picture, n) for picture in group.pictures for n in range(repeats[picture])]
         rng.shuffle(reads)
-        starts = range(0, len(reads), batch_size)
-        batches += [Batch(bucket, tuple(reads[start : start + batch_size])) for start in starts]
+        starts = range(0, len(reads), group.batch_size)
+        batches += [Batch(group.bucket, tuple(reads[start : start + group.batch_size])) for start in starts]
     rng.shuffle(batches)
     return batches
 
 
-def batches_per_epoch(buckets: Mapping[Size, Sequence[int]], repeats: Sequence[int], batch_size: int) -> int:
+def batches_per_epoch(groups: Sequence[Group], repeats: Sequence[int]) -> int:
     """How many batches every epoch has."""
-    return sum(-(-sum(repeats[picture] for picture in members) // batch_size) for members in buckets.values())
+    return sum(-(-group.reads(repeats) // group.batch_size) for group in groups)

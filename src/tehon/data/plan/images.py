@@ -1,64 +1,73 @@
-"""Picture files and their sizes.
+"""A picture file decoded once: its size as it is seen, the digest of its bytes, and whether it is sound.
 
->>> picture_files(Path("pictures/10_mofu"))[0].name
-'01.png'
+>>> measure(Path("pictures/10_mofu/01.png")).size
+(128, 128)
 """
 
 import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
-from tehon.messages.problem import Problem, raise_all
+from tehon.messages.problem import Problem
 
-EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"))
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset((5, 6, 7, 8))  # EXIF orientations that swap width and height
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """The pictures that lie in the folder itself, sorted by name; the case of extensions does not matter."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file())
+class Measured(NamedTuple):
+    """What one look at a file tells. `size` is (width, height) as it is seen; `digest` is of the bytes; `error` says
+    why nothing else is known."""
+
+    size: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+    alpha: bool = False
+    animated: bool = False
+    error: str = ""
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) as the picture is seen. Decodes it to the end; a Problem when that fails."""
+def measure(path: str | Path) -> Measured:
+    """Decodes a picture to the end. Whatever a decoder dislikes comes back as `error`, in one line."""
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb") as file:
+            content = file.read()
+        with Image.open(BytesIO(content)) as picture:
             width, height = picture.size
+            animated = getattr(picture, "is_animated", False) and picture.format != "MPO"  # MPO: a second view
+            alpha = picture.has_transparency_data
             sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
             picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))  # JPEG: read all, compute an eighth
             picture.load()
     except Exception as error:  # noqa: BLE001  decoders raise whatever they like on damaged data
-        raise Problem("picture_broken", path=path, reason=_short(error)) from None
-    return (height, width) if sideways else (width, height)
+        return Measured(error=_short(error))
+    size = (height, width) if sideways else (width, height)
+    return Measured(size, blake2b(content, digest_size=16).digest(), alpha, animated)
 
 
-def sizes(paths: Iterable[Path]) -> list[tuple[int, int]]:
-    """`upright_size` of each; Problems for all broken pictures at once."""
-
-    def read(path: Path) -> tuple[int, int] | Problem:
-        try:
-            return upright_size(path)
-        except Problem as problem:
-            return problem
-
+def measure_here(paths: Iterable[str | Path]) -> list[Measured]:
+    """`measure` of each, in their order, by threads of this process."""
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        found = list(pool.map(read, paths))
-    raise_all([size for size in found if isinstance(size, Problem)])
-    return [size for size in found if not isinstance(size, Problem)]
+        return list(pool.map(measure, paths))
 
 
 def open_upright(path: Path) -> Image.Image:
-    """The picture in RGB, turned as EXIF says."""
-    with Image.open(path) as picture:
-        return ImageOps.exif_transpose(picture).convert("RGB")
+    """The picture in RGB, turned as EXIF says; a Problem when it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except Exception as error:  # noqa: BLE001  as above
+        raise Problem("picture_broken", path=path, reason=_short(error)) from None
 
 
 def _short(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return "not a picture" if "cannot identify" in text else text

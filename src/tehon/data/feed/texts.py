@@ -1,0 +1,87 @@
+"""Where text states come from: encoded at each reading, or once and kept while the text encoder does not change.
+
+Kept states must be the same after a resume, to the last bit, and a matrix product may round a row differently in
+another company. So captions are encoded in blocks that depend on the plan alone: all captions of the run when they are
+few, else those of the steps 0 to 63, 64 to 127 and so on, wherever the run started.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+BLOCK_STEPS = 64
+MOST_KEPT = 4096  # captions; at 77 places of 768 numbers that is about a gigabyte
+_AT_ONCE = 16
+
+Text = tuple[Tensor, Tensor | None]
+"""States (n, places, width), and which places count (n, places) or None for all."""
+EncodeText = Callable[[Sequence[str]], Text]
+
+
+class TextSource(Protocol):
+    """Gives the states of captions."""
+
+    def prepare(self, step: int) -> None:
+        """Says which step comes next."""
+        ...
+
+    def read(self, captions: Sequence[str], /) -> Text: ...
+
+
+class FreshTexts:
+    """Captions are encoded when they are read: gradients reach the text encoder."""
+
+    def __init__(self, encode: EncodeText) -> None:
+        self.read = encode
+
+    def prepare(self, step: int) -> None:
+        """Nothing to do."""
+
+
+class KeptTexts:
+    """Each caption of a block is encoded once, without gradients, before the block's first step."""
+
+    def __init__(self, encode: EncodeText, captions_of: Callable[[int], Iterable[str]], steps: int, block: int) -> None:
+        """`captions_of(step)` are the captions read in a step, out of `steps`; `block` is in steps."""
+        self.encode = encode
+        self.captions_of = captions_of
+        self.steps = steps
+        self.block = block
+        self._at: int | None = None
+        self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def prepare(self, step: int) -> None:
+        if self._at == step // self.block:
+            return
+        self._at = step // self.block
+        first = self._at * self.block
+        block = range(first, min(first + self.block, self.steps))
+        captions = list(dict.fromkeys(caption for step in block for caption in self.captions_of(step)))
+        self._kept = {}
+        for start in range(0, len(captions), _AT_ONCE):
+            some = captions[start : start + _AT_ONCE]
+            with torch.no_grad():
+                states, places = self.encode(some)
+            self._kept |= {
+                caption: (states[row], None if places is None else places[row]) for row, caption in enumerate(some)
+            }
+
+    def read(self, captions: Sequence[str]) -> Text:
+        if not all(caption in self._kept for caption in captions):
+            with torch.no_grad():
+                return self.encode(captions)
+        rows = [self._kept[caption] for caption in captions]
+        places = [counts for _, counts in rows if counts is not None]
+        return torch.stack([states for states, _ in rows]), torch.stack(places) if places else None
+
+
+def block_for(captions_of: Callable[[int], Iterable[str]], steps: int, most: int) -> int:
+    """How many steps a block of `KeptTexts` should have: the whole run when it reads no more than `most` captions."""
+    seen: set[str] = set()
+    for step in range(steps):
+        seen.update(captions_of(step))
+        if len(seen) > min(most, MOST_KEPT):
+            return BLOCK_STEPS
+    return max(1, steps)

@@ -1,0 +1,79 @@
+"""What lies in one folder, seen in one pass: pictures with what tells a changed file, and everything beside them.
+
+>>> list_folder(Path("pictures/10_mofu")).pictures[0].name
+'01.png'
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"))
+NOT_READ = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".psd", ".svg", ".jfif", ".tga", ".ico"))
+"""Extensions of pictures that are not read, and so are named instead of passed over."""
+
+
+FileStamp = tuple[str, int, int, int]
+"""A file by its name, and what changes when its content does: bytes, and two times in nanoseconds. A bare tuple, as
+there are as many as pictures."""
+
+
+@dataclass
+class Listing:
+    """One folder's content. `stems` are the pictures' names without extension. `others` are files that are no pictures,
+    by stem and lower-case extension; `unreadable` are names with the reason why nothing can be read behind them."""
+
+    folder: Path
+    pictures: list[FileStamp] = field(default_factory=list[FileStamp])
+    stems: dict[str, str] = field(default_factory=dict[str, str])
+    others: dict[str, "os.DirEntry[str]"] = field(default_factory=dict[str, "os.DirEntry[str]"])
+    folders: list[Path] = field(default_factory=list[Path])
+    not_read: list[str] = field(default_factory=list[str])
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def list_folder(folder: Path) -> Listing:
+    """The folder's content, pictures sorted by name; OSError when the folder itself cannot be read."""
+    found = Listing(folder)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            _sort_in(entry, found)
+    found.pictures.sort()
+    found.stems = dict(sorted(found.stems.items()))
+    found.folders.sort()
+    found.not_read.sort()
+    return found
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """(stem, lower-case extension), as os.path.splitext, at a fifth of its time.
+
+    >>> split_name("my.cat.PNG"), split_name(".png")
+    (('my.cat', '.png'), ('.png', ''))
+    """
+    stem, _, extension = name.rpartition(".")
+    return (stem, f".{extension.lower()}") if stem else (name, "")
+
+
+def _sort_in(entry: "os.DirEntry[str]", found: Listing) -> None:
+    stem, extension = split_name(entry.name)
+    try:
+        if not entry.is_file():
+            if entry.is_dir():
+                found.folders.append(found.folder / entry.name)
+            elif extension in EXTENSIONS or entry.is_symlink():
+                entry.stat()  # says why: a link to nothing, or one that leads to itself
+            return
+        if extension in EXTENSIONS:
+            _ = entry.name.encode()
+            facts = entry.stat()
+            found.pictures.append((entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+            found.stems[entry.name] = stem
+        elif extension in NOT_READ:
+            found.not_read.append(entry.name)
+        else:
+            found.others[stem + extension] = entry
+    except OSError as error:
+        found.unreadable[entry.name] = error.strerror or str(error)
+    except UnicodeEncodeError:
+        found.unreadable[entry.name.encode("utf8", "backslashreplace").decode()] = "the file name is not Unicode"

@@ -1,0 +1,60 @@
+"""Captions that have more tokens than are read, counted with the model's vocabulary and without torch.
+
+>>> list(overlong_captions(plan))
+[('01.png', 4, 'and a very long tail')]
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tehon.data.plan.wording import longest
+from tehon.planning.plan import Plan
+
+
+def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
+    """(picture, how many tokens too many, the text that is cut off). With emphasis the brackets are no tokens, so then
+    only the trainer can count."""
+    limit = plan.settings.text.max_token_length
+    texts: dict[str, str] = {}
+    for picture in (*plan.pictures, *plan.validation):
+        text = picture.caption.text
+        frame = len(picture.set.wording.prefix) + len(picture.set.wording.suffix)
+        # A token is a byte at least, so a caption of few bytes needs no vocabulary; 4 bytes make the longest letter.
+        if (len(text) + frame) * (1 if text.isascii() else 4) + 2 > limit:
+            text = longest(text, picture.set.wording)
+            if len(text.encode()) > limit:
+                texts.setdefault(text, picture.name)
+    if not texts or plan.settings.text.weighted_captions:
+        return
+    words = _vocabulary(plan.model / "tokenizer")
+    if words is None:
+        return
+    counted = words.encode_batch(list(texts), add_special_tokens=False)
+    for (text, name), tokens in zip(texts.items(), counted, strict=True):
+        if len(tokens.ids) > limit:
+            yield name, len(tokens.ids) - limit, text[tokens.offsets[limit][0] :].strip()
+
+
+def _vocabulary(folder: Path) -> Any | None:
+    """CLIP's byte-pair encoding from its two files, as transformers builds it."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    try:
+        merges = (folder / "merges.txt").read_text("utf8").splitlines()
+        split = [line.split() for line in merges if line and not line.startswith("#version")]
+        pairs = [(left, right) for left, right in split]
+        vocabulary = json.loads((folder / "vocab.json").read_text("utf8"))
+        model = models.BPE(vocabulary, pairs, end_of_word_suffix="</w>", fuse_unk=False)
+    except (OSError, ValueError):
+        return None  # the trainer, which needs these files, says what is wrong with them
+    words = Tokenizer(model)
+    words.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    pattern = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+    words.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True), pre_tokenizers.ByteLevel(False)]
+    )
+    return words

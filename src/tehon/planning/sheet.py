@@ -1,0 +1,136 @@
+"""A contact sheet of the first epoch: each picture with the piece that is learned and the final caption.
+
+>>> write_sheet(plan, Path("sheet.png"))
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from tehon.data.plan.epochs import Read
+from tehon.data.plan.images import open_upright
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan
+
+MOST = 120
+"""So many pictures are shown; a larger sheet could not be looked at."""
+_COLUMNS = 6
+_SIDE, _TEXT, _GAP = 200, 96, 12
+_LINE = 14
+_INK, _PAPER, _FRAME, _DARK = "#222222", "#ffffff", "#e8452c", 0.65
+_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansJP-Regular.otf",
+    "YuGothM.ttc",
+    "meiryo.ttc",
+    "msgothic.ttc",
+    "ヒラギノ角ゴシック W3.ttc",
+    "Hiragino Sans GB.ttc",
+    "ipagp.ttf",
+    "TakaoPGothic.ttf",
+    "VL-PGothic-Regular.ttf",
+    "wqy-microhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "DejaVuSans.ttf",
+)
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def write_sheet(plan: Plan, file: Path) -> None:
+    """Draws the sheet; a Problem when it cannot be written."""
+    first: dict[int, Read] = {}
+    for batch in plan.epoch(0):
+        for read in batch.reads:
+            first.setdefault(read.picture, read)
+    shown = [first[number] for number in sorted(first)][:MOST]
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    wide, high = _SIDE + _GAP, _SIDE + _TEXT + _GAP
+    sheet = Image.new("RGB", (columns * wide + _GAP, rows * high + _GAP + 2 * _LINE), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), find_font()
+    title = say("sheet.title", shown=len(shown), total=len(plan.pictures))
+    draw.text((_GAP, _GAP // 2), title, _INK, font)
+    for number, read in enumerate(shown):
+        row, column = divmod(number, columns)
+        corner = _GAP + column * wide, _GAP + 2 * _LINE + row * high
+        sheet.paste(_cell(plan, read, font), corner)
+    try:
+        sheet.save(file)
+    except (OSError, ValueError) as error:
+        raise Problem("file_unwritable", field="--sheet", path=file, reason=error) from None
+
+
+def _cell(plan: Plan, read: Read, font: Font) -> Image.Image:
+    picture, look = plan.pictures[read.picture], plan.look(0, read)
+    cell = Image.new("RGB", (_SIDE, _SIDE + _TEXT), _PAPER)
+    seen = _seen(open_upright(picture.path), picture.placement.resized, (*look.crop, *picture.placement.bucket))
+    cell.paste(ImageOps.mirror(seen) if look.flip else seen, ((_SIDE - seen.width) // 2, (_SIDE - seen.height) // 2))
+    draw = ImageDraw.Draw(cell)
+    marks = [f"{picture.repeats} ×", "{}x{}".format(*picture.placement.bucket)]
+    marks += [say("sheet.flip")] * look.flip + [say("sheet.reg")] * picture.is_reg
+    texts = [picture.name, "  ".join(marks), *_wrapped(plan.caption(0, read) or say("sheet.no_caption"), font)]
+    for number, text in enumerate(texts[: _TEXT // _LINE]):
+        draw.text((0, _SIDE + 4 + number * _LINE), _fitting(text, font), _FRAME if number == 1 else _INK, font)
+    return cell
+
+
+def _seen(picture: Image.Image, resized: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    """The scaled picture, small, what is cut away darkened and the piece that is learned framed."""
+    scale = _SIDE / max(resized)
+    small = picture.resize((max(1, round(resized[0] * scale)), max(1, round(resized[1] * scale))))
+    left, top = (round(value * scale) for value in box[:2])
+    right, bottom = round((box[0] + box[2]) * scale), round((box[1] + box[3]) * scale)
+    kept = small.crop((left, top, right, bottom))
+    small = Image.blend(small, Image.new("RGB", small.size), _DARK)
+    small.paste(kept, (left, top))
+    ImageDraw.Draw(small).rectangle((left, top, right - 1, bottom - 1), outline=_FRAME)
+    return small
+
+
+def _wrapped(text: str, font: Font) -> list[str]:
+    """The text in lines of the cell's width, broken at blanks where there are any."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= _SIDE:
+            lines[-1] = longer
+            continue
+        lines.append("")
+        for letter in word:
+            if font.getlength(lines[-1] + letter) > _SIDE:
+                lines.append("")
+            lines[-1] += letter
+    return [line for line in lines if line]
+
+
+def _fitting(text: str, font: Font) -> str:
+    while text and font.getlength(text) > _SIDE:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    return text
+
+
+def find_font(size: int = 12) -> Font:
+    """A font with Japanese letters where the system has one, else Pillow's own."""
+    for name in _FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    found = _searched()
+    return ImageFont.truetype(found, size) if found else ImageFont.load_default(size)
+
+
+def _searched() -> str | None:
+    """The first file of such a font below the places where Linux keeps them."""
+    if not sys.platform.startswith("linux"):
+        return None
+    wanted = ("cjk", "gothic", "ipag", "japan", "wqy")
+    for place in ("/usr/share/fonts", "/usr/local/share/fonts", os.path.expanduser("~/.local/share/fonts")):
+        for folder, _, names in os.walk(place):
+            for name in sorted(names):
+                if name.lower().endswith((".ttf", ".ttc", ".otf")) and any(one in name.lower() for one in wanted):
+                    return os.path.join(folder, name)
+    return None

@@ -1,0 +1,99 @@
+"""The rules between settings: combinations that cannot be meant, each refused in one sentence.
+
+>>> check_rules(settings)
+"""
+
+from collections.abc import Iterator
+
+from tehon.messages.problem import Problem, raise_all
+from tehon.settings.dataset import DataSettings
+from tehon.settings.sets import DataSet, data_sets
+from tehon.settings.settings import Settings
+
+
+def check_rules(settings: Settings) -> None:
+    """Raises one Problem for each rule that the settings break."""
+    found = [*_rates(settings), *_feed(settings), *_sources(settings.data)]
+    try:
+        sets = data_sets(settings.data)
+    except Problem as problem:
+        raise_all([*found, *problem.all])
+        raise
+    for one in sets:
+        found += [*_sizes(one), *_pictures(one), *_augmentation(one, settings)]
+    raise_all([*found, *_masks(sets, settings)])
+
+
+def _rates(settings: Settings) -> Iterator[Problem]:
+    rates = settings.optimizer
+    unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
+    if unet == 0 and rates.text_encoder_lr == 0:
+        yield Problem("nothing_trained", field="optimizer.unet_lr")
+
+
+def _feed(settings: Settings) -> Iterator[Problem]:
+    feed = settings.feed
+    if feed.cache_latents_to_disk and not feed.cache_latents:
+        yield Problem("disk_without_cache", field="feed.cache_latents_to_disk")
+    if feed.persistent_data_loader_workers and not feed.max_data_loader_n_workers:
+        yield Problem("workers_none", field="feed.persistent_data_loader_workers")
+
+
+def _sources(data: DataSettings) -> Iterator[Problem]:
+    """Where the pictures of the whole run come from."""
+    if data.dataset_config and (data.folder or data.sets):
+        yield Problem("dataset_config_alone", field="data.dataset_config")
+    if data.validation_split and data.validation_folder:
+        yield Problem("validation_twice", field="data.validation_split")
+
+
+def _sizes(one: DataSet) -> Iterator[Problem]:
+    data = one.data
+    sides = data.resolution if isinstance(data.resolution, list) else [data.resolution or 8]
+    if len(sides) != 2 and isinstance(data.resolution, list):
+        yield Problem("resolution_not_two", field=one.field("resolution"), count=len(sides))
+    if not data.enable_bucket and any(side % 8 for side in sides):
+        yield Problem("resolution_not_eight", field=one.field("resolution"), value=data.resolution)
+    if data.min_bucket_reso > data.max_bucket_reso:
+        low, high = data.min_bucket_reso, data.max_bucket_reso
+        yield Problem("bucket_range", field=one.field("min_bucket_reso"), low=low, high=high)
+
+
+def _pictures(one: DataSet) -> Iterator[Problem]:
+    data = one.data
+    if data.class_words and not data.repeats:
+        yield Problem("class_words_alone", field=one.field("class_words"))
+    if data.is_reg and data.validation_split:
+        yield Problem("validation_of_reg", field=one.field("validation_split"))
+    if not _is_colour(data.background):
+        yield Problem("not_a_colour", field=one.field("background"), value=repr(data.background))
+
+
+def _is_colour(text: str) -> bool:
+    from PIL import ImageColor
+
+    try:
+        return bool(ImageColor.getcolor(text, "RGB"))
+    except ValueError:
+        return False
+
+
+def _augmentation(one: DataSet, settings: Settings) -> Iterator[Problem]:
+    """Cached latents are the same at each reading; sd-scripts refuses the same."""
+    for name in ("random_crop", "color_aug"):
+        if settings.feed.cache_latents and getattr(one.data, name) and not one.held_out:
+            yield Problem("not_with_cached_latents", field=one.field(name))
+
+
+def _masks(sets: tuple[DataSet, ...], settings: Settings) -> Iterator[Problem]:
+    with_masks = [one for one in sets if one.data.mask_folder or one.data.alpha_mask]
+    for one in with_masks:
+        if one.data.mask_folder and one.data.alpha_mask:
+            yield Problem("masks_twice", field=one.field("alpha_mask"))
+    if with_masks and not settings.objective.masked_loss:
+        name = "mask_folder" if with_masks[0].data.mask_folder else "alpha_mask"
+        yield Problem("masks_unused", field=with_masks[0].field(name))
+    if settings.objective.masked_loss and not with_masks and not settings.data.dataset_config:
+        yield Problem("masks_nowhere", field="objective.masked_loss")
+    if all(one.data.is_reg or one.held_out for one in sets):
+        yield Problem("only_reg", field=sets[0].field("is_reg"))

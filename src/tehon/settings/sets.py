@@ -1,0 +1,56 @@
+"""The sets of pictures of a run: the section `data` itself, or its tables merged over it.
+
+>>> [one.place for one in data_sets(settings.data)]
+['data.sets[0]', 'data.sets[1]', 'data.reg_folder']
+"""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from tehon.messages.problem import Problem, raise_all
+from tehon.settings.complaints import complaints
+from tehon.settings.dataset import DataSettings
+
+RUN_WIDE = ("sets", "dataset_config", "reg_folder", "validation_folder")
+"""Fields that a set cannot have for itself."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One set with nothing left to inherit. `place` is its name in messages; `held_out`: it is for validation alone."""
+
+    place: str
+    data: DataSettings
+    held_out: bool = False
+
+    def field(self, name: str) -> str:
+        """The dotted name of one of the set's settings."""
+        special = self.place.removeprefix("data.")
+        return self.place if name == "folder" and special in RUN_WIDE else f"{self.place}.{name}"
+
+
+def data_sets(data: DataSettings) -> tuple[DataSet, ...]:
+    """All sets; Problems, named like `data.sets[1].resolution`, for all tables that don't fit."""
+    shared = {name: value for name, value in data.model_dump().items() if name not in RUN_WIDE}
+    plain = shared | {"mask_folder": "", "alpha_mask": False, "repeats": 0, "class_words": "", "validation_split": 0.0}
+    found: list[DataSet] = []
+    problems: list[Problem] = []
+    for number, table in enumerate(data.sets):
+        place = f"data.sets[{number}]"
+        problems += [Problem("set_run_wide", field=f"{place}.{name}", name=name) for name in table if name in RUN_WIDE]
+        own = {name: value for name, value in table.items() if name not in RUN_WIDE}
+        try:
+            found.append(DataSet(place, DataSettings.model_validate(shared | own)))
+        except ValidationError as error:
+            problems += complaints(error, place)
+    raise_all(problems)
+    if not data.sets:
+        found.append(DataSet("data", DataSettings.model_validate(shared)))
+    if data.reg_folder:
+        table = plain | {"folder": data.reg_folder, "is_reg": True}
+        found.append(DataSet("data.reg_folder", DataSettings.model_validate(table)))
+    if data.validation_folder:
+        table = plain | {"folder": data.validation_folder, "repeats": data.repeats, "class_words": data.class_words}
+        found.append(DataSet("data.validation_folder", DataSettings.model_validate(table), held_out=True))
+    return tuple(found)

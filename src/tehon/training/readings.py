@@ -1,0 +1,40 @@
+"""What the readings of a plan see and are told, as the feed wants to have it.
+
+>>> view_of(plan, epoch=0, read=Read(picture=3, repeat=0)).look
+Look(crop=(16, 0), flip=True, shift=None)
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from tehon.data.feed.views import View, Views
+from tehon.data.plan.epochs import Read
+from tehon.data.plan.variation import Look
+from tehon.planning.plan import Plan
+
+
+def view_of(plan: Plan, epoch: int, read: Read) -> View:
+    """The picture of a reading, and how it is seen."""
+    return View(plan.source(read.picture), plan.look(epoch, read))
+
+
+def kept_views(plan: Plan) -> list[View]:
+    """All ways in which the pictures can be seen when nothing but mirroring is left to chance."""
+    return [
+        View(picture.source, Look(picture.placement.crop, flip))
+        for picture in plan.pictures
+        for flip in ((False, True) if picture.set.look.flip else (False,))
+    ]
+
+
+def captions_of(plan: Plan, step: int) -> Iterator[str]:
+    """The captions of all readings of an update."""
+    epoch, batches = plan.group(step)
+    return (plan.caption(epoch, read) for batch in batches for read in batch.reads)
+
+
+def upcoming(plan: Plan, first: int) -> Iterator[Iterator[Views]]:
+    """The views of each batch from an update on to the last one, epoch by epoch."""
+    for epoch, steps in groupby(range(first, plan.steps), lambda step: step // plan.steps_per_epoch):
+        batches = (batch for step in steps for batch in plan.group(step)[1])
+        yield (tuple(view_of(plan, epoch, read) for read in batch.reads) for batch in batches)

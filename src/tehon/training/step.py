@@ -1,0 +1,51 @@
+"""The loss of a batch: latents, noise, prediction. Holds values and functions, no settings.
+
+>>> step.losses_of(epoch, batch)
+tensor([0.1052, 0.0831])
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tehon.data.feed.latents import LatentSource
+from tehon.data.feed.texts import TextSource
+from tehon.data.feed.views import View
+from tehon.data.plan.epochs import Batch, Read
+from tehon.diffusion.draws import draw_normal, draw_times
+from tehon.diffusion.losses import squared_error, weighed
+from tehon.diffusion.noising import add_noise
+from tehon.families.family import Behaviour
+
+
+@dataclass(frozen=True)
+class Step:
+    """`view_of(epoch, read)` and `caption_of(epoch, read)` say what a reading sees and is told, `weights[i]` how much
+    picture i counts. Without `masked`, masks are left aside."""
+
+    behaviour: Behaviour
+    parts: Any
+    latents: LatentSource
+    texts: TextSource
+    view_of: Callable[[int, Read], View]
+    caption_of: Callable[[int, Read], str]
+    weights: Sequence[float]
+    seed: int
+    masked: bool = False
+
+    def losses_of(self, epoch: int, batch: Batch) -> Tensor:
+        """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
+        keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
+        moments = self.latents.read([self.view_of(epoch, read) for read in batch.reads])
+        shape, device = moments.mean.shape[1:], moments.mean.device
+        clean = moments.draw(draw_normal(self.seed, "posterior", keys, shape).to(device))
+        noise = draw_normal(self.seed, "noise", keys, shape).to(device)
+        times = draw_times(self.seed, keys, len(self.parts.alphas)).to(device)
+        text, places = self.texts.read([self.caption_of(epoch, read) for read in batch.reads])
+        noisy = add_noise(clean, noise, self.parts.alphas, times)
+        prediction = self.behaviour.predict(self.parts, noisy, times, text, places)
+        losses = squared_error(prediction, noise, moments.mask if self.masked else None)
+        return weighed(losses, torch.tensor([self.weights[read.picture] for read in batch.reads], device=device))

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from tehon.adapters.select import select_layers
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tehon.adapters.select import select_layers
 from tehon.catalog.families import FAMILIES
 from tehon.catalog.header import read_header
 from tehon.families.sd import StableDiffusion

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from tehon.data.plan.captions import CLASS_WORDS
 from tehon.messages.catalogue import say
 from tehon.planning.plan import Plan
+from tehon.planning.start import start_notices
 
 
 def notices_for(plan: Plan) -> Iterator[str]:
@@ -26,6 +27,8 @@ def notices_for(plan: Plan) -> Iterator[str]:
     empty = [picture.path.name for picture in plan.pictures if not picture.caption.text]
     if empty:
         yield say("notice.captions_empty", count=len(empty), names=", ".join(empty[:5]))
+    if plan.start is not None:
+        yield from start_notices(plan.start, settings, plan.modules)
     if settings.network.alpha > settings.network.rank:
         yield say("notice.alpha_above_rank", alpha=settings.network.alpha, rank=settings.network.rank)
     asked = "lr_warmup" in plan.given.optimizer.model_fields_set and settings.optimizer.lr_warmup

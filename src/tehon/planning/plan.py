@@ -5,7 +5,7 @@
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from tehon.catalog.detect import detect_family, model_folder, native_side
@@ -16,7 +16,9 @@ from tehon.data.plan.epochs import Batch, batches_per_epoch, epoch_batches
 from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children
 from tehon.data.plan.images import picture_files, sizes
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.rates import Schedule, warmup_steps
+from tehon.planning.start import StartFile, check_layers, check_start, modules_of_file, read_start
 from tehon.settings.resolve import resolve
 from tehon.settings.settings import Settings
 
@@ -50,6 +52,13 @@ class Plan:
     steps: int
     schedule: Schedule
     base_rates: dict[str, float]
+    modules: tuple[PlannedModule, ...]
+    start: StartFile | None
+
+    @cached_property
+    def group_rates(self) -> dict[str, float]:
+        """{name of a group of parameters: its learning rate before the schedule}."""
+        return group_rates(self.modules, self.base_rates, loraplus_ratios(self.settings.network, self.family))
 
     @property
     def reads_per_epoch(self) -> int:
@@ -63,9 +72,9 @@ class Plan:
             found.setdefault(picture.placement.bucket, []).append(number)
         return dict(sorted(found.items()))
 
-    def rate(self, root: str, step: int) -> float:
-        """The learning rate of a part at an update, counted from 0."""
-        return self.base_rates[root] * self.schedule.factor(step)
+    def rate(self, group: str, step: int) -> float:
+        """The learning rate of a part, or of a group of parameters with a factor on it, at an update counted from 0."""
+        return (self.base_rates | self.group_rates)[group] * self.schedule.factor(step)
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         """(epoch counted from 0, the batches that make up this update)."""
@@ -90,6 +99,7 @@ def make_plan(given: Settings) -> Plan:
     model = model_folder(given.model.path)
     family = detect_family(model)
     settings = resolve(given, native_side(model, family))
+    start, modules = _network(settings, family, model)
     pictures = plan_pictures(settings)
     training, rates = settings.training, settings.optimizer
     members: dict[Size, list[int]] = {}
@@ -123,7 +133,25 @@ def make_plan(given: Settings) -> Plan:
         steps=steps,
         schedule=schedule,
         base_rates=_base_rates(settings, family),
+        modules=modules,
+        start=start,
     )
+
+
+def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile | None, tuple[PlannedModule, ...]]:
+    """The LoRA file to start from, if there is one, and all modules that are trained."""
+    rates = _base_rates(settings, family)
+    start = read_start(settings.network)
+    if start is not None:
+        check_layers(start, settings.network.kind, family, model)
+    if start is not None and settings.network.dim_from_weights:
+        modules = modules_of_file(start, settings, family, model, rates)
+    else:
+        modules = plan_modules(settings, family, model, rates)
+    if start is not None:
+        check_start(start, settings, modules)
+    check_dropout(settings.network, modules)
+    return start, modules
 
 
 def plan_pictures(settings: Settings) -> tuple[PlannedPicture, ...]:

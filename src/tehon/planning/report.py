@@ -5,6 +5,7 @@ from typing import Any
 
 from tehon.data.plan.captions import CLASS_WORDS
 from tehon.messages.catalogue import say
+from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
 from tehon.planning.plan import Plan
 from tehon.settings.fields import fields
@@ -52,8 +53,9 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "warmup": plan.schedule.warmup,
             "total": plan.steps,
         },
-        "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.base_rates},
-        "scale": plan.settings.network.alpha / plan.settings.network.rank,
+        "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
+        "scale": strength(plan.settings.network.alpha, plan.settings.network.rank, plan.settings.network.rs_lora),
+        "modules": [module_row(plan, module) for module in plan.modules],
         "seed": training.seed,
         "warnings": list(notices_for(plan)),
     }
@@ -80,8 +82,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         epochs=plan.epochs,
         total=plan.steps,
     )
-    scale = settings.network.alpha / settings.network.rank
-    yield say("plan.network", rank=settings.network.rank, alpha=settings.network.alpha, scale=f"{scale:g}")
+    yield network_line(plan)
     for root, rate in plan.base_rates.items():
         yield say("plan.rate", part=plan.family.adapter_roots[root], rate=f"{rate:g}")
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))

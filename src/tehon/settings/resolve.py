@@ -14,6 +14,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
     Paths become absolute, so that the run can be repeated from anywhere.
     """
     data, rates, training = settings.data, settings.optimizer, settings.training
+    network = settings.network
     side = data.resolution or native_side
     model = settings.model.path
     return settings.model_copy(
@@ -25,6 +26,9 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                     "resolution": side if isinstance(side, list) else [side, side],
                     "vae_batch_size": data.vae_batch_size or data.batch_size,
                 }
+            ),
+            "network": network.model_copy(
+                update={"weights": _absolute(network.weights) if network.weights else network.weights}
             ),
             "optimizer": rates.model_copy(
                 update={

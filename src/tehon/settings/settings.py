@@ -9,6 +9,7 @@ from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
 from tehon.settings.model import ModelSettings
 from tehon.settings.network import NetworkSettings
+from tehon.settings.network_rules import network_problems
 from tehon.settings.optimizer import OptimizerSettings
 from tehon.settings.output import OutputSettings
 from tehon.settings.section import Section
@@ -51,4 +52,5 @@ def check_rules(settings: Settings) -> None:
         found.append(
             Problem("bucket_range", field="data.min_bucket_reso", low=data.min_bucket_reso, high=data.max_bucket_reso)
         )
+    found += network_problems(settings.network)
     raise_all(found)

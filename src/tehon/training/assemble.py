@@ -1,25 +1,30 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tehon.adapters.adapter import trainable
+from tehon.adapters.chance import Moment
 from tehon.adapters.flat import FlatParameters
+from tehon.adapters.kinds import Training
+from tehon.adapters.restraint import Norms, limit_norms
 from tehon.data.feed.store import LatentStore
 from tehon.data.plan.epochs import Batch
-from tehon.diffusion.draws import draw_normal, draw_times
+from tehon.diffusion.draws import draw_normal, draw_times, numbers_for
 from tehon.diffusion.losses import squared_error
 from tehon.diffusion.noising import add_noise
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.modules import loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.files import to_toml
-from tehon.training.attach import Adapters, new_adapters
+from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import adamw
 from tehon.training.state import State
@@ -36,16 +41,23 @@ class Trainer:
     store: LatentStore
     state: State
     notices: list[str]
+    moment: Moment
 
     def updates(self) -> Iterator[Report]:
-        """Trains from the state's step to the plan's last, with a report after each update."""
+        """Trains from the state's step to the plan's last, with a report after each update.
+
+        Between updates no adapter draws anything, so that whoever looks at the network then sees all of it.
+        """
         limit = self.plan.settings.optimizer.max_grad_norm
-        return train(self.state, self.plan.steps, self.plan.group, self.losses_of, self._rates, limit)
+        for report in train(self.state, self.plan.steps, self.plan.group, self.losses_of, self._rates, limit):
+            self.moment.end()
+            yield report if (norms := self._limit_norms()) is None else replace(report, norms=norms)
 
     def losses_of(self, epoch: int, batch: Batch) -> Tensor:
         """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
         seed = self.plan.settings.training.seed or 0
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
+        self._begin(seed, keys)
         numbers = [read.picture for read in batch.reads]
         shape = self.store.shape(numbers[0])
         device = self.parts.alphas.device
@@ -56,8 +68,18 @@ class Trainer:
         noisy = add_noise(clean, noise, self.parts.alphas, times)
         return squared_error(self.behaviour.predict(self.parts, noisy, times, text), noise)
 
+    def _begin(self, seed: int, keys: list[tuple[int, int, int]]) -> None:
+        """Tells the adapters for which update and samples they draw; it holds until the backward is done."""
+        (step,) = numbers_for(seed, "adapter step", [(self.state.step,)]).tolist()
+        self.moment.begin(step, numbers_for(seed, "adapter sample", keys).to(self.parts.alphas.device))
+
+    def _limit_norms(self) -> Norms | None:
+        limit = self.plan.settings.network.scale_weight_norms
+        every = [adapter for layers in self.adapters.values() for adapter in layers.values()]
+        return limit_norms(every, limit) if limit else None
+
     def _rates(self, step: int) -> dict[str, float]:
-        return {root: self.plan.rate(root, step) for root in self.adapters}
+        return {group: self.plan.rate(group, step) for group in self.state.flat.groups}
 
 
 def assemble(plan: Plan) -> Trainer:
@@ -70,16 +92,33 @@ def assemble(plan: Plan) -> Trainer:
     pictures = [(picture.path, picture.placement) for picture in plan.pictures]
     size = settings.data.vae_batch_size
     store = LatentStore(pictures, lambda pixels: behaviour.encode_image(parts, pixels.to(device)), size)
-    network = settings.network
-    adapters = new_adapters(behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed)
-    flat = FlatParameters(
-        {
-            prefix: [parameter for adapter in layers.values() for parameter in adapter.parameters().values()]
-            for prefix, layers in adapters.items()
-        }
+    network, moment = settings.network, Moment()
+    unit = network.unit if network.kind == "dylora" else 0
+    adapters = new_adapters(
+        behaviour,
+        parts,
+        plan.modules,
+        seed=seed,
+        moment=moment,
+        shares=Shares(network.dropout, network.rank_dropout, network.module_dropout),
+        training=Training(network.init, frozen_down=network.kind == "lora_fa", unit=unit),
     )
+    if plan.start is not None:
+        start_from(adapters, plan.modules, plan.start.path)
+    flat = FlatParameters(_rate_groups(plan, adapters))
     state = State(flat, adamw(flat.groups, settings.optimizer.weight_decay))
-    return Trainer(plan, behaviour, parts, adapters, store, state, _overlong_captions(plan, behaviour, parts))
+    return Trainer(plan, behaviour, parts, adapters, store, state, _overlong_captions(plan, behaviour, parts), moment)
+
+
+def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]]:
+    """{name of a group: its parameters}, as the plan names those that learn at one rate."""
+    ratios = loraplus_ratios(plan.settings.network, plan.family)
+    found: dict[str, list[nn.Parameter]] = {}
+    for module in plan.modules:
+        for name, parameter in trainable(adapters[module.root][module.name]).items():
+            factor = module.rate_factor(name, ratios[module.root])
+            found.setdefault(rate_group(module.root, factor), []).append(parameter)
+    return dict(sorted(found.items()))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -99,6 +138,8 @@ def fingerprint(plan: Plan) -> str:
     for file in sorted(plan.model.rglob("*.safetensors")):
         with file.open("rb") as stream:
             digest.update(f"{file.relative_to(plan.model)} {file.stat().st_size}".encode() + stream.read(1 << 20))
+    if plan.start is not None:
+        digest.update(plan.start.path.read_bytes())
     for picture in plan.pictures:
         digest.update(f"{picture.path.name} {picture.placement} {picture.caption.text}".encode())
         digest.update(picture.path.read_bytes())

@@ -304,7 +304,18 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert errors == ""
     data = json.loads(printed, parse_constant=refuse_constant)
     assert data == data_of(tree, training__epochs=2, network__rank=4)
-    assert set(data) == {"family", "model", "images", "buckets", "steps", "rates", "scale", "seed", "warnings"}
+    assert set(data) == {
+        "family",
+        "model",
+        "images",
+        "buckets",
+        "steps",
+        "rates",
+        "scale",
+        "modules",
+        "seed",
+        "warnings",
+    }
     assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
     assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)
 
@@ -347,6 +358,29 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "data.max_bucket_reso": (ENLARGE, 128),
     "network.rank": ({}, 4),
     "network.alpha": ({}, 2.0),
+    "network.kind": ({}, "loha"),
+    "network.rs_lora": ({}, True),
+    "network.conv_rank": ({}, 2),
+    "network.conv_alpha": ({"network.conv_rank": 2}, 2.0),
+    "network.dora": ({}, True),
+    "network.dora_side": ({"network.dora": True}, "input"),
+    "network.tucker": ({"network.conv_rank": 2}, True),
+    "network.factor": ({"network.kind": "lokr"}, 4),
+    "network.decompose_both": ({"network.kind": "lokr"}, True),
+    "network.full_matrix": ({"network.kind": "lokr"}, True),
+    "network.loraplus_lr_ratio": ({}, 4.0),
+    "network.loraplus_unet_lr_ratio": ({}, 4.0),
+    "network.loraplus_text_encoder_lr_ratio": ({}, 4.0),
+    "network.down_lr_weight": ({}, "sine"),
+    "network.mid_lr_weight": ({}, 0.5),
+    "network.up_lr_weight": ({}, "linear+0.1"),
+    "network.block_lr_zero_threshold": ({"network.mid_lr_weight": 0.5}, 0.5),
+    "network.block_dims": ({}, [4] * 25),
+    "network.block_alphas": ({}, [0.5] * 25),
+    "network.conv_block_dims": ({}, [4] * 25),
+    "network.conv_block_alphas": ({"network.conv_rank": 2}, [0.5] * 25),
+    "network.include": ({}, "attn1"),
+    "network.exclude": ({}, "attn1"),
     "optimizer.learning_rate": ({}, 1e-3),
     "optimizer.unet_lr": ({}, 1e-3),
     "optimizer.text_encoder_lr": ({}, 1e-3),
@@ -360,10 +394,15 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "training.gradient_accumulation_steps": ({}, 2),
     "training.seed": ({}, 6),
 }
-PLACES = ("model.path", "data.folder")
+PLACES = ("model.path", "data.folder", "network.weights", "network.dim_from_weights", "network.unit")
 """Fields whose reach has a test of its own below."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {
     # field: (another value, the tests that show that it is heeded)
+    "network.init": ("gaussian", "training"),
+    "network.dropout": (0.5, "training"),
+    "network.rank_dropout": (0.5, "training"),
+    "network.module_dropout": (0.5, "training"),
+    "network.scale_weight_norms": (0.5, "training"),
     "data.vae_batch_size": (3, "training"),
     "optimizer.weight_decay": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),

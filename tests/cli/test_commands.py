@@ -21,7 +21,7 @@ def config(tree: dict[str, Any], tmp_path: Path) -> Path:
 def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(config), "--json", "--training.max_train_steps", "2"]) == 0
     events = [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["started", "step", "step", "finished"]
+    assert [event["event"] for event in events] == ["started", "step", "step", "checked", "finished"]
     lora = Path(events[-1]["path"])
     assert lora == tmp_path / "out" / "mine.safetensors"
 
@@ -29,9 +29,12 @@ def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: py
     shown = json.loads(capsys.readouterr().out)
     assert shown["modules"] == {"lora_te": 72, "lora_unet": 192}
     assert shown["ranks"] == {"2": 264}
+    assert shown["kinds"] == {"lora": 264}
     assert shown["metadata"]["ss_steps"] == "2"
     assert main(["inspect", str(lora)]) == 0
-    assert "lora_unet: 192" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "lora_unet: 192" in printed
+    assert "lora: 264" in printed
 
     out = tmp_path / "drawn"
     words = ["sample", "demo", "a red star", "mofu", "--out", str(out), "--count", "2", "--seed", "5", "--steps", "2"]
@@ -50,6 +53,7 @@ def test_people_see_the_plan_and_where_the_lora_is(config: Path, capsys: pytest.
     shown = capsys.readouterr().out
     assert "Pictures   3, 3 of them with a caption; 7 readings per epoch" in shown
     assert "mine.safetensors" in shown
+    assert "Checked    264 of 264 layers match in ComfyUI and Forge" in shown
 
 
 def test_stop_then_resume(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,7 +123,7 @@ def test_the_run_directory_repeats_the_run(tree: Tree) -> None:
 def test_records_are_complete(tree: Tree) -> None:
     outcome = run(tree)
     directory: RunDirectory = outcome.run
-    assert {row["event"] for row in rows(directory.events)} == {"started", "finished"}
+    assert {row["event"] for row in rows(directory.events)} == {"started", "checked", "finished"}
     figures = rows(directory.metrics)
     plan = planned(tree)
     assert [row["step"] for row in figures] == list(range(1, plan.steps + 1))

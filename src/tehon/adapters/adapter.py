@@ -1,15 +1,22 @@
-"""What an adapter is, and how it is put on a layer and taken off again.
+"""What an adapter is, and how it is put on a layer, taken off, merged, filled and scaled.
 
 An adapter adds a trainable change to one frozen Linear or Conv2d. The layer's own forward is shadowed on the instance,
 so its place in the model, its parameters and its name stay as they were, and taking the adapter off leaves no trace.
+What follows from `delta` is written once, here, for all kinds.
+
+>>> adapter = build(nn.Linear(320, 320), {"lora_down.weight": (8, 320), "lora_up.weight": (320, 8)}, alpha=4.0)
+>>> attach(adapter)
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Layer = nn.Linear | nn.Conv2d
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Adapter(Protocol):
@@ -17,22 +24,50 @@ class Adapter(Protocol):
 
     layer: Layer
     multiplier: float
+    """Strength on top of the adapter's own scale; 1 in training."""
 
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Trainable tensors by their name in a file, for example `lora_down.weight`."""
+    tensors: dict[str, nn.Parameter]
+    """What it is made of, by name in a file. Those that don't require gradients stay as they were drawn."""
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws the tensors from a CPU generator, so that every device starts alike; the change is zero afterwards."""
         ...
 
-    def buffers(self) -> dict[str, Tensor]:
-        """Tensors that a file holds beside the trainable ones, for example `alpha`."""
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors that a file holds beside them, for example `alpha`."""
         ...
 
     def delta(self) -> Tensor:
-        """The change to the layer's weight, of the weight's shape, multiplier included."""
+        """The change to the layer's weight, of the weight's shape, float32, multiplier included."""
         ...
 
     def forward(self, x: Tensor) -> Tensor:
-        """The changed layer's output."""
+        """The changed layer's output. Shapes as the layer's own: (..., in) to (..., out), or (n, in, h, w) to
+        (n, out, h', w')."""
         ...
+
+    def factors(self) -> tuple[nn.Parameter, ...]:
+        """Tensors in each of which `delta` is linear, so that scaling one scales the change; none where there is no
+        such tensor."""
+        ...
+
+
+def new_tensors(layer: Layer, shapes: Shapes) -> dict[str, nn.Parameter]:
+    """Float32 zeros of the given shapes beside the layer; numbers without a shape are no tensors of an adapter's
+    own."""
+    return {
+        name: nn.Parameter(torch.zeros(shape, device=layer.weight.device)) for name, shape in shapes.items() if shape
+    }
+
+
+def trainable(adapter: Adapter) -> dict[str, nn.Parameter]:
+    """The tensors that are trained."""
+    return {name: tensor for name, tensor in adapter.tensors.items() if tensor.requires_grad}
+
+
+def in_file(adapter: Adapter) -> dict[str, Tensor]:
+    """All that a file holds of an adapter."""
+    return {**adapter.constants(), **adapter.tensors}
 
 
 def attach(adapter: Adapter) -> None:
@@ -51,3 +86,51 @@ def merge(adapter: Adapter) -> None:
     """Adds a detached adapter's change to the layer's own weight for good."""
     assert "forward" not in adapter.layer.__dict__, "detach before merging"
     adapter.layer.weight += adapter.delta().to(adapter.layer.weight.dtype)
+
+
+@torch.no_grad()
+def fill(adapter: Adapter, values: Mapping[str, Tensor]) -> None:
+    """Copies values into the adapter's tensors; ValueError where one has another shape."""
+    for name, tensor in adapter.tensors.items():
+        if values[name].shape != tensor.shape:
+            raise ValueError(f"{name} is {tuple(values[name].shape)}, not {tuple(tensor.shape)}")
+        tensor.copy_(values[name])
+
+
+@torch.no_grad()
+def scale(adapter: Adapter, ratio: float) -> None:
+    """Makes the change `ratio` times as large, by its first factor."""
+    adapter.factors()[0].mul_(ratio)
+
+
+def run(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The layer's operation with another weight, which for a Conv2d may have other numbers of channels."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+    padding: Any = layer.padding
+    return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation)
+
+
+def pointwise(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
+    """A matrix (out, in) on the channels of what goes through the layer: the last dimension, or a convolution's
+    second."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight.flatten(1))
+    return F.conv2d(x, weight.view(*weight.shape[:2], 1, 1))
+
+
+def base(layer: Layer, x: Tensor) -> Tensor:
+    """What the layer computes without its adapter."""
+    forward: Any = type(layer).forward  # the class's own, whatever shadows it on the instance
+    return forward(layer, x)
+
+
+def kaiming(tensor: Tensor, generator: torch.Generator) -> None:
+    """Fills with Kaiming-uniform numbers with a = √5, which is U(-1/√fan_in, 1/√fan_in)."""
+    bound = tensor[0].numel() ** -0.5
+    tensor.copy_(torch.rand(tensor.shape, generator=generator) * (2 * bound) - bound)
+
+
+def gaussian(tensor: Tensor, generator: torch.Generator, deviation: float) -> None:
+    """Fills with normal numbers around zero."""
+    tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)

@@ -1,59 +1,85 @@
 """LoRA (arXiv 2106.09685) for Linear and Conv2d: W' = W + multiplier * alpha / rank * B A.
 
-Initial values are kohya's: A Kaiming-uniform with a = sqrt 5, which is U(-1/sqrt(fan_in), 1/sqrt(fan_in)), B zero.
+On larger kernels it is LoCon: A keeps the layer's kernel and stride, B is 1x1. With a middle tensor (Tucker, arXiv
+1511.06530) A is 1x1 too, and a rank x rank kernel lies between. With A frozen it is LoRA-FA (arXiv 2308.03303).
 """
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tehon.adapters.adapter import Layer
+from tehon.adapters.adapter import Layer, Shapes, base, gaussian, kaiming, new_tensors, pointwise, run
+from tehon.adapters.restraint import FREE, Restraint
 
 
 class Lora:
-    """A low-rank change. `down` is A, (rank, in) or (rank, in, kh, kw); `up` is B, (out, rank) or (out, rank, 1, 1)."""
+    """A low-rank change. `down` is A, (rank, in) or (rank, in, kh, kw); `up` is B, (out, rank) or (out, rank, 1, 1);
+    `mid` (rank, rank, kh, kw) or None."""
 
-    def __init__(self, layer: Layer, rank: int, alpha: float, multiplier: float = 1.0) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        shapes: Shapes,
+        alpha: float,
+        restraint: Restraint = FREE,
+        *,
+        init: str = "kaiming",
+        frozen_down: bool = False,
+    ) -> None:
         self.layer = layer
-        self.rank = rank
         self.alpha = alpha
-        self.multiplier = multiplier
-        weight = layer.weight
-        tail = (1,) * (weight.dim() - 2)
-        self.down = nn.Parameter(torch.empty(rank, *weight.shape[1:], device=weight.device))
-        self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, *tail, device=weight.device))
+        self.multiplier = 1.0
+        self.restraint = restraint
+        self.init = init
+        self.tensors = new_tensors(layer, shapes)
+        self.down, self.up = self.tensors["lora_down.weight"], self.tensors["lora_up.weight"]
+        self.mid = self.tensors.get("lora_mid.weight")
+        self.down.requires_grad_(not frozen_down)
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draws A from a CPU generator, so that every device starts alike; B becomes zero."""
-        bound = 1 / math.sqrt(self.down[0].numel())
-        drawn = torch.rand(self.down.shape, generator=generator) * (2 * bound) - bound
-        with torch.no_grad():
-            self.down.copy_(drawn)
-            self.up.zero_()
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
 
     @property
     def scale(self) -> float:
         return self.multiplier * self.alpha / self.rank
 
-    def parameters(self) -> dict[str, nn.Parameter]:
-        return {"lora_down.weight": self.down, "lora_up.weight": self.up}
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """A Kaiming-uniform as in kohya and peft, or normal with the deviation 1 / rank as in diffusers; B zero."""
+        if self.init == "gaussian":
+            gaussian(self.down, generator, 1 / self.rank)
+        else:
+            kaiming(self.down, generator)
+        if self.mid is not None:
+            kaiming(self.mid, generator)
+        self.up.zero_()
 
-    def buffers(self) -> dict[str, Tensor]:
+    def constants(self) -> dict[str, Tensor]:
         return {"alpha": torch.tensor(float(self.alpha))}
 
+    def factors(self) -> tuple[nn.Parameter, ...]:
+        every = (self.up, self.down) if self.mid is None else (self.up, self.mid, self.down)
+        return tuple(tensor for tensor in every if tensor.requires_grad)
+
     def delta(self) -> Tensor:
-        product = self.up.flatten(1) @ self.down.flatten(1)
-        return self.scale * product.view(self.layer.weight.shape)
+        return self.scale * product(self.down, self.mid, self.up).view(self.layer.weight.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes as the layer's own: (..., in) to (..., out), or (n, in, h, w) to (n, out, h', w')."""
-        layer = self.layer
-        up = (self.up * self.scale).to(x.dtype)  # scaling the small matrix is cheaper than scaling the output
-        if isinstance(layer, nn.Linear):
-            y = F.linear(x, layer.weight, layer.bias)
-            return y + F.linear(F.linear(x, self.down.to(x.dtype)), up)
-        y = F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        narrow = F.conv2d(x, self.down.to(x.dtype), None, layer.stride, layer.padding, layer.dilation)
-        return y + F.conv2d(narrow, up)
+        return base(self.layer, x) + through(self.layer, x, self.down, self.mid, self.up * self.scale, self.restraint)
+
+
+def product(down: Tensor, mid: Tensor | None, up: Tensor) -> Tensor:
+    """B A, or B M A with a middle tensor: (out, in times the kernel's size)."""
+    if mid is None:
+        return up.flatten(1) @ down.flatten(1)
+    return torch.einsum("oi,ijkl,jn->onkl", up.flatten(1), mid, down.flatten(1)).flatten(1)
+
+
+def through(layer: Layer, x: Tensor, down: Tensor, mid: Tensor | None, up: Tensor, restraint: Restraint) -> Tensor:
+    """The output of down and up, without ever building their product."""
+    if mid is None:
+        h = run(layer, x, down.to(x.dtype))
+    else:
+        h = run(layer, pointwise(layer, x, down.to(x.dtype)), mid.to(x.dtype))
+    h = restraint.narrow(h, -1 if isinstance(layer, nn.Linear) else 1)
+    return restraint.whole(pointwise(layer, h, up.to(x.dtype)))

@@ -9,6 +9,7 @@ metadata as strings under `__metadata__` (https://huggingface.co/docs/safetensor
 
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,21 @@ _LARGEST = 100_000_000  # the format's own limit for a header
 
 @dataclass(frozen=True)
 class Header:
-    """Shapes and types by tensor name, metadata, and where the tensors' bytes start."""
+    """Shapes and types by tensor name, metadata, and where in the file the tensors' bytes start: all, and each."""
 
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     metadata: dict[str, str]
     body: int
+    starts: dict[str, int]
+
+    def layers(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """{layer: {tensor: shape}} of a LoRA file, whose keys are a layer's and a tensor's name with a dot between."""
+        found: dict[str, dict[str, tuple[int, ...]]] = {}
+        for key, shape in self.shapes.items():
+            layer, _, tensor = key.partition(".")
+            found.setdefault(layer, {})[tensor] = shape
+        return found
 
 
 def read_header(file: Path) -> Header:
@@ -41,6 +51,22 @@ def read_header(file: Path) -> Header:
         metadata = rows.pop("__metadata__", {})
         shapes = {name: tuple(row["shape"]) for name, row in rows.items()}
         dtypes = {name: row["dtype"] for name, row in rows.items()}
+        starts = {name: 8 + length + row["data_offsets"][0] for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise Problem("not_safetensors", path=file) from None
-    return Header(shapes, dtypes, metadata, 8 + length)
+    return Header(shapes, dtypes, metadata, 8 + length, starts)
+
+
+def read_scalars(file: Path, header: Header, names: Iterable[str]) -> dict[str, float]:
+    """The values of tensors that hold one number each."""
+    found: dict[str, float] = {}
+    with file.open("rb") as stream:
+        for name in names:
+            stream.seek(header.starts[name])
+            kind = header.dtypes[name]
+            if kind == "BF16":  # the upper half of a float32
+                (found[name],) = struct.unpack("<f", b"\0\0" + stream.read(2))
+            else:
+                code, size = {"F16": ("<e", 2), "F32": ("<f", 4), "F64": ("<d", 8), "I64": ("<q", 8)}[kind]
+                (found[name],) = map(float, struct.unpack(code, stream.read(size)))
+    return found

@@ -90,7 +90,7 @@ def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
     from tehon.demo.prompts import SHOWN, concept_prompts, control_prompts
     from tehon.demo.sheet import before_after
 
-    artist = _Artist(lora)
+    artist = Artist(lora)
     watcher.say(say("cli.demo_drawing"))
     strengths = (0.0, *STRENGTHS)
     drawn = [artist.draw(list(SHOWN), [1, 2, 3, 4], strength) for strength in strengths]
@@ -119,7 +119,7 @@ def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
     return result
 
 
-class _Artist:
+class Artist:
     """Draws with the base model and the LoRA at any strength."""
 
     def __init__(self, lora: Path) -> None:

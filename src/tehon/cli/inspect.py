@@ -16,21 +16,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from tehon.catalog.header import read_header
+    from tehon.catalog.kinds import rank_of
 
     header = read_header(options.file)
-    modules = {key.partition(".")[0] for key in header.shapes}
-    ranks = Counter(shape[0] for key, shape in header.shapes.items() if key.endswith("lora_down.weight"))
+    modules = header.layers()
+    ranks = Counter(rank for tensors in modules.values() if (rank := rank_of(tensors)))
+    kinds = Counter(_kind(tensors) for tensors in modules.values())
     data: dict[str, Any] = {
         "file": str(options.file),
         "bytes": options.file.stat().st_size,
         "tensors": len(header.shapes),
         "types": dict(Counter(header.dtypes.values())),
         "modules": {root: sum(m.startswith(root) for m in modules) for root in ("lora_te", "lora_unet")},
+        "kinds": dict(kinds),
         "ranks": {str(rank): count for rank, count in ranks.items()},
         "metadata": {key: _read(value) for key, value in sorted(header.metadata.items())},
     }
     print(json.dumps(data, ensure_ascii=False, indent=2) if options.json else _text(data))
     return 0
+
+
+def _kind(tensors: dict[str, tuple[int, ...]]) -> str:
+    from tehon.catalog.kinds import dora_side, kind_of
+
+    return (kind_of(tensors) or "unknown") + (" + DoRA" if dora_side(tensors) else "")
 
 
 def _read(value: str) -> Any:
@@ -51,6 +60,7 @@ def _text(data: dict[str, Any]) -> str:
         f"{data['file']}  ({data['bytes'] / 1e6:.2f} MB)",
         say("inspect.tensors", count=data["tensors"], types=joined(data["types"])),
         say("inspect.modules", modules=joined(data["modules"])),
+        say("inspect.kinds", kinds=joined(data["kinds"])),
         say("inspect.ranks", ranks=joined(data["ranks"])),
         "",
     ]

@@ -10,6 +10,7 @@ from tehon.messages.catalogue import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help=say("cli.config"))
+    parser.add_argument("--modules", action="store_true", help=say("cli.modules"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
     parser.add_argument("--sheet", type=Path, metavar="PNG", help=say("cli.sheet"))
     parser.epilog = say("cli.settings_too")
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code 2 when there are problems; the plan is then of what is left without them."""
     from tehon.cli.main import EXIT_PROBLEM
+    from tehon.planning.module_table import table
     from tehon.planning.plan import draft_plan
     from tehon.planning.report import as_data, as_text
     from tehon.settings.files import load_settings
@@ -31,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         if problems:
             print(say("plan.without", count=len(problems)))
-        print(as_text(plan))
+        print(table(plan) if options.modules else as_text(plan))
     if options.sheet:
         from tehon.planning.sheet import write_sheet
 

@@ -42,6 +42,10 @@ class Watcher:
             self._step(facts)
         elif name == "notice":
             self.say(say("cli.notice", text=facts["text"]), "yellow")
+        elif name == "checked":
+            self.close()
+            for row in facts["readers"]:
+                self.say(_checked(row))
         elif name in ("stopped", "finished"):
             self.close()
 
@@ -82,3 +86,10 @@ class Watcher:
             loss = facts["loss"]
             figures = say("cli.figures", loss="…" if loss is None else f"{loss:.4f}", rate=shown)
             self.bar.update(self.bar.task_ids[0], completed=facts["step"], figures=figures)
+
+
+def _checked(row: dict[str, Any]) -> str:
+    """What another program makes of the file."""
+    if not row["known"]:
+        return say("cli.checked_unknown", reader=row["reader"])
+    return say("cli.checked", matched=row["matched"], total=row["total"], reader=row["reader"])

@@ -19,6 +19,11 @@ def generator_for(seed: int, purpose: str, key: Key = ()) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def numbers_for(seed: int, purpose: str, keys: Sequence[Key]) -> Tensor:
+    """A number for each key, int64 (keys,), for whoever draws on the device from it."""
+    return torch.tensor([generator_for(seed, purpose, key).initial_seed() for key in keys])
+
+
 def draw_normal(seed: int, purpose: str, keys: Sequence[Key], shape: Sequence[int]) -> Tensor:
     """Standard normal float32 (keys, *shape), each row from its own key."""
     return torch.stack([torch.randn(tuple(shape), generator=generator_for(seed, purpose, key)) for key in keys])

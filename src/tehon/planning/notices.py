@@ -7,6 +7,7 @@ from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.messages.catalogue import say
 from tehon.planning.lengths import overlong_captions
 from tehon.planning.plan import Plan
+from tehon.planning.start import start_notices
 from tehon.planning.troubles import KINDS
 
 _NAMED = 5
@@ -18,6 +19,8 @@ def notices_for(plan: Plan) -> Iterator[str]:
     yield from _pictures(plan)
     yield from _captions(plan)
     yield from _without_effect(plan)
+    if plan.start is not None:
+        yield from start_notices(plan.start, plan.settings, plan.modules)
     network = plan.settings.network
     if network.alpha > network.rank:
         yield say("notice.alpha_above_rank", alpha=network.alpha, rank=network.rank)

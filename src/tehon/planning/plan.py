@@ -16,8 +16,10 @@ from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.rates import Schedule, warmup_steps
+from tehon.planning.start import StartFile, check_layers, check_start, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.resolve import resolve
 from tehon.settings.rules import check_rules
@@ -45,6 +47,13 @@ class Plan:
     steps: int
     schedule: Schedule
     base_rates: dict[str, float]
+    modules: tuple[PlannedModule, ...]
+    start: StartFile | None
+
+    @cached_property
+    def group_rates(self) -> dict[str, float]:
+        """{name of a group of parameters: its learning rate before the schedule}."""
+        return group_rates(self.modules, self.base_rates, loraplus_ratios(self.settings.network, self.family))
 
     @cached_property
     def repeats(self) -> list[int]:
@@ -60,9 +69,9 @@ class Plan:
         """The sets that pictures are learned from, in their order."""
         return list({picture.set.place: picture.set for picture in self.pictures}.values())
 
-    def rate(self, root: str, step: int) -> float:
-        """The learning rate of a part at an update, counted from 0."""
-        return self.base_rates[root] * self.schedule.factor(step)
+    def rate(self, group: str, step: int) -> float:
+        """The learning rate of a part, or of a group of parameters with a factor on it, at an update counted from 0."""
+        return (self.base_rates | self.group_rates)[group] * self.schedule.factor(step)
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         """(epoch counted from 0, the batches that make up this update)."""
@@ -114,6 +123,7 @@ def draft_plan(given: Settings) -> Plan:
     family = detect_family(model)
     settings = resolve(given, native_side(model, family))
     check_rules(settings)
+    start, modules = _network(settings, family, model)
     found = find_pictures(settings)
     if all(picture.is_reg for picture in found.pictures):
         raise_all(found.troubles.problems or [_nothing_to_learn(settings)])
@@ -149,7 +159,25 @@ def draft_plan(given: Settings) -> Plan:
         steps=steps,
         schedule=schedule,
         base_rates=_base_rates(settings, family),
+        modules=modules,
+        start=start,
     )
+
+
+def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile | None, tuple[PlannedModule, ...]]:
+    """The LoRA file to start from, if there is one, and all modules that are trained."""
+    rates = _base_rates(settings, family)
+    start = read_start(settings.network)
+    if start is not None:
+        check_layers(start, settings.network.kind, family, model)
+    if start is not None and settings.network.dim_from_weights:
+        modules = modules_of_file(start, settings, family, model, rates)
+    else:
+        modules = plan_modules(settings, family, model, rates)
+    if start is not None:
+        check_start(start, settings, modules)
+    check_dropout(settings.network, modules)
+    return start, modules
 
 
 def _nothing_to_learn(settings: Settings) -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.data.plan.epochs import Group
 from tehon.messages.catalogue import say
+from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
 from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
@@ -50,8 +51,9 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "total": plan.steps,
         },
         "first_epoch": _first_epoch(plan),
-        "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.base_rates},
-        "scale": plan.settings.network.alpha / plan.settings.network.rank,
+        "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
+        "scale": strength(plan.settings.network.alpha, plan.settings.network.rank, plan.settings.network.rs_lora),
+        "modules": [module_row(plan, module) for module in plan.modules],
         "seed": training.seed,
         "skipped": [str(problem) for problem in plan.troubles.skipped],
         "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
@@ -113,8 +115,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _chart(plan)
     yield from _table(plan)
     yield _arithmetic(plan)
-    scale = settings.network.alpha / settings.network.rank
-    yield say("plan.network", rank=settings.network.rank, alpha=settings.network.alpha, scale=f"{scale:g}")
+    yield network_line(plan)
     for root, rate in plan.base_rates.items():
         yield say("plan.rate", part=plan.family.adapter_roots[root], rate=f"{rate:g}")
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))

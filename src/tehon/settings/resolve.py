@@ -18,7 +18,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
 
     Paths become absolute, so that the run can be repeated from anywhere.
     """
-    feed, rates, training = settings.feed, settings.optimizer, settings.training
+    feed, network, rates, training = settings.feed, settings.network, settings.optimizer, settings.training
     model = settings.model.path
     return settings.model_copy(
         update={
@@ -29,6 +29,9 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                     "vae_batch_size": feed.vae_batch_size or settings.data.batch_size,
                     "cache_folder": feed.cache_folder and _absolute(feed.cache_folder),
                 }
+            ),
+            "network": network.model_copy(
+                update={"weights": _absolute(network.weights) if network.weights else network.weights}
             ),
             "optimizer": rates.model_copy(
                 update={

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
+from tehon.settings.network_rules import network_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
 
 def check_rules(settings: Settings) -> None:
     """Raises one Problem for each rule that the settings break."""
-    found = [*_rates(settings), *_feed(settings), *_sources(settings.data)]
+    found = [*_rates(settings), *_feed(settings), *_sources(settings.data), *network_problems(settings.network)]
     try:
         sets = data_sets(settings.data)
     except Problem as problem:

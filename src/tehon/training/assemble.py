@@ -1,15 +1,20 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from tehon.adapters.adapter import trainable
+from tehon.adapters.chance import Moment
 from tehon.adapters.flat import FlatParameters
+from tehon.adapters.kinds import Training
+from tehon.adapters.restraint import Norms, limit_norms
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory, Tell
 from tehon.data.feed.loader import Loader
@@ -18,13 +23,15 @@ from tehon.data.feed.texts import FreshTexts, KeptTexts, TextSource, block_for
 from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch
 from tehon.data.plan.index import user_cache_folder
+from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.modules import loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.files import to_toml
-from tehon.training.attach import Adapters, new_adapters
+from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import AdamW
 from tehon.training.readings import captions_of, kept_views, upcoming, view_of
@@ -48,13 +55,19 @@ class Trainer:
     texts: TextSource
     step: Step
     state: State
+    moment: Moment
 
     def updates(self) -> Iterator[Report]:
-        """Trains from the state's step to the plan's last, with a report after each update."""
+        """Trains from the state's step to the plan's last, with a report after each update.
+
+        Between updates no adapter draws anything, so that whoever looks at the network then sees all of it.
+        """
         limit = self.plan.settings.optimizer.max_grad_norm
         self.latents.expect(partial(upcoming, self.plan, self.state.step))
         try:
-            yield from train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit)
+            for report in train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit):
+                self.moment.end()
+                yield report if (norms := self._limit_norms()) is None else replace(report, norms=norms)
         finally:
             self.latents.close()
 
@@ -62,8 +75,19 @@ class Trainer:
         self.texts.prepare(step)
         return self.plan.group(step)
 
+    def _limit_norms(self) -> Norms | None:
+        limit = self.plan.settings.network.scale_weight_norms
+        every = [adapter for layers in self.adapters.values() for adapter in layers.values()]
+        return limit_norms(every, limit) if limit else None
+
     def _rates(self, step: int) -> dict[str, float]:
-        return {root: self.plan.rate(root, step) for root in self.adapters}
+        return {group: self.plan.rate(group, step) for group in self.state.flat.groups}
+
+
+def _begin(moment: Moment, state: State, seed: int, device: torch.device, keys: Sequence[Key]) -> None:
+    """Tells the adapters for which update and samples they draw; it holds until the backward is done."""
+    (step,) = numbers_for(seed, "adapter step", [(state.step,)]).tolist()
+    moment.begin(step, numbers_for(seed, "adapter sample", keys).to(device))
 
 
 def _unheard(*facts: object) -> None:
@@ -79,14 +103,21 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     parts = behaviour.load(plan.model, torch.float32, device)
     latents = _latents(plan, behaviour, parts, device, notice, progress)
     texts = _texts(plan, behaviour, parts, notice)
-    network = settings.network
-    adapters = new_adapters(behaviour, parts, list(plan.base_rates), rank=network.rank, alpha=network.alpha, seed=seed)
-    flat = FlatParameters(
-        {
-            prefix: [parameter for adapter in layers.values() for parameter in adapter.parameters().values()]
-            for prefix, layers in adapters.items()
-        }
+    network, moment = settings.network, Moment()
+    unit = network.unit if network.kind == "dylora" else 0
+    adapters = new_adapters(
+        behaviour,
+        parts,
+        plan.modules,
+        seed=seed,
+        moment=moment,
+        shares=Shares(network.dropout, network.rank_dropout, network.module_dropout),
+        training=Training(network.init, frozen_down=network.kind == "lora_fa", unit=unit),
     )
+    if plan.start is not None:
+        start_from(adapters, plan.modules, plan.start.path)
+    flat = FlatParameters(_rate_groups(plan, adapters))
+    state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
     step = Step(
         behaviour,
         parts,
@@ -97,9 +128,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         [settings.objective.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
         seed,
         settings.objective.masked_loss,
+        partial(_begin, moment, state, seed, device),
     )
-    state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
-    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state)
+    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment)
 
 
 def _latents(
@@ -158,6 +189,17 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> Text
     return KeptTexts(encode, captions, plan.steps, block_for(captions, plan.steps, most=len(plan.pictures) + 1))
 
 
+def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]]:
+    """{name of a group: its parameters}, as the plan names those that learn at one rate."""
+    ratios = loraplus_ratios(plan.settings.network, plan.family)
+    found: dict[str, list[nn.Parameter]] = {}
+    for module in plan.modules:
+        for name, parameter in trainable(adapters[module.root][module.name]).items():
+            factor = module.rate_factor(name, ratios[module.root])
+            found.setdefault(rate_group(module.root, factor), []).append(parameter)
+    return dict(sorted(found.items()))
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device by its setting; a Problem when this machine has none of that kind."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -176,6 +218,8 @@ def fingerprint(plan: Plan) -> str:
     for file in sorted(plan.model.rglob("*.safetensors")):
         with file.open("rb") as stream:
             digest.update(f"{file.relative_to(plan.model)} {file.stat().st_size}".encode() + stream.read(1 << 20))
+    if plan.start is not None:
+        digest.update(plan.start.path.read_bytes())
     for picture in plan.pictures:
         facts = picture.name, picture.digest, picture.placement, picture.caption.text, picture.repeats
         digest.update(repr(facts).encode())

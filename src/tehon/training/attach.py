@@ -1,54 +1,95 @@
 """Adapters on a family's layers: new ones to train, or those of a file to look through.
 
->>> adapters = new_adapters(behaviour, parts, ["lora_te", "lora_unet"], rank=8, alpha=1.0, seed=1)
+>>> adapters = new_adapters(behaviour, parts, plan.modules, seed=1, moment=Moment(), shares=Shares())
 >>> len(adapters["lora_unet"])
 192
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tehon.adapters.adapter import Layer, attach, merge
-from tehon.adapters.lora import Lora
-from tehon.adapters.select import select_layers
+from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge, scale
+from tehon.adapters.chance import Chance, Moment
+from tehon.adapters.kinds import Training, build
+from tehon.adapters.restraint import Restraint
+from tehon.catalog.kinds import LORA_LIKE, Form, dora_side, fits, kind_of, rank_of, tensor_shapes
 from tehon.diffusion.draws import generator_for
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
+from tehon.planning.modules import PlannedModule
 from tehon.weights.lora_file import layer_name, read_lora
 
-Adapters = dict[str, dict[str, Lora]]
+Adapters = dict[str, dict[str, Adapter]]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The shares of numbers, ranks and modules that are left out in training."""
+
+    dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
 
 
 def named_layers(behaviour: Behaviour, parts: Any) -> dict[str, dict[str, Layer]]:
-    """{prefix: {name in a LoRA file: layer}} of every layer that a LoRA of this family can change."""
-    inside = behaviour.family.adapter_inside
+    """{prefix: {name in a LoRA file: layer}} of every Linear and Conv2d of the networks that carry adapters."""
     return {
         prefix: {
-            layer_name(prefix, behaviour.file_path(prefix, path)): layer
-            for path, layer in select_layers(root, inside[prefix]).items()
+            layer_name(prefix, behaviour.file_path(prefix, path)): module
+            for path, module in root.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
         }
         for prefix, root in behaviour.roots(parts).items()
     }
 
 
 def new_adapters(
-    behaviour: Behaviour, parts: Any, prefixes: list[str], *, rank: int, alpha: float, seed: int
+    behaviour: Behaviour,
+    parts: Any,
+    modules: Sequence[PlannedModule],
+    *,
+    seed: int,
+    moment: Moment,
+    shares: Shares | None = None,
+    training: Training | None = None,
 ) -> Adapters:
-    """New adapters on all layers under the prefixes, attached. What a layer draws depends on its name alone."""
+    """New adapters on the planned layers, attached. What a layer draws depends on its name alone."""
+    layers = named_layers(behaviour, parts)
+    shares = shares or Shares()
     found: Adapters = {}
-    for prefix, layers in named_layers(behaviour, parts).items():
-        if prefix not in prefixes:
-            continue
-        found[prefix] = {name: Lora(layer, rank, alpha) for name, layer in layers.items()}
-        for name, adapter in found[prefix].items():
-            adapter.initialise(generator_for(seed, f"adapter {name}"))
-            attach(adapter)
+    for module in modules:
+        layer = layers[module.root][module.name]
+        assert tuple(layer.weight.shape) == module.shape, f"{module.name} is not what the plan took it for"
+        restraint = Restraint(Chance(moment, module.name), shares.dropout, shares.rank_dropout, shares.module_dropout)
+        adapter = build(layer, module.tensors, module.alpha, restraint, training, on_input=module.on_input)
+        adapter.initialise(generator_for(seed, f"adapter {module.name}"))
+        attach(adapter)
+        found.setdefault(module.root, {})[module.name] = adapter
     return found
+
+
+def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path) -> None:
+    """Fills adapters with a file's tensors, so that they change the model as the file does.
+
+    A file's strength is its own alpha / rank. Where the run's alpha differs, one factor takes up the difference.
+    """
+    rows = read_lora(file)
+    for module in modules:
+        tensors = rows.get(module.name)
+        if tensors is None:
+            continue
+        adapter = adapters[module.root][module.name]
+        fill(adapter, tensors)
+        alpha = float(tensors.get("alpha", torch.tensor(float(module.rank))))
+        if alpha != module.alpha and "alpha" in module.tensors and not {"lokr_w1", "lokr_w2"} <= tensors.keys():
+            scale(adapter, alpha / module.alpha)
 
 
 def file_tensors(adapters: Adapters) -> dict[str, Tensor]:
@@ -57,11 +98,11 @@ def file_tensors(adapters: Adapters) -> dict[str, Tensor]:
         f"{name}.{tensor_name}": tensor
         for layers in adapters.values()
         for name, adapter in layers.items()
-        for tensor_name, tensor in (adapter.parameters() | adapter.buffers()).items()
+        for tensor_name, tensor in in_file(adapter).items()
     }
 
 
-def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Lora]:
+def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Adapter]:
     """The adapters of a LoRA file, not yet attached; a Problem when one of its layers is not in the model."""
     layers = {name: layer for under in named_layers(behaviour, parts).values() for name, layer in under.items()}
     rows = read_lora(file)
@@ -72,18 +113,32 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Lor
     return [_adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
 
 
-def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Lora:
-    if set(tensors) - {"lora_down.weight", "lora_up.weight", "alpha"} or "lora_up.weight" not in tensors:
+def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Adapter:
+    kind = kind_of(tensors)
+    if kind is None:
         raise Problem("lora_kind_unknown", path=file, name=name)
-    down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
-    rank = down.shape[0]
-    adapter = Lora(layer, rank, float(tensors.get("alpha", torch.tensor(rank))))
-    if adapter.down.shape != down.shape or adapter.up.shape != up.shape:
+    tensors = _as_expected(kind, tensors, tuple(layer.weight.shape))
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if not fits(kind, shapes, tuple(layer.weight.shape)):
         raise Problem("lora_shape", path=file, name=name)
-    with torch.no_grad():
-        adapter.down.copy_(down)
-        adapter.up.copy_(up)
+    rank = rank_of(shapes) or 1
+    on_input = bool(tensors.get("on_input", torch.tensor(0)))
+    adapter = build(layer, shapes, float(tensors.get("alpha", torch.tensor(rank))), on_input=on_input)
+    fill(adapter, tensors)
     return adapter
+
+
+def _as_expected(kind: str, tensors: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Tensors of a LoRA with the ones that their layer's weight has: some programs leave the kernel of 1x1 out, or keep
+    it for a Linear."""
+    if kind not in LORA_LIKE or "lora_down.weight" not in tensors:
+        return tensors
+    form = Form(dora_side({name: tuple(t.shape) for name, t in tensors.items()}), "lora_mid.weight" in tensors)
+    wanted = tensor_shapes(kind, shape, len(tensors["lora_down.weight"]), form)
+    return {
+        name: tensor.view(wanted[name]) if name in wanted and prod(wanted[name]) == tensor.numel() else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class Metrics:
 
     def run(self, report: Report) -> None:
         figures = torch.stack([torch.stack([r.loss, r.gradient_norm]) for r, _ in self.waiting]).tolist()
+        norms = [_norms(report) for report, _ in self.waiting]
         rows: list[dict[str, Any]] = [
             {
                 "step": r.step,
@@ -45,8 +46,9 @@ class Metrics:
                 "gradient_norm": norm,
                 "rates": dict(r.rates),
                 "time": at,
+                **norms,
             }
-            for (r, at), (loss, norm) in zip(self.waiting, figures, strict=True)
+            for (r, at), (loss, norm), norms in zip(self.waiting, figures, norms, strict=True)
         ]
         good = [row for row in rows if abs(row["loss"]) + abs(row["gradient_norm"]) < float("inf")]
         append_rows(self.file, good)
@@ -63,6 +65,18 @@ class Metrics:
     def _complain(self, report: Report) -> None:
         names = sorted({self.name_of(read.picture) for batch in report.batches for read in batch.reads})
         raise Problem("loss_not_finite", step=report.step, names=", ".join(names), rates=dict(report.rates))
+
+
+def _norms(report: Report) -> dict[str, Any]:
+    """What the limit on norms did: {} without one."""
+    if report.norms is None:
+        return {}
+    norms = report.norms
+    return {
+        "norms_scaled": int(norms.scaled),
+        "norm_mean": float(norms.mean),
+        "norm_largest": float(norms.largest),
+    }
 
 
 class Every:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tehon import __version__
 from tehon.catalog.detect import DEMO
+from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan
 
 
@@ -30,10 +31,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "lr_warmup_steps": plan.schedule.warmup,
         "lr_scheduler": rates.lr_scheduler,
-        "network_module": "networks.lora",
-        "network_dim": settings.network.rank,
-        "network_alpha": settings.network.alpha,
-        "network_dropout": None,
+        **network_facts(plan),
         "mixed_precision": "no",
         "full_fp16": False,
         "v2": False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tehon.adapters.restraint import Norms
 from tehon.data.plan.epochs import Batch
 from tehon.training.state import State
 
@@ -16,7 +17,7 @@ Rates = Callable[[int], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Report:
-    """What one update did. Loss and gradient norm are scalar tensors, so that nothing waits for the device."""
+    """What one update did. Loss and norms are scalar tensors, so that nothing waits for the device."""
 
     step: int
     epoch: int
@@ -24,6 +25,7 @@ class Report:
     loss: Tensor
     gradient_norm: Tensor
     batches: Sequence[Batch]
+    norms: Norms | None = None
 
 
 def train(

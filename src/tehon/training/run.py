@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tehon.training.chores import Chore, Every, Metrics
 from tehon.training.facts import run_facts
 from tehon.training.loop import Report
 from tehon.training.state import load_state, save_state
-from tehon.weights.lora_file import write_lora
+from tehon.weights.lora_file import check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
 _METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
@@ -143,6 +143,7 @@ class Run:
         )
         kept = self.directory.weights / self.lora_name
         write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
+        self.tell("checked", readers=[asdict(row) for row in check_readers(kept)])
         place = Path(output.folder) / self.lora_name
         aside = place.with_name(f"{place.name}.new")
         shutil.copyfile(kept, aside)

@@ -15,7 +15,7 @@ from tehon.data.feed.latents import LatentSource
 from tehon.data.feed.texts import TextSource
 from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch, Read
-from tehon.diffusion.draws import draw_normal, draw_times
+from tehon.diffusion.draws import Key, draw_normal, draw_times
 from tehon.diffusion.losses import squared_error, weighed
 from tehon.diffusion.noising import add_noise
 from tehon.families.family import Behaviour
@@ -24,7 +24,8 @@ from tehon.families.family import Behaviour
 @dataclass(frozen=True)
 class Step:
     """`view_of(epoch, read)` and `caption_of(epoch, read)` say what a reading sees and is told, `weights[i]` how much
-    picture i counts. Without `masked`, masks are left aside."""
+    picture i counts. Without `masked`, masks are left aside. `begin` is called before each batch, with the keys of its
+    readings."""
 
     behaviour: Behaviour
     parts: Any
@@ -34,11 +35,13 @@ class Step:
     caption_of: Callable[[int, Read], str]
     weights: Sequence[float]
     seed: int
-    masked: bool = False
+    masked: bool
+    begin: Callable[[Sequence[Key]], None]
 
     def losses_of(self, epoch: int, batch: Batch) -> Tensor:
         """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
+        self.begin(keys)
         moments = self.latents.read([self.view_of(epoch, read) for read in batch.reads])
         shape, device = moments.mean.shape[1:], moments.mean.device
         clean = moments.draw(draw_normal(self.seed, "posterior", keys, shape).to(device))

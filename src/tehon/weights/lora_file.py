@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from tehon.catalog.header import read_header
+from tehon.catalog.kinds import kind_of
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
+from tehon.weights.readers import Match, match
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -54,12 +56,21 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
 
 
 def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:
-    """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA."""
+    """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA of a kind that is known here."""
     read_header(file)
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in safetensors.torch.load_file(file).items():
         layer, _, name = key.partition(".")
         found.setdefault(layer, {})[name] = tensor
-    if not any("lora_down.weight" in tensors for tensors in found.values()):
+    if not any(kind_of(tensors) for tensors in found.values()):
         raise Problem("not_a_lora", path=file)
     return found
+
+
+def check_readers(file: Path) -> list[Match]:
+    """What other programs make of a LoRA; a Problem when one that knows its kind would leave layers out."""
+    rows = match(read_header(file).layers())
+    for row in rows:
+        if row.known and not row.whole:
+            raise Problem("lora_unread", path=file, reader=row.reader, matched=row.matched, total=row.total)
+    return rows

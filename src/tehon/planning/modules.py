@@ -1,0 +1,189 @@
+"""Every module that will be trained, with its rank, alpha, tensors and learning rate, worked out without torch.
+
+The trainer builds exactly these, so that what `tehon plan --modules` shows is what is trained and saved.
+
+>>> modules = plan_modules(settings, family, model, {"lora_unet": 1e-4})
+>>> len(modules), modules[0].name, modules[0].rank
+(192, 'lora_unet_down_blocks_0_attentions_0_proj_in', 8)
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import prod, sqrt
+from pathlib import Path
+
+from tehon.catalog.families import Family
+from tehon.catalog.kinds import FAST, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
+from tehon.catalog.layers import LayerRow
+from tehon.messages.problem import Problem, raise_all
+from tehon.planning.blocks import block_alphas, block_ranks, rate_weights
+from tehon.settings.network import NetworkSettings
+from tehon.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class PlannedModule:
+    """One layer's adapter. `name` is its name in a LoRA file, `path` the layer's own, with its network in front.
+
+    `alpha` is the number in the file: what the adapter adds is scaled by alpha / rank. `block` is None for text
+    encoders. `factor` is on the learning rate of its part.
+    """
+
+    name: str
+    path: str
+    root: str
+    block: int | None
+    shape: tuple[int, ...]
+    rank: int
+    alpha: float
+    tensors: Shapes
+    factor: float = 1.0
+
+    @property
+    def on_input(self) -> bool:
+        """Whether (IA)³ scales what goes into the layer; not a matter of the tensors' shapes where both are equal."""
+        return bool(ia3_on_input(self.path))
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(shape) for name, shape in self.tensors.items() if name not in ("alpha", "on_input"))
+
+    def rate_factor(self, tensor: str, loraplus: float) -> float:
+        """The factor on the part's learning rate for one of the tensors; up matrices learn faster with LoRA+."""
+        return float(f"{self.factor * (loraplus if tensor in FAST else 1.0):g}")
+
+
+def rate_group(root: str, factor: float) -> str:
+    """The name of the parameters that learn at one rate: `lora_unet`, or `lora_unet x0.5` where a factor is on it."""
+    return root if factor == 1 else f"{root} x{factor:g}"
+
+
+def group_rates(
+    modules: Iterable[PlannedModule], rates: dict[str, float], loraplus: dict[str, float]
+) -> dict[str, float]:
+    """{name of a group: its learning rate} of all parameters."""
+    found: dict[str, float] = {}
+    for module in modules:
+        for tensor in module.tensors.keys() - {"alpha", "on_input"}:
+            factor = module.rate_factor(tensor, loraplus[module.root])
+            found.setdefault(rate_group(module.root, factor), rates[module.root] * factor)
+    return dict(sorted(found.items()))
+
+
+def loraplus_ratios(network: NetworkSettings, family: Family) -> dict[str, float]:
+    """{prefix: how many times faster the up matrices learn}."""
+    own = {True: network.loraplus_text_encoder_lr_ratio, False: network.loraplus_unet_lr_ratio}
+    return {
+        root: network.loraplus_lr_ratio if (ratio := own[root in family.text_rate_roots]) is None else ratio
+        for root in family.adapter_roots
+    }
+
+
+def target_layers(family: Family, model: Path) -> dict[str, Iterator[LayerRow]]:
+    """{prefix: its layers} of the model in a diffusers folder, by the configurations of its networks."""
+    return {
+        root: layers(json.loads((model / family.adapter_roots[root] / "config.json").read_text("utf8")))
+        for root, layers in family.adapter_layers.items()
+    }
+
+
+def plan_modules(settings: Settings, family: Family, model: Path, rates: dict[str, float]) -> tuple[PlannedModule, ...]:
+    """The modules of the parts that have a rate, by the settings alone; Problems for lists that don't fit the model."""
+    network = settings.network
+    ranks = _Ranks(network, family)
+    found = [
+        module
+        for root, rows in target_layers(family, model).items()
+        if root in rates
+        for row in rows
+        if (module := _module(network, family, ranks, root, row))
+    ]
+    if not found:
+        raise Problem("no_modules", field="network.include" if network.include else "network")
+    return tuple(found)
+
+
+def check_dropout(network: NetworkSettings, modules: Iterable[PlannedModule]) -> None:
+    """A Problem when LoKr is to leave out ranks of layers that have none."""
+    whole = sum("lokr_w2" in module.tensors for module in modules)
+    for name in ("dropout", "rank_dropout"):
+        if getattr(network, name) and whole:
+            raise Problem("lokr_whole_dropout", field=f"network.{name}", count=whole)
+
+
+def wanted(network: NetworkSettings, path: str) -> bool:
+    """Whether the patterns let a layer be trained."""
+    return bool(re.search(network.include, path)) and not (network.exclude and re.search(network.exclude, path))
+
+
+def module_on(family: Family, root: str, row: LayerRow) -> PlannedModule:
+    """A module on a layer, without rank or tensors yet."""
+    block = None if root in family.text_rate_roots else family.blocks.index(row.path)
+    name = f"{root}_{row.path.replace('.', '_')}"
+    path = f"{family.adapter_roots[root]}.{row.path}"
+    return PlannedModule(name, path, root, block, row.shape, 0, 0.0, {})
+
+
+class _Ranks:
+    """Rank, alpha and rate factor of every block; ranks of 0 mean that there is no adapter."""
+
+    def __init__(self, network: NetworkSettings, family: Family) -> None:
+        blocks = family.blocks
+        problems: list[Problem] = []
+        conv_rank = network.rank if network.kind == "locon" and network.conv_rank is None else network.conv_rank or 0
+        conv_alpha = network.alpha if network.conv_alpha is None else network.conv_alpha
+        self.convolves = bool(conv_rank) or network.conv_block_dims != ""
+        self.text = (network.rank, network.alpha)
+        try:
+            self.rates = rate_weights(network, blocks)
+        except Problem as problem:
+            problems.append(problem)
+        # (rank and alpha by block) of Linear and 1x1, then of larger kernels
+        self.plain, self.conv = ([(0, 0.0)] * blocks.count for _ in range(2))
+        for ranks, rank, alphas, alpha, into in (
+            ("block_dims", network.rank, "block_alphas", network.alpha, "plain"),
+            ("conv_block_dims", conv_rank, "conv_block_alphas", conv_alpha, "conv"),
+        ):
+            try:
+                listed = block_ranks(f"network.{ranks}", getattr(network, ranks), blocks, rank)
+                beside = block_alphas(f"network.{alphas}", getattr(network, alphas), blocks, listed, alpha)
+                setattr(self, into, list(zip(listed, beside, strict=True)))
+            except Problem as problem:
+                problems.append(problem)
+        for field, listed in (("block_dims", self.plain), ("conv_block_dims", self.conv)):
+            odd = next((rank for rank, _ in listed if rank % network.unit), 0)
+            if network.kind == "dylora" and odd:
+                problems.append(Problem("unit_not_divisor", field=f"network.{field}", unit=network.unit, rank=odd))
+        raise_all(problems)
+
+    def of(self, module: PlannedModule) -> tuple[int, float]:
+        if module.block is None:
+            return self.text
+        large = prod(module.shape[2:]) > 1
+        return (self.conv if large else self.plain)[module.block]
+
+
+def _module(network: NetworkSettings, family: Family, ranks: _Ranks, root: str, row: LayerRow) -> PlannedModule | None:
+    if row.place == "residual" and not ranks.convolves:
+        return None
+    module = module_on(family, root, row)
+    factor = 1.0 if module.block is None else ranks.rates[module.block]
+    rank, alpha = ranks.of(module)
+    scaled = ia3_on_input(row.path)
+    if network.kind == "ia3":
+        rank, alpha = 1, 1.0
+    if not (factor and rank and wanted(network, module.path)) or (network.kind == "ia3" and scaled is None):
+        return None
+    form = Form(
+        dora=network.dora_side if network.dora else "",
+        tucker=network.tucker,
+        factor=network.factor,
+        decompose_both=network.decompose_both,
+        full_matrix=network.full_matrix,
+        on_input=bool(scaled),
+    )
+    tensors = tensor_shapes(network.kind, row.shape, rank, form)
+    alpha = stored_alpha(tensors, rank, alpha * sqrt(rank) if network.rs_lora else alpha)
+    return replace(module, rank=rank, alpha=alpha, tensors=tensors, factor=factor)

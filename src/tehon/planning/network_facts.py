@@ -1,0 +1,71 @@
+"""What the metadata of a LoRA file say about its network, in the words of the programs that can load it again.
+
+sd-scripts and LyCORIS write the module, its sizes and every argument it was made with (`ss_network_*`).
+"""
+
+from typing import Any
+
+from tehon.catalog.kinds import KINDS, LOCON_IN_LYCORIS
+from tehon.planning.plan import Plan
+from tehon.settings.network_rules import changed_names
+
+
+def network_facts(plan: Plan) -> dict[str, Any]:
+    """The network under the names of the program whose module can load it again: sd-scripts, or LyCORIS."""
+    network = plan.settings.network
+    kind = KINDS[network.kind]
+    changed = changed_names(network)
+    module = "lycoris.kohya" if changed & LOCON_IN_LYCORIS else kind.module
+    arguments = {_ARGUMENTS[name]: _argument(getattr(network, name)) for name in _ARGUMENTS if name in changed}
+    if network.kind == "locon" and network.conv_rank is None:
+        arguments["conv_dim"] = str(network.rank)
+    if "conv_dim" in arguments:
+        arguments.setdefault("conv_alpha", str(network.alpha))
+    if module == "lycoris.kohya":
+        arguments |= {"preset": "full", "algo": kind.algorithm}
+    sizes = {(module.rank, module.alpha) for module in plan.modules} if network.dim_from_weights else set()
+    rank, alpha = sizes.pop() if len(sizes) == 1 else (network.rank, network.alpha)
+    return {
+        "network_module": module,
+        "network_dim": "Dynamic" if sizes else rank,  # what sd-scripts writes for files of several ranks
+        "network_alpha": "Dynamic" if sizes else alpha,
+        "network_dropout": network.dropout or None,
+        "scale_weight_norms": network.scale_weight_norms or None,
+        **({"network_args": arguments} if arguments else {}),
+    }
+
+
+_ARGUMENTS = {
+    "conv_rank": "conv_dim",
+    "conv_alpha": "conv_alpha",
+    "rs_lora": "rs_lora",
+    "dora": "dora_wd",
+    "dora_side": "wd_on_output",
+    "tucker": "use_tucker",
+    "factor": "factor",
+    "decompose_both": "decompose_both",
+    "full_matrix": "full_matrix",
+    "unit": "unit",
+    "dropout": "dropout",
+    "rank_dropout": "rank_dropout",
+    "module_dropout": "module_dropout",
+    "loraplus_lr_ratio": "loraplus_lr_ratio",
+    "loraplus_unet_lr_ratio": "loraplus_unet_lr_ratio",
+    "loraplus_text_encoder_lr_ratio": "loraplus_text_encoder_lr_ratio",
+    "down_lr_weight": "down_lr_weight",
+    "mid_lr_weight": "mid_lr_weight",
+    "up_lr_weight": "up_lr_weight",
+    "block_lr_zero_threshold": "block_lr_zero_threshold",
+    "block_dims": "block_dims",
+    "block_alphas": "block_alphas",
+    "conv_block_dims": "conv_block_dims",
+    "conv_block_alphas": "conv_block_alphas",
+}
+"""Settings by their names among the `network_args` of sd-scripts and LyCORIS."""
+
+
+def _argument(value: object) -> str:
+    """A value as it stands behind `name=` on those programs' command lines."""
+    if isinstance(value, list):
+        return ",".join(f"{number:g}" for number in value)
+    return {"output": "True", "input": "False"}.get(str(value), str(value))

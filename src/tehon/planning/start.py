@@ -1,0 +1,129 @@
+"""Starting from a LoRA file: whether it fits the model and the settings, and which layers it brings. No torch.
+
+The file's change to the model means the same after loading: the trainer turns its tensors to the run's own alpha, so
+that the same picture comes out, and learning goes on at the strength that the settings say.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tehon.catalog.families import Family
+from tehon.catalog.header import read_header, read_scalars
+from tehon.catalog.kinds import LORA_LIKE, fits, kind_of, rank_of
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem, raise_all
+from tehon.planning.blocks import rate_weights
+from tehon.planning.modules import PlannedModule, module_on, target_layers, wanted
+from tehon.settings.network import NetworkSettings
+from tehon.settings.settings import Settings
+
+Tensors = dict[str, tuple[int, ...]]
+_FIELD = "network.weights"
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """A LoRA file to start from: {layer name: {tensor: shape}} and {layer name: alpha}, where it says one."""
+
+    path: Path
+    layers: dict[str, Tensors]
+    alphas: dict[str, float]
+
+
+def read_start(network: NetworkSettings) -> StartFile | None:
+    """The file of `network.weights`; a Problem when it is none, or holds another kind of network than is trained."""
+    if not network.weights:
+        return None
+    path = Path(network.weights)
+    header = read_header(path)
+    layers = header.layers()
+    kinds = {kind_of(tensors) for tensors in layers.values()}
+    own = "lora" if network.kind in LORA_LIKE else network.kind
+    dora = any("dora_scale" in tensors for tensors in layers.values())
+    if not layers or kinds == {None}:
+        raise Problem("not_a_lora", path=path)
+    if kinds != {own} or dora != network.dora:
+        found = _named(", ".join(sorted(kind or "?" for kind in kinds)), dora)
+        raise Problem(
+            "weights_other_kind", field=_FIELD, path=path, found=found, kind=_named(network.kind, network.dora)
+        )
+    alphas = read_scalars(path, header, [f"{name}.alpha" for name, row in layers.items() if "alpha" in row])
+    return StartFile(path, layers, {name.removesuffix(".alpha"): alpha for name, alpha in alphas.items()})
+
+
+def _named(kind: str, dora: bool) -> str:
+    return f"{kind} + DoRA" if dora else kind
+
+
+def check_start(start: StartFile, settings: Settings, modules: tuple[PlannedModule, ...]) -> None:
+    """Problems when the file would be overwritten, or its layers are not those that the settings ask for."""
+    problems: list[Problem] = []
+    output = Path(settings.output.folder) / f"{settings.output.name}.safetensors"
+    if output.exists() and output.samefile(start.path):
+        problems.append(Problem("weights_overwritten", field="output.name", path=output))
+    for module in modules:
+        tensors = start.layers.get(module.name)
+        if tensors is not None and {**tensors, "alpha": ()} != {**module.tensors, "alpha": ()}:
+            rank = rank_of(tensors) or "?"
+            row = {"name": module.name, "rank": rank, "wanted": module.rank}
+            problems.append(Problem("weights_other_rank", field=_FIELD, path=start.path, **row))
+            break
+    raise_all(problems)
+
+
+def modules_of_file(
+    start: StartFile, settings: Settings, family: Family, model: Path, rates: dict[str, float]
+) -> tuple[PlannedModule, ...]:
+    """The modules as the file has them, with its ranks and alphas; block factors are the settings' own."""
+    network = settings.network
+    factors = rate_weights(network, family.blocks)
+    found: list[PlannedModule] = []
+    for module in all_targets(family, model):
+        tensors = start.layers.get(module.name)
+        if module.root not in rates or tensors is None or not wanted(network, module.path):
+            continue
+        rank = rank_of(tensors) or network.rank
+        factor = 1.0 if module.block is None else factors[module.block]
+        alpha = start.alphas.get(module.name, float(rank))
+        if network.kind == "dylora" and rank % network.unit:
+            raise Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=rank)
+        if factor:
+            whole = {"alpha": (), **tensors} if network.kind != "ia3" else tensors
+            found.append(replace(module, rank=rank, alpha=alpha, tensors=whole, factor=factor))
+    if not found:
+        raise Problem("no_modules", field=_FIELD)
+    return tuple(found)
+
+
+def check_layers(start: StartFile, kind: str, family: Family, model: Path) -> None:
+    """A Problem when a layer of the file is not in the model, or has another size there."""
+    targets = {module.name: module for module in all_targets(family, model)}
+    strange = [name for name in start.layers if name not in targets]
+    if strange:
+        matched = len(start.layers) - len(strange)
+        raise Problem("lora_unmatched", path=start.path, matched=matched, total=len(start.layers), name=strange[0])
+    own = "lora" if kind in LORA_LIKE else kind
+    for name, tensors in start.layers.items():
+        if not fits(own, tensors, targets[name].shape):
+            raise Problem("lora_shape", path=start.path, name=name)
+
+
+def all_targets(family: Family, model: Path) -> list[PlannedModule]:
+    """A module without rank on every layer that any network of the family can train."""
+    rows = target_layers(family, model)
+    return [module_on(family, root, row) for root, layers in rows.items() for row in layers]
+
+
+def start_notices(start: StartFile, settings: Settings, modules: tuple[PlannedModule, ...]) -> list[str]:
+    """What the file does not bring, and what of it is left out."""
+    names = {module.name for module in modules}
+    found: list[str] = []
+    if settings.network.dim_from_weights:
+        found.append(say("notice.rank_from_weights", path=start.path))
+    fresh = len(names - start.layers.keys())
+    if fresh:
+        found.append(say("notice.weights_partial", path=start.path, count=fresh, total=len(names)))
+    dropped = len(start.layers.keys() - names)
+    if dropped:
+        found.append(say("notice.weights_left_out", path=start.path, count=dropped, total=len(start.layers)))
+    return found

@@ -1,0 +1,47 @@
+"""The rules between the network's settings that hold for every model: what goes with which kind."""
+
+import re
+from collections.abc import Iterator
+
+from tehon.catalog.kinds import HEEDED_BY_SOME, KINDS
+from tehon.messages.problem import Problem
+from tehon.settings.network import NetworkSettings
+
+_LR_LISTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+
+
+def network_problems(network: NetworkSettings) -> Iterator[Problem]:
+    """A Problem for each setting that would have no effect, or that contradicts another."""
+    changed = changed_names(network)
+    for name in sorted(changed & (HEEDED_BY_SOME - KINDS[network.kind].heeds)):
+        kinds = ", ".join(kind for kind, row in KINDS.items() if name in row.heeds)
+        yield Problem("not_for_kind", field=f"network.{name}", kind=network.kind, kinds=kinds)
+    convolves = bool(network.conv_rank or network.conv_block_dims != "" or network.dim_from_weights)
+    if network.kind == "locon" and network.conv_rank == 0 and not convolves:
+        yield Problem("locon_without_conv", field="network.conv_rank")
+    convolves |= network.kind == "locon"
+    for name in ("conv_alpha", "conv_block_alphas", "tucker"):
+        if name in changed and not convolves and name in KINDS[network.kind].heeds:
+            yield Problem("needs_conv", field=f"network.{name}")
+    if network.unit > 1 and network.kind == "dylora" and network.rank % network.unit:
+        yield Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=network.rank)
+    if network.dora_side == "input" and not network.dora:
+        yield Problem("dora_side_alone", field="network.dora_side")
+    if network.dora and network.scale_weight_norms:
+        yield Problem("dora_no_norm", field="network.scale_weight_norms")
+    if network.dora and network.tucker:
+        yield Problem("dora_no_tucker", field="network.tucker")
+    if network.block_lr_zero_threshold and not changed & set(_LR_LISTS):
+        yield Problem("threshold_alone", field="network.block_lr_zero_threshold")
+    if network.dim_from_weights and not network.weights:
+        yield Problem("dim_without_weights", field="network.dim_from_weights")
+    for name in ("include", "exclude"):
+        try:
+            re.compile(getattr(network, name))
+        except re.error as error:
+            yield Problem("not_a_pattern", field=f"network.{name}", value=getattr(network, name), reason=error)
+
+
+def changed_names(network: NetworkSettings) -> set[str]:
+    """Names of the settings whose value is not the default."""
+    return {name for name, info in NetworkSettings.model_fields.items() if getattr(network, name) != info.get_default()}

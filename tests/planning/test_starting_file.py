@@ -1,0 +1,171 @@
+"""Starting from a LoRA file: what must fit, what is taken from it, and that it means the same after loading."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_data
+from tehon.settings.files import validate
+from tehon.training.assemble import Trainer, assemble
+from tehon.training.attach import adapters_from_file, file_tensors
+from tehon.training.run import start_run
+from tehon.weights.lora_file import read_lora, write_lora
+
+Tree = dict[str, Any]
+
+
+def planned(tree: Tree, **network: Any) -> Plan:
+    return make_plan(validate(tree | {"network": network}))
+
+
+def refused(tree: Tree, **network: Any) -> str:
+    with pytest.raises(Problem) as caught:
+        planned(tree, **network)
+    return str(caught.value)
+
+
+def file_of(tree: Tree, path: Path, precision: str = "float", **network: Any) -> Path:
+    """A file of a network with drawn values in all tensors."""
+    trainer = assemble(planned(tree, **network))
+    generator = torch.Generator().manual_seed(3)
+    tensors = file_tensors(trainer.adapters)
+    with torch.no_grad():
+        for tensor in tensors.values():
+            if tensor.dim():
+                tensor.copy_(0.2 * torch.randn(tensor.shape, generator=generator))
+    write_lora(path, tensors, {}, precision)
+    return path
+
+
+def deltas(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: a.delta().detach() for layers in trainer.adapters.values() for name, a in layers.items()}
+
+
+def meant(trainer: Trainer, file: Path) -> dict[str, torch.Tensor]:
+    """What the file changes when it is loaded for drawing."""
+    names = read_lora(file).keys()
+    adapters = adapters_from_file(trainer.behaviour, trainer.parts, file)
+    return {name: adapter.delta().detach() for name, adapter in zip(names, adapters, strict=True)}
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lora": {"rank": 4, "alpha": 4.0},
+    "locon": {"kind": "locon", "rank": 4, "alpha": 2.0},
+    "loha": {"kind": "loha", "rank": 4, "alpha": 2.0},
+    "lokr": {"kind": "lokr", "rank": 2, "alpha": 2.0},
+    "lokr whole": {"kind": "lokr", "rank": 999},
+    "dylora": {"kind": "dylora", "rank": 4, "alpha": 2.0},
+    "lora_fa": {"kind": "lora_fa", "rank": 4, "alpha": 2.0},
+    "dora": {"dora": True, "rank": 4, "alpha": 4.0},
+    "ia3": {"kind": "ia3"},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("alpha", [None, 1.0, 3.0])
+def test_the_file_means_the_same_after_loading(tree: Tree, tmp_path: Path, name: str, alpha: float | None) -> None:
+    network = NETWORKS[name]
+    if alpha is not None and name == "ia3":
+        pytest.skip("(IA)³ has no alpha")
+    file = file_of(tree, tmp_path / "first.safetensors", **network)
+    new = network | {"weights": str(file)} | ({} if alpha is None else {"alpha": alpha})
+    trainer = assemble(planned(tree, **new))
+    own, wanted = deltas(trainer), meant(trainer, file)
+    assert own.keys() == wanted.keys()
+    for key, change in own.items():
+        assert torch.allclose(change, wanted[key], rtol=1e-4, atol=1e-6), key
+    if alpha is not None and name != "lokr whole":
+        alphas = {float(tensor) for key, tensor in file_tensors(trainer.adapters).items() if key.endswith(".alpha")}
+        assert alphas == {alpha}, "the run's own strength holds, and the file says it"
+
+
+def test_ranks_and_alphas_can_come_from_the_file(tree: Tree, tmp_path: Path) -> None:
+    dims = [n % 5 + 1 for n in range(25)]
+    made: dict[str, Any] = {"kind": "locon", "rank": 3, "alpha": 2.0, "conv_rank": 2, "block_dims": dims}
+    file = file_of(tree, tmp_path / "first.safetensors", **made)
+    plan = planned(tree, rank=99, weights=str(file), dim_from_weights=True, mid_lr_weight=0.5)
+    first = planned(tree, **made)
+    assert [(m.name, m.rank, m.alpha, m.tensors) for m in plan.modules] == [
+        (m.name, m.rank, m.alpha, m.tensors) for m in first.modules
+    ]
+    assert {m.factor for m in plan.modules} == {1.0, 0.5}, "rates are the settings' own"
+    assert any("are not used" in text for text in as_data(plan)["warnings"])
+    assert all(torch.equal(change, deltas(assemble(plan))[key]) for key, change in deltas(assemble(plan)).items())
+    narrow = planned(tree, weights=str(file), dim_from_weights=True, include="mid_block", dropout=0.5)
+    assert {m.path.split(".")[1] for m in narrow.modules} == {"mid_block"}
+
+
+def test_a_file_without_alpha_has_the_strength_one(tree: Tree, tmp_path: Path) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", rank=4, alpha=4.0)
+    tensors = {key: t for key, t in safetensors.torch.load_file(file).items() if not key.endswith(".alpha")}
+    safetensors.torch.save_file(tensors, file)
+    plan = planned(tree, weights=str(file), dim_from_weights=True)
+    assert {(m.rank, m.alpha) for m in plan.modules} == {(4, 4.0)}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_alphas_are_read_in_every_type(tree: Tree, tmp_path: Path, precision: str) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", precision, rank=4, alpha=1.5)
+    plan = planned(tree, weights=str(file), dim_from_weights=True)
+    assert {(m.rank, m.alpha) for m in plan.modules} == {(4, 1.5)}
+
+
+def test_what_does_not_fit_is_refused_in_one_sentence(tree: Tree, tmp_path: Path) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", rank=4)
+    text = refused(tree, rank=8, weights=str(file))
+    assert text.startswith("network.weights: in ")
+    assert "has rank 4 or another form, where the settings say rank 8; set network.dim_from_weights to true" in text
+    assert "holds lora, but loha is to be trained" in refused(tree, kind="loha", weights=str(file))
+    assert "holds lora, but lora + DoRA is to be trained" in refused(tree, dora=True, weights=str(file))
+    assert "there is no such file" in refused(tree, weights=str(tmp_path / "none.safetensors"))
+    good = safetensors.torch.load_file(file)
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    strange = {key.replace(name, "lora_unet_nowhere"): tensor for key, tensor in good.items()}
+    safetensors.torch.save_file(strange, file)
+    assert "263 of 264 layers match the model, lora_unet_nowhere does not" in refused(tree, weights=str(file), rank=4)
+    wide = good | {f"{name}.lora_down.weight": torch.zeros(4, 1280, 1, 1)}
+    safetensors.torch.save_file(wide, file)
+    assert f"the layer {name} has another size" in refused(tree, weights=str(file), rank=4)
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, file)
+    assert "there is no LoRA in this file" in refused(tree, weights=str(file), rank=4)
+
+
+def test_a_part_of_a_file_is_announced(tree: Tree, tmp_path: Path) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", rank=4, exclude="^unet")
+    warnings = as_data(planned(tree, rank=4, weights=str(file)))["warnings"]
+    assert any("does not hold 192 of the 264 layers" in text for text in warnings)
+    file = file_of(tree, tmp_path / "whole.safetensors", rank=4)
+    warnings = as_data(planned(tree, rank=4, weights=str(file), exclude="^unet"))["warnings"]
+    assert any("192 of the 264 layers in" in text for text in warnings)
+
+
+def test_the_file_is_never_overwritten(tree: Tree, tmp_path: Path) -> None:
+    out = Path(tree["output"]["folder"])
+    out.mkdir()
+    file = file_of(tree, out / "mine.safetensors", rank=4)
+    before = file.read_bytes()
+    tree["output"]["overwrite"] = True
+    assert "is the file to start from and would be overwritten" in refused(tree, rank=4, weights=str(file))
+    tree["output"]["name"] = "next"
+    outcome = start_run(planned(tree, rank=4, weights=str(file)), lambda name, facts: None)
+    assert file.read_bytes() == before
+    assert outcome.lora is not None
+    assert outcome.lora.name == "next.safetensors"
+
+
+def test_training_goes_on_from_the_file(tree: Tree, tmp_path: Path) -> None:
+    """With a rate of nearly zero the result is the file; from scratch it would be nothing."""
+    file = file_of(tree, tmp_path / "first.safetensors", rank=4, alpha=2.0)
+    tree |= {"optimizer": {"unet_lr": 1e-12, "text_encoder_lr": 1e-12, "weight_decay": 0.0}}
+    tree["output"]["save_precision"] = "float"
+    outcome = start_run(planned(tree, rank=4, alpha=1.0, weights=str(file)), lambda name, facts: None)
+    assert outcome.lora is not None
+    trainer = assemble(planned(tree, rank=4))
+    first, then = meant(trainer, file), meant(trainer, outcome.lora)
+    assert all(torch.allclose(first[key], then[key], rtol=1e-4, atol=1e-6) for key in first)
+    assert max(change.abs().max() for change in then.values()) > 0.1

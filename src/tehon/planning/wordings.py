@@ -34,8 +34,9 @@ class Captions:
         if not listing.pictures:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
-        self._note_unused(listing)
         files = read_captions(listing, self._data.caption_extension, self._index)
+        if len(files) < len(listing.others) or len(files) > len(set(listing.stems.values())):
+            self._note_unused(listing)
 
         def find(name: str) -> Caption | None:
             caption = self._caption(folder, name, files.get(name))

@@ -21,7 +21,7 @@ from tehon.planning.plan import Plan
 from tehon.settings.files import to_toml
 from tehon.training.attach import Adapters, new_adapters
 from tehon.training.loop import Report, train
-from tehon.training.optimizers import adamw
+from tehon.training.optimizers import AdamW
 from tehon.training.state import State
 
 
@@ -78,7 +78,7 @@ def assemble(plan: Plan) -> Trainer:
             for prefix, layers in adapters.items()
         }
     )
-    state = State(flat, adamw(flat.groups, settings.optimizer.weight_decay))
+    state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
     return Trainer(plan, behaviour, parts, adapters, store, state, _overlong_captions(plan, behaviour, parts))
 
 

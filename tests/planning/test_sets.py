@@ -387,6 +387,18 @@ def test_settings_without_effect_are_noticed(tmp_path: Path, data: Tree, notice:
     assert [line[: len(notice)] for line in found] == ([notice] if notice else [])
 
 
+@pytest.mark.parametrize("twins", [True, False])
+def test_a_caption_of_no_picture_is_noticed_whatever_else_is_there(tmp_path: Path, twins: bool) -> None:
+    """As many captions as pictures do not mean that each has its own."""
+    folder = draw(tmp_path / "train" / "1_cat", 2, caption="a cat")
+    (folder / "00.jpg").write_bytes((folder / "00.png").read_bytes())
+    (folder / "01.txt").rename(folder / "misspelt.txt")
+    if not twins:
+        (folder / "00.jpg").unlink()
+    plan = plan_of(tmp_path, {"folder": str(folder.parent)})
+    assert plan.troubles.odd["captions_unused"] == [str(folder / "misspelt.txt")]
+
+
 def test_links_are_followed_and_long_and_foreign_names_are_read(tmp_path: Path) -> None:
     real = draw(tmp_path / "real" / "1_cat", 2, caption="a cat")
     folder = tmp_path / "絵 と 'quotes'" / ("3_" + "é" * 60)

@@ -35,7 +35,8 @@ class Captions:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
         files = read_captions(listing, self._data.caption_extension, self._index)
-        if len(files) < len(listing.others) or len(files) > len(set(listing.stems.values())):
+        own_each = len(set(listing.stems.values())) == len(listing.stems) and not listing.unreadable
+        if not (own_each and len(files) == len(listing.others)):  # else every other file is a caption in use
             self._note_unused(listing)
 
         def find(name: str) -> Caption | None:

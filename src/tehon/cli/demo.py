@@ -19,7 +19,7 @@ SEEDS = 32
 STRENGTHS = (0.5, 1.0)
 SETTINGS: dict[str, dict[str, Any]] = {
     "model": {"path": "demo"},
-    "data": {"resolution": 128, "batch_size": 4},
+    "data": {"resolution": 128, "batch_size": 4, "vae_batch_size": 8},
     "network": {"rank": 16, "alpha": 16.0},
     "optimizer": {"learning_rate": 4e-3, "text_encoder_lr": 2e-3, "lr_scheduler": "cosine", "lr_warmup": 5.0},
     "training": {"epochs": 5, "max_train_steps": 270, "seed": 7},

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the i
 """
 
 import argparse
+import gc
 import os
 import sys
 from importlib import import_module
@@ -23,6 +24,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
         return _run(words)
     except Problem as problem:

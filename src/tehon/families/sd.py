@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
+from tehon.families.networks import Blank, fill, without_compiler
 from tehon.families.prompts import (
     MOST_CHUNKS,
     chunks_needed,
@@ -19,6 +20,7 @@ from tehon.families.prompts import (
     weighted_chunks,
 )
 from tehon.messages.problem import Problem
+from tehon.weights.folder import read_part
 
 
 @dataclass
@@ -40,32 +42,33 @@ class StableDiffusion:
         self.family = family
 
     def load(self, folder: Path, dtype: torch.dtype, device: torch.device) -> StableDiffusionParts:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.models.clip.modeling_clip import CLIPTextModel
-        from transformers.models.clip.tokenization_clip import CLIPTokenizer
-        from transformers.utils import logging as transformers_logging
+        with without_compiler():
+            from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+            from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+            from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+            from transformers.models.clip.configuration_clip import CLIPTextConfig
+            from transformers.models.clip.modeling_clip import CLIPTextModel
+            from transformers.models.clip.tokenization_clip import CLIPTokenizer
+            from transformers.utils import logging as transformers_logging
 
-        # Progress bars of the libraries would break into ours.
-        diffusers_logging.disable_progress_bar()
-        diffusers_logging.set_verbosity_error()  # it recommends accelerate at every start; nothing here needs it
-        transformers_logging.disable_progress_bar()
-
-        def part(kind: Any, name: str) -> Any:
-            network = kind.from_pretrained(folder, subfolder=name, local_files_only=True)
-            nn.Module.to(network, device, dtype)  # the libraries' own `to` warn even where nothing is lost
-            return network.requires_grad_(False).eval()
-
+        transformers_logging.disable_progress_bar()  # bars of the libraries would break into ours
         try:
-            text_encoder = part(CLIPTextModel, "text_encoder")
-            unet = part(UNet2DConditionModel, "unet")
-            vae = part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
-            tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+            with Blank():
+                text_encoder: Any = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
+                unet: Any = _from_config(UNet2DConditionModel, folder / "unet")
+                vae: Any = _from_config(AutoencoderKL, folder / "vae")
+            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
             schedule: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise Problem("model_unreadable", field="model.path", path=folder, reason=_first_line(error)) from None
+        fill(text_encoder, _text_tensors(folder / "text_encoder", text_encoder), dtype, device, folder / "text_encoder")
+        for path, embeddings in text_encoder.named_modules():
+            if path.endswith("embeddings"):  # the one tensor that is computed and in no file
+                embeddings.position_ids = torch.arange(text_encoder.config.max_position_embeddings, device=device)[None]
+        fill(unet, read_part(folder / "unet"), dtype, device, folder / "unet")
+        fill(vae, _vae_tensors(folder / "vae"), dtype, device, folder / "vae")
+        if device.type == "cpu":
+            vae.to(memory_format=torch.channels_last)  # a third faster than the other way round
         alphas = schedule.alphas_cumprod.to(device)
         return StableDiffusionParts(tokenizer, text_encoder, unet, vae, alphas, dict(schedule.config))
 
@@ -133,8 +136,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = pictures.to(parts.vae.dtype, memory_format=torch.channels_last)
-        posterior = parts.vae.encode(pictures).latent_dist
+        posterior = parts.vae.encode(pictures.to(parts.vae.dtype)).latent_dist
         factor = self.latent_scale(parts)
         return posterior.mean * factor, posterior.std * factor
 
@@ -157,6 +159,33 @@ class StableDiffusion:
         self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor, places: Tensor | None = None
     ) -> Tensor:
         return parts.unet(noisy, times, text, encoder_attention_mask=places, return_dict=False)[0]
+
+
+def _from_config(kind: Any, folder: Path) -> Any:
+    """A network of diffusers as its configuration file describes it."""
+    return kind.from_config(kind.load_config(folder))
+
+
+def _text_tensors(folder: Path, network: nn.Module) -> dict[str, Tensor]:
+    """transformers 5 took the outer `text_model` away from its text encoder; the files keep it."""
+    outer = "text_model." if any(name.startswith("text_model.") for name in network.state_dict()) else ""
+    unused = ("position_ids", "text_projection.weight")
+    tensors = {name: tensor for name, tensor in read_part(folder).items() if not name.endswith(unused)}
+    return {outer + name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def _vae_tensors(folder: Path) -> dict[str, Tensor]:
+    """The VAEs of early folders have the attention's layers under their first names."""
+
+    def today(name: str) -> str:
+        place, _, end = name.rpartition(".")
+        outer, _, layer = place.rpartition(".")
+        return f"{outer}.{_OLD_ATTENTION.get(layer, layer)}.{end}" if ".attentions." in name else name
+
+    return {today(name): tensor for name, tensor in read_part(folder).items()}
 
 
 def joined(rows: Tensor, chunks: int) -> Tensor:

@@ -26,7 +26,7 @@ from tehon.settings.feed import FeedSettings
 from tehon.settings.files import to_toml
 from tehon.training.attach import Adapters, new_adapters
 from tehon.training.loop import Report, train
-from tehon.training.optimizers import adamw
+from tehon.training.optimizers import AdamW
 from tehon.training.readings import captions_of, kept_views, upcoming, view_of
 from tehon.training.state import State
 from tehon.training.step import Step
@@ -98,7 +98,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         seed,
         settings.objective.masked_loss,
     )
-    state = State(flat, adamw(flat.groups, settings.optimizer.weight_decay))
+    state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
     return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state)
 
 

@@ -14,6 +14,7 @@ import torch
 from tehon.adapters.flat import FlatParameters
 from tehon.messages.problem import Problem
 from tehon.runs.record import write_aside
+from tehon.training.optimizers import Optimizer
 
 
 @dataclass
@@ -21,7 +22,7 @@ class State:
     """`step` counts the updates that are done."""
 
     flat: FlatParameters
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     step: int = 0
 
     def state_dict(self) -> dict[str, Any]:

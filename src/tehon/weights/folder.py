@@ -1,0 +1,51 @@
+"""The weights of one part of a diffusers folder, for example of its `unet`.
+
+Format: one .safetensors file or several with an index, or the same as .bin pickles, of which only tensors are read.
+Beside the plain file there may be variants like `model.fp16.safetensors`; the plain one is taken where there is one.
+
+>>> read_part(Path("model/unet"))["conv_in.weight"].shape
+torch.Size([320, 4, 3, 3])
+"""
+
+import json
+import pickle
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from tehon.messages.problem import Problem
+
+
+def read_part(folder: Path) -> dict[str, Tensor]:
+    """All tensors by name; a Problem when there are none or a file is damaged."""
+    found: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        try:
+            found |= _read(file)
+        except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Problem("model_unreadable", field="model.path", path=file, reason=reason) from None
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that make up a part, safetensors before pickles, plain before variants."""
+    for ending in ("safetensors", "bin"):
+        whole = [file for file in folder.glob(f"*.{ending}") if "-of-" not in file.name]
+        found = sorted([*whole, *folder.glob(f"*.{ending}.index*.json")], key=lambda file: (len(file.name), file.name))
+        if not found:
+            continue
+        if found[0].suffix != ".json":
+            return [found[0]]
+        shards = set(json.loads(found[0].read_text("utf8"))["weight_map"].values())
+        return [folder / name for name in sorted(shards)]
+    raise Problem("model_incomplete", field="model.path", path=folder)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        return safetensors.torch.load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=True)

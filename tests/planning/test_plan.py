@@ -430,10 +430,11 @@ PLACES = (
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {
     # field: (another value, the tests that show that it is heeded)
-    "text.no_token_padding": (True, "families"),
-    "text.clip_skip": (2, "families"),
+    "text.no_token_padding": (True, "training"),
+    "text.clip_skip": (2, "training"),
     "feed.cache_latents": (False, "training"),
     "feed.cache_latents_to_disk": (True, "training"),
+    "feed.read_npz": (True, "training"),
     "feed.cache_text": (False, "training"),
     "feed.vae_batch_size": (3, "training"),
     "feed.max_data_loader_n_workers": (2, "training"),

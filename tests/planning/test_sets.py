@@ -360,3 +360,60 @@ def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
     assert [notice.partition("(")[0] for notice in notices] == [
         "What was found out about the pictures could not be kept for the next time "
     ]
+
+
+def test_the_metadata_say_how_the_pictures_were_varied(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "train" / "1_cat", 2)
+    data = {"folder": str(folder.parent), "flip_aug": True, "shuffle_caption": True, "keep_tokens": 2}
+    data |= {"caption_dropout_rate": 0.25, "caption_dropout_every_n_epochs": 3, "caption_tag_dropout_rate": 0.5}
+    facts = run_facts(plan_of(tmp_path, data), 1, 0.0)
+    expected = {"flip_aug": True, "color_aug": False, "random_crop": False, "shuffle_caption": True, "keep_tokens": 2}
+    expected |= {"caption_dropout_rate": 0.25, "caption_dropout_every_n_epochs": 3, "caption_tag_dropout_rate": 0.5}
+    assert {name: facts[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "notice"),
+    [
+        ({"keep_tokens": 2}, "data.keep_tokens has no effect: tags are neither shuffled nor dropped."),
+        ({"max_bucket_reso": 512}, "data.max_bucket_reso has no effect: buckets come from the pictures' own sizes or"),
+        ({"keep_tokens": 2, "shuffle_caption": True}, ""),
+        ({"keep_tokens": 2, "caption_tag_dropout_rate": 0.1}, ""),
+    ],
+)
+def test_settings_without_effect_are_noticed(tmp_path: Path, data: Tree, notice: str) -> None:
+    folder = draw(tmp_path / "train" / "1_cat", 1, caption="a cat")
+    found = as_data(plan_of(tmp_path, {"folder": str(folder.parent)} | data))["warnings"]
+    assert [line[: len(notice)] for line in found] == ([notice] if notice else [])
+
+
+@pytest.mark.parametrize("twins", [True, False])
+def test_a_caption_of_no_picture_is_noticed_whatever_else_is_there(tmp_path: Path, twins: bool) -> None:
+    """As many captions as pictures do not mean that each has its own."""
+    folder = draw(tmp_path / "train" / "1_cat", 2, caption="a cat")
+    (folder / "00.jpg").write_bytes((folder / "00.png").read_bytes())
+    (folder / "01.txt").rename(folder / "misspelt.txt")
+    if not twins:
+        (folder / "00.jpg").unlink()
+    plan = plan_of(tmp_path, {"folder": str(folder.parent)})
+    assert plan.troubles.odd["captions_unused"] == [str(folder / "misspelt.txt")]
+
+
+def test_links_are_followed_and_long_and_foreign_names_are_read(tmp_path: Path) -> None:
+    real = draw(tmp_path / "real" / "1_cat", 2, caption="a cat")
+    folder = tmp_path / "絵 と 'quotes'" / ("3_" + "é" * 60)
+    folder.mkdir(parents=True)
+    (folder / ("猫" * 60 + ".PNG")).write_bytes((real / "00.png").read_bytes())
+    try:
+        (folder.parent / "2_linked").symlink_to(real, target_is_directory=True)
+        (folder / "one.png").symlink_to(real / "01.png")
+        (folder / "loop").symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("links need rights here")
+    plan = plan_of(tmp_path, {"folder": str(folder.parent)})
+    assert [(p.folder.path.name[:8], p.name[-7:], p.repeats) for p in plan.pictures] == [
+        ("2_linked", "00.png", 2),
+        ("2_linked", "01.png", 2),
+        ("3_éééééé", "one.png", 3),
+        ("3_éééééé", "猫猫猫.PNG", 3),
+    ]

@@ -72,6 +72,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "text.weighted_captions": st.booleans(),
     "feed.cache_latents": st.booleans(),
     "feed.cache_latents_to_disk": st.booleans(),
+    "feed.read_npz": st.booleans(),
     "feed.cache_text": st.booleans(),
     "feed.cache_folder": text_path,
     "feed.vae_batch_size": st.integers(0, 64),
@@ -112,6 +113,7 @@ RULED = (
     "data.class_words",
     "data.validation_split",
     "feed.cache_latents_to_disk",
+    "feed.read_npz",
     "feed.persistent_data_loader_workers",
     "data.random_crop",
     "data.color_aug",
@@ -141,6 +143,7 @@ def fits_together(flat: dict[str, Any]) -> bool:
         and (even or flat.get("data.enable_bucket", True))
         and not (cached and changing)
         and not (flat.get("feed.cache_latents_to_disk") and not cached)
+        and not (flat.get("feed.read_npz") and not cached)
         and not (flat.get("feed.persistent_data_loader_workers") and not flat.get("feed.max_data_loader_n_workers"))
         and not (flat.get("data.class_words") and not flat.get("data.repeats"))
         and not (flat.get("data.validation_split") and flat.get("data.validation_folder"))
@@ -446,6 +449,10 @@ def test_all_problems_are_told_at_once() -> None:
         (
             {"feed__cache_latents": False, "feed__cache_latents_to_disk": True},
             "feed.cache_latents_to_disk: caching to disk needs the cache, but feed.cache_latents is false;",
+        ),
+        (
+            {"feed__cache_latents": False, "feed__read_npz": True},
+            "feed.read_npz: these latents go into the cache, but feed.cache_latents is false;",
         ),
         (
             {"feed__persistent_data_loader_workers": True},

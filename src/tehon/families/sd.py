@@ -136,8 +136,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = pictures.to(parts.vae.dtype, memory_format=torch.channels_last)
-        posterior = parts.vae.encode(pictures).latent_dist
+        posterior = parts.vae.encode(pictures.to(parts.vae.dtype)).latent_dist
         factor = self.latent_scale(parts)
         return posterior.mean * factor, posterior.std * factor
 

@@ -11,6 +11,8 @@ from tehon.data.plan.scan import measure_all
 from tehon.messages.problem import Problem
 from tehon.planning.troubles import Troubles
 
+_UNSEEN = Measured()
+
 
 class Files:
     """`listings` and `measured` = {picture: what was seen} by folder."""
@@ -29,7 +31,7 @@ class Files:
                 continue
             listing = self._list(folder)
             known = self.index.pictures(folder)
-            self.measured[folder] = {stamp[0]: known.get(stamp, Measured()) for stamp in listing.pictures}
+            self.measured[folder] = {stamp[0]: known.get(stamp, _UNSEEN) for stamp in listing.pictures}
             missing = [stamp for stamp in listing.pictures if stamp not in known]
             new += [(folder, stamp) for stamp in missing]
             if len(known) > len(listing.pictures) - len(missing):

@@ -4,6 +4,7 @@
 >>> found.pictures[0].caption.text, len(found.troubles.problems)
 """
 
+import gc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,16 @@ class FoundPictures:
 
 def find_pictures(settings: Settings) -> FoundPictures:
     """All pictures of a run. `settings` are resolved; what is wrong with single pictures is in the result."""
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here is garbage, and looking for it takes a fifth of the time with 100,000 pictures
+    try:
+        return _find(settings)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _find(settings: Settings) -> FoundPictures:
     troubles = Troubles()
     cache = settings.feed.cache_folder
     index = Index(Path(cache) if cache else user_cache_folder())
@@ -119,7 +130,7 @@ def find_pictures(settings: Settings) -> FoundPictures:
     troubles.index = index.trouble
     troubles.tell_once()
     _note_duplicates(train, troubles)
-    raw = sum(picture.repeats for picture in train if picture.is_reg)
+    raw = sum(picture.repeats for picture in train if picture.set.is_reg)
     return FoundPictures(tuple(_in_balance(train, troubles)), tuple(validation), raw, troubles)
 
 
@@ -270,8 +281,8 @@ def _split(one: DataSet, pictures: list[PlannedPicture], seed: int, troubles: Tr
 
 def _in_balance(pictures: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:
     """Regularisation pictures with the repeats that they get in this run; those that get none are left out."""
-    numbers = [number for number, picture in enumerate(pictures) if picture.is_reg]
-    wanted = sum(picture.repeats for picture in pictures if not picture.is_reg)
+    numbers = [number for number, picture in enumerate(pictures) if picture.set.is_reg]
+    wanted = sum(picture.repeats for picture in pictures) - sum(pictures[number].repeats for number in numbers)
     if not numbers or not wanted:
         return pictures
     for number, repeats in zip(numbers, balanced([pictures[i].repeats for i in numbers], wanted), strict=True):

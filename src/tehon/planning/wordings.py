@@ -34,8 +34,10 @@ class Captions:
         if not listing.pictures:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
-        self._note_unused(listing)
         files = read_captions(listing, self._data.caption_extension, self._index)
+        own_each = len(set(listing.stems.values())) == len(listing.stems) and not listing.unreadable
+        if not (own_each and len(files) == len(listing.others)):  # else every other file is a caption in use
+            self._note_unused(listing)
 
         def find(name: str) -> Caption | None:
             caption = self._caption(folder, name, files.get(name))

@@ -36,6 +36,8 @@ def _feed(settings: Settings) -> Iterator[Problem]:
     feed = settings.feed
     if feed.cache_latents_to_disk and not feed.cache_latents:
         yield Problem("disk_without_cache", field="feed.cache_latents_to_disk")
+    if feed.read_npz and not feed.cache_latents:
+        yield Problem("npz_without_cache", field="feed.read_npz")
     if feed.persistent_data_loader_workers and not feed.max_data_loader_n_workers:
         yield Problem("workers_none", field="feed.persistent_data_loader_workers")
 

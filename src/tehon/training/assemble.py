@@ -16,7 +16,7 @@ from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
 from tehon.adapters.restraint import Norms, limit_norms
 from tehon.data.feed.cache import ArrayCache
-from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory, Tell
+from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.npz import read_npz
 from tehon.data.feed.texts import FreshTexts, KeptTexts, TextSource, block_for
@@ -140,11 +140,10 @@ def _latents(
     feed = plan.settings.feed
     loader = Loader(feed.max_data_loader_n_workers)
     encode = partial(behaviour.encode_image, parts)
-    tell: Tell = lambda key, path: notice(say(f"notice.{key}", path=path))  # noqa: E731
     if not feed.cache_latents:
-        return FreshLatents(encode, device, tell, loader, feed.persistent_data_loader_workers)
+        return FreshLatents(encode, device, notice, loader, feed.persistent_data_loader_workers)
     arrays = ArrayCache(_cache_folder(feed)) if feed.cache_latents_to_disk else Memory()
-    latents = KeptLatents(arrays, encode, behaviour.image_encoder_digest(parts), device, tell)
+    latents = KeptLatents(arrays, encode, behaviour.image_encoder_digest(parts), device, notice)
     views = kept_views(plan)
     if feed.read_npz:
         taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
@@ -173,7 +172,7 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> Text
             count, rest = behaviour.overlong(parts, picture.plain_caption, chunks=chunks, weighted=True)
             if count:
                 limit = text.max_token_length
-                notice(say("notice.caption_cut", name=picture.name, count=count, limit=limit, rest=rest))
+                notice(say("notice.caption_too_long", name=picture.name, count=count, limit=limit, rest=rest))
     encode = partial(
         behaviour.encode_text,
         parts,

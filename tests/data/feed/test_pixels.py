@@ -193,7 +193,7 @@ def swapped_profile() -> bytes:
 def test_colours_are_taken_through_their_profile(tmp_path: Path) -> None:
     pixels = noise((16, 16))
     turned = read(save(tmp_path / "a.png", pixels, icc_profile=swapped_profile()))
-    assert turned.notice == ""
+    assert not turned.bad_profile
     assert np.abs(turned.pixels.astype(int) - pixels[..., ::-1]).max() <= 3
     same = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert np.abs(read(save(tmp_path / "b.png", pixels, icc_profile=same)).pixels.astype(int) - pixels).max() <= 1
@@ -211,7 +211,7 @@ def test_a_broken_profile_is_left_out_and_said(kind: str, tmp_path: Path) -> Non
     profile = {"nonsense": b"x" * 200, "cut": whole[:150], "of another mode": lab}[kind]
     pixels = noise((16, 16))
     piece = read(save(tmp_path / "a.png", pixels, icc_profile=profile))
-    assert piece.notice == "profile_broken"
+    assert piece.bad_profile
     assert np.array_equal(piece.pixels, pixels)
 
 

@@ -18,11 +18,12 @@ from torch import Tensor
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.pixels import Piece
 from tehon.data.feed.views import View, Views, mask_key, pixels_key, read_views
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-Tell = Callable[[str, Path], None]
-"""Told (key of a sentence, file) of what is odd about a file but no reason to stop."""
+Tell = Callable[[str], None]
+"""Told in a sentence what is odd about a file but no reason to stop."""
 Epochs = Callable[[], Iterable[Iterable[Views]]]
 Given = Callable[[View], "NDArray[np.float32] | None"]
 
@@ -87,6 +88,7 @@ class KeptLatents:
         self.tell = tell
         self._given = Memory()
         self._mask_digests: dict[Path, str] = {}
+        self._told: set[Path] = set()
 
     def take(self, views: Iterable[View], given: Given) -> int:
         """Uses what `given` has for these views, moments (2, c, h, w), instead of encoding them; says how many."""
@@ -141,7 +143,7 @@ class KeptLatents:
         """What is kept under a key; when it has been damaged on disk, made again."""
         found = self.arrays.get(key)
         if found is None:
-            self.tell("cache_rebuilt", view.source.path)
+            self.tell(say("notice.cache_rebuilt", path=view.source.path))
             self._keep([view], read_views((view,)))
             self.arrays.flush()
             found = self.arrays.get(key)
@@ -150,8 +152,7 @@ class KeptLatents:
 
     def _keep(self, views: Sequence[View], pieces: Sequence[Piece]) -> None:
         for view, piece in zip(views, pieces, strict=True):
-            if piece.notice:
-                self.tell(piece.notice, view.source.path)
+            _tell_profile(view, piece, self._told, self.tell)
             if piece.mask is not None:
                 self.arrays.put(self._mask_key(view), piece.mask)
         new = [i for i, view in enumerate(views) if not self._latent_kept(view)]
@@ -186,7 +187,7 @@ class FreshLatents:
         self._order: Iterator[Views] = iter(())
         self._pieces: Iterator[list[Piece]] = iter(())
         self._expected: Views | None = None
-        self._told: set[tuple[str, Path]] = set()
+        self._told: set[Path] = set()
 
     def expect(self, epochs: Epochs) -> None:
         self._order = chain.from_iterable(epochs())
@@ -205,9 +206,7 @@ class FreshLatents:
         else:
             pieces = read_views(wanted)
         for view, piece in zip(wanted, pieces, strict=True):
-            if piece.notice and (piece.notice, view.source.path) not in self._told:
-                self._told.add((piece.notice, view.source.path))
-                self.tell(piece.notice, view.source.path)
+            _tell_profile(view, piece, self._told, self.tell)
         mean, std = _encoded(self.encode, wanted, pieces, self.device)
         return Moments(mean, std, _masks([piece.mask for piece in pieces], mean))
 
@@ -233,6 +232,13 @@ def _masks(masks: Sequence[NDArray[np.uint8] | None], like: Tensor) -> Tensor | 
     whole = np.full(like.shape[-2:], 255, np.uint8)
     rows = np.stack([whole if mask is None else mask for mask in masks])
     return torch.from_numpy(rows).to(like.device).unsqueeze(1).float() / 255
+
+
+def _tell_profile(view: View, piece: Piece, told: set[Path], tell: Tell) -> None:
+    """Says once for each picture that its colour profile is not used."""
+    if piece.bad_profile and view.source.path not in told:
+        told.add(view.source.path)
+        tell(say("notice.profile_broken", path=view.source.path))
 
 
 def _masked(view: View) -> bool:

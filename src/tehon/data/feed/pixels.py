@@ -31,11 +31,11 @@ _DRAFT = 2  # a JPEG is decoded at no less than this many times the wanted size:
 @dataclass(frozen=True, eq=False)
 class Piece:
     """What one reading sees: sRGB `pixels` uint8 (height, width, 3), and the `mask` of what counts in the loss, uint8
-    at the size of the latents, 255 for all of it. `notice` is the key of a sentence about the file."""
+    at the size of the latents, 255 for all of it. `bad_profile`: the file's colour profile makes no sense."""
 
     pixels: Pixels
     mask: Pixels | None = None
-    notice: str = ""
+    bad_profile: bool = False
 
 
 def read_piece(source: Source, look: Look, stride: int = 8) -> Piece:
@@ -114,7 +114,7 @@ def _piece(
     if look.shift:
         pixels = shifted(pixels, look.shift)
     small = None if small is None else np.ascontiguousarray(small)
-    return Piece(np.ascontiguousarray(pixels), small, "" if coloured else "profile_broken")
+    return Piece(np.ascontiguousarray(pixels), small, coloured is None)
 
 
 def _plain(picture: Image.Image) -> str:

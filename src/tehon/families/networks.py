@@ -4,12 +4,7 @@ This takes a third of the time of their `from_pretrained` and keeps no second co
 find its place: a missing or left-over one is a Problem, never a random initial value.
 """
 
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -51,41 +46,3 @@ class Blank(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._meta.__exit__(*error)
-
-
-class _Compiler(ModuleType):
-    """Stands in for `torch._dynamo`: its decorators change nothing; any other name brings the real one."""
-
-    def __init__(self) -> None:
-        super().__init__("torch._dynamo")
-        self.__path__ = [str(Path(torch.__file__).parent / "_dynamo")]  # submodules are the real ones
-        self.allow_in_graph = self.assume_constant_result = self.disable = _unchanged
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        sys.modules.pop(self.__name__, None)
-        return getattr(import_module(self.__name__), name)
-
-
-def _unchanged(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
-    """A decorator that does nothing, with or without arguments."""
-    return function if function is not None else _unchanged
-
-
-@contextmanager
-def without_compiler() -> Generator[None, None, None]:
-    """Inside the block, importing diffusers and transformers does not load torch's compiler.
-
-    Loading it takes 1.6 of their 4 seconds. They use it to mark functions for torch.compile, which also works on
-    functions without marks.
-    """
-    stand_in = _Compiler()
-    if sys.modules.setdefault(stand_in.__name__, stand_in) is not stand_in:
-        yield
-        return
-    try:
-        yield
-    finally:
-        if sys.modules.get(stand_in.__name__) is stand_in:
-            del sys.modules[stand_in.__name__]

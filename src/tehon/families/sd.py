@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
-from tehon.families.networks import Blank, fill, without_compiler
+from tehon.families.networks import Blank, fill
 from tehon.families.prompts import (
     MOST_CHUNKS,
     chunks_needed,
@@ -42,14 +42,13 @@ class StableDiffusion:
         self.family = family
 
     def load(self, folder: Path, dtype: torch.dtype, device: torch.device) -> StableDiffusionParts:
-        with without_compiler():
-            from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-            from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-            from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-            from transformers.models.clip.configuration_clip import CLIPTextConfig
-            from transformers.models.clip.modeling_clip import CLIPTextModel
-            from transformers.models.clip.tokenization_clip import CLIPTokenizer
-            from transformers.utils import logging as transformers_logging
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+        from transformers.models.clip.configuration_clip import CLIPTextConfig
+        from transformers.models.clip.modeling_clip import CLIPTextModel
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
+        from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()  # bars of the libraries would break into ours
         try:

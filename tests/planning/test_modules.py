@@ -73,9 +73,9 @@ def test_block_dims_and_alphas_are_each_alone_enough(tree: Tree) -> None:
     assert found["MID"] == {(16, 1.0)}
     assert found["OUT11"] == {(28, 1.0)}
     assert found["TE"] == {(2, 1.0)}, "text encoders have no blocks"
-    alphas = by_block(planned(tree, block_alphas=[0.1 * n for n in range(25)]))
-    assert alphas["IN01"] == {(2, 0.1)}
-    assert alphas["OUT11"] == {(2, pytest.approx(2.4))}
+    alphas = by_block(planned(tree, block_alphas=[0.5 * n for n in range(25)]))
+    assert alphas["IN01"] == {(2, 0.5)}
+    assert alphas["OUT11"] == {(2, 12.0)}
     conv = planned(tree, conv_rank=3, block_dims=dims, conv_alpha=0.5)
     assert by_block(conv, kernel=True)["IN03"] == {(3, 0.5)}
     assert by_block(conv)["OUT00"] == {(17, 1.0)}, "a Res block's other layers take block_dims"

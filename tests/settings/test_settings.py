@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import load_settings, read_toml, to_toml, validate
+from tehon.settings.network import NetworkSettings
+from tehon.settings.network_rules import network_problems
 from tehon.settings.options import split_options
 from tehon.settings.resolve import resolve
 from tehon.settings.settings import Settings
@@ -26,6 +28,9 @@ share = st.floats(0, 1)
 rate = st.floats(0, 10)
 side = st.integers(1, 512).map(lambda n: 8 * n) | st.integers(8, 4096)
 above_zero = st.floats(0, 100, exclude_min=True)
+share = st.floats(0, 1, exclude_max=True)
+numbers = st.sampled_from(["", "sine", "zeros+0.5", "1, 0.5", "1,2"]) | rate | st.lists(rate, max_size=30)
+whole_numbers = st.sampled_from(["", "8,8", "1 2"]) | st.integers(0, 99) | st.lists(st.integers(0, 99), max_size=30)
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "model.path": path,
     "data.folder": path,
@@ -78,10 +83,41 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "feed.vae_batch_size": st.integers(0, 64),
     "feed.max_data_loader_n_workers": st.integers(0, 64),
     "feed.persistent_data_loader_workers": st.booleans(),
-    "network.rank": st.integers(1, 512),
-    "network.alpha": above_zero,
     "objective.prior_loss_weight": rate,
     "objective.masked_loss": st.booleans(),
+    "network.kind": st.sampled_from(["lora", "locon", "loha", "lokr", "dylora", "lora_fa", "ia3"]),
+    "network.rank": st.integers(1, 512),
+    "network.alpha": above_zero,
+    "network.rs_lora": st.booleans(),
+    "network.conv_rank": st.integers(1, 64),
+    "network.conv_alpha": above_zero,
+    "network.init": st.sampled_from(["kaiming", "gaussian"]),
+    "network.dora": st.booleans(),
+    "network.dora_side": st.sampled_from(["output", "input"]),
+    "network.tucker": st.booleans(),
+    "network.factor": st.integers(-1, 64),
+    "network.decompose_both": st.booleans(),
+    "network.full_matrix": st.booleans(),
+    "network.unit": st.integers(1, 4),
+    "network.dropout": share,
+    "network.rank_dropout": share,
+    "network.module_dropout": share,
+    "network.scale_weight_norms": rate,
+    "network.loraplus_lr_ratio": above_zero,
+    "network.loraplus_unet_lr_ratio": above_zero,
+    "network.loraplus_text_encoder_lr_ratio": above_zero,
+    "network.down_lr_weight": numbers,
+    "network.mid_lr_weight": numbers,
+    "network.up_lr_weight": numbers,
+    "network.block_lr_zero_threshold": rate,
+    "network.block_dims": whole_numbers,
+    "network.block_alphas": numbers,
+    "network.conv_block_dims": whole_numbers,
+    "network.conv_block_alphas": numbers,
+    "network.include": st.sampled_from(["", "attn", r"\\.to_[qk]$"]),
+    "network.exclude": st.sampled_from(["", "^unet", "(ff|proj)"]),
+    "network.weights": path | st.just(""),
+    "network.dim_from_weights": st.booleans(),
     "optimizer.learning_rate": rate,
     "optimizer.unet_lr": rate,
     "optimizer.text_encoder_lr": rate,
@@ -161,14 +197,29 @@ def repaired(flat: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-settings_by_name = (
+@st.composite
+def networks(draw: st.DrawFn) -> dict[str, Any]:
+    """Settings of a network that mean something together: those that break a rule are taken out one by one."""
+    drawn = draw(
+        st.fixed_dictionaries({}, optional={n: values for n, values in VALID.items() if n.startswith("network.")})
+    )
+    while True:
+        broken = list(network_problems(NetworkSettings(**{n.partition(".")[2]: value for n, value in drawn.items()})))
+        if not broken:
+            return drawn
+        field = str(broken[0].values["field"])
+        drawn.pop(field if field in drawn else "network.kind")
+
+
+others = (
     st.fixed_dictionaries(
         {name: VALID[name] for name in REQUIRED},
-        optional={name: values for name, values in VALID.items() if name not in REQUIRED},
+        optional={n: values for n, values in VALID.items() if n not in REQUIRED and not n.startswith("network.")},
     )
     .map(repaired)
     .filter(fits_together)
 )
+settings_by_name = st.builds(lambda one, two: one | two, others, networks())
 
 
 @pytest.fixture(scope="module")

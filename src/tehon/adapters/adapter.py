@@ -97,12 +97,6 @@ def fill(adapter: Adapter, values: Mapping[str, Tensor]) -> None:
         tensor.copy_(values[name])
 
 
-@torch.no_grad()
-def scale(adapter: Adapter, ratio: float) -> None:
-    """Makes the change `ratio` times as large, by its first factor."""
-    adapter.factors()[0].mul_(ratio)
-
-
 def run(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The layer's operation with another weight, which for a Conv2d may have other numbers of channels."""
     if isinstance(layer, nn.Linear):

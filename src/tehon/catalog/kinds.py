@@ -48,6 +48,8 @@ KINDS = {
 }
 FAST = frozenset(("lora_up.weight",))
 """The tensors that LoRA+ lets learn faster: those that start at zero (arXiv 2402.12354)."""
+TAKES_STRENGTH = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
+"""The tensors that are scaled when a file's alpha / rank is turned into another; a layer has one of them."""
 HEEDED_BY_SOME = frozenset[str]().union(*(kind.heeds for kind in KINDS.values()))
 LOCON_IN_LYCORIS = frozenset(("dora", "tucker", "rs_lora"))
 """Options of LoRA that sd-scripts' own module lacks, so that a file with them names LyCORIS as its module."""

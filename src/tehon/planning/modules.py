@@ -75,10 +75,7 @@ def group_rates(
 def loraplus_ratios(network: NetworkSettings, family: Family) -> dict[str, float]:
     """{prefix: how many times faster the up matrices learn}."""
     own = {True: network.loraplus_text_encoder_lr_ratio, False: network.loraplus_unet_lr_ratio}
-    return {
-        root: network.loraplus_lr_ratio if (ratio := own[root in family.text_rate_roots]) is None else ratio
-        for root in family.adapter_roots
-    }
+    return {root: own[root in family.text_rate_roots] or network.loraplus_lr_ratio for root in family.adapter_roots}
 
 
 def target_layers(family: Family, model: Path) -> dict[str, Iterator[LayerRow]]:
@@ -132,8 +129,7 @@ class _Ranks:
     def __init__(self, network: NetworkSettings, family: Family) -> None:
         blocks = family.blocks
         problems: list[Problem] = []
-        conv_rank = network.rank if network.kind == "locon" and network.conv_rank is None else network.conv_rank or 0
-        conv_alpha = network.alpha if network.conv_alpha is None else network.conv_alpha
+        conv_rank, conv_alpha = network.conv_rank or 0, network.conv_alpha or network.alpha
         self.convolves = bool(conv_rank) or network.conv_block_dims != ""
         self.text = (network.rank, network.alpha)
         try:

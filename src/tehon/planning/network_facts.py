@@ -17,10 +17,8 @@ def network_facts(plan: Plan) -> dict[str, Any]:
     changed = changed_names(network)
     module = "lycoris.kohya" if changed & LOCON_IN_LYCORIS else kind.module
     arguments = {_ARGUMENTS[name]: _argument(getattr(network, name)) for name in _ARGUMENTS if name in changed}
-    if network.kind == "locon" and network.conv_rank is None:
-        arguments["conv_dim"] = str(network.rank)
-    if "conv_dim" in arguments:
-        arguments.setdefault("conv_alpha", str(network.alpha))
+    if network.conv_rank:
+        arguments |= {"conv_dim": str(network.conv_rank), "conv_alpha": str(network.conv_alpha)}
     if module == "lycoris.kohya":
         arguments |= {"preset": "full", "algo": kind.algorithm}
     sizes = {(module.rank, module.alpha) for module in plan.modules} if network.dim_from_weights else set()

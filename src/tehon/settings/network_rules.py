@@ -42,6 +42,21 @@ def network_problems(network: NetworkSettings) -> Iterator[Problem]:
             yield Problem("not_a_pattern", field=f"network.{name}", value=getattr(network, name), reason=error)
 
 
+def fallbacks(network: NetworkSettings) -> dict[str, float | int]:
+    """What the settings that may be empty then mean."""
+    return {
+        "conv_rank": network.rank if network.kind == "locon" else 0,
+        "conv_alpha": network.alpha,
+        "loraplus_unet_lr_ratio": network.loraplus_lr_ratio,
+        "loraplus_text_encoder_lr_ratio": network.loraplus_lr_ratio,
+    }
+
+
 def changed_names(network: NetworkSettings) -> set[str]:
-    """Names of the settings whose value is not the default."""
-    return {name for name, info in NetworkSettings.model_fields.items() if getattr(network, name) != info.get_default()}
+    """Names of the settings whose value says something else than if they were not written at all."""
+    silent = fallbacks(network)
+    return {
+        name
+        for name, info in NetworkSettings.model_fields.items()
+        if getattr(network, name) not in (info.get_default(), silent.get(name, info.get_default()))
+    }

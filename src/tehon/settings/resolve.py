@@ -8,6 +8,7 @@ from typing import Any
 from tehon.catalog.detect import DEMO
 from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
+from tehon.settings.network_rules import fallbacks
 from tehon.settings.settings import Settings
 
 _PATHS = ("folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file")
@@ -31,7 +32,10 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                 }
             ),
             "network": network.model_copy(
-                update={"weights": _absolute(network.weights) if network.weights else network.weights}
+                update={
+                    **{name: value for name, value in fallbacks(network).items() if getattr(network, name) is None},
+                    "weights": _absolute(network.weights) if network.weights else network.weights,
+                }
             ),
             "optimizer": rates.model_copy(
                 update={

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge, scale
+from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
-from tehon.catalog.kinds import LORA_LIKE, Form, dora_side, fits, kind_of, rank_of, tensor_shapes
+from tehon.catalog.kinds import LORA_LIKE, TAKES_STRENGTH, Form, dora_side, fits, kind_of, rank_of, tensor_shapes
 from tehon.diffusion.draws import generator_for
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
@@ -78,7 +78,7 @@ def new_adapters(
 def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path) -> None:
     """Fills adapters with a file's tensors, so that they change the model as the file does.
 
-    A file's strength is its own alpha / rank. Where the run's alpha differs, one factor takes up the difference.
+    A file's strength is its own alpha / rank. Where the run's alpha differs, one tensor takes up the difference.
     """
     rows = read_lora(file)
     for module in modules:
@@ -89,7 +89,8 @@ def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path)
         fill(adapter, tensors)
         alpha = float(tensors.get("alpha", torch.tensor(float(module.rank))))
         if alpha != module.alpha and "alpha" in module.tensors and not {"lokr_w1", "lokr_w2"} <= tensors.keys():
-            scale(adapter, alpha / module.alpha)
+            with torch.no_grad():
+                next(adapter.tensors[key] for key in TAKES_STRENGTH if key in tensors).mul_(alpha / module.alpha)
 
 
 def file_tensors(adapters: Adapters) -> dict[str, Tensor]:

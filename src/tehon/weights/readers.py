@@ -58,6 +58,12 @@ class Reader:
         fits = any(must <= own <= must | may for must, may in self.kinds)
         return fits and (not side or side in self.dora)
 
+    def may_know(self, tensors: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether each tensor of a layer, looked at alone, belongs to a kind that the program knows."""
+        side = dora_side(tensors)
+        every = frozenset[str]().union(*(must | may for must, may in self.kinds))
+        return tensors.keys() - {"dora_scale"} <= every and (not side or side in self.dora)
+
     def finds(self, layer: str) -> bool:
         """Whether the program has a layer of that name."""
         return any(re.fullmatch(pattern, layer) for pattern in self.names)
@@ -72,7 +78,8 @@ READERS = (
 
 @dataclass(frozen=True)
 class Match:
-    """How much of a file one program understands. `known` says whether it knows the kind of network at all."""
+    """How much of a file one program understands. `known` says whether it knows this kind of network, down to its last
+    layer; where it does not, that is no mistake of the file."""
 
     reader: str
     matched: int
@@ -88,7 +95,7 @@ def match(layers: Mapping[str, Mapping[str, tuple[int, ...]]]) -> list[Match]:
     """What each program makes of the layers of a file, {layer: {tensor: shape}}."""
     found: list[Match] = []
     for reader in READERS:
-        known = [name for name, tensors in layers.items() if reader.knows(tensors)]
-        matched = sum(reader.finds(name) for name in known)
-        found.append(Match(reader.name, matched, len(layers), bool(known)))
+        known = all(reader.may_know(tensors) for tensors in layers.values())
+        matched = sum(reader.knows(tensors) and reader.finds(name) for name, tensors in layers.items())
+        found.append(Match(reader.name, matched, len(layers), known))
     return found

@@ -1,0 +1,229 @@
+"""Every kind of network in a whole run: it learns, resumes to the last bit, and other programs know its file."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from tehon.catalog.header import read_header
+from tehon.planning.plan import Plan, make_plan
+from tehon.runs.read import rows
+from tehon.settings.files import validate
+from tehon.training.assemble import Trainer, assemble
+from tehon.training.attach import lora_files
+from tehon.training.run import Outcome, resume_run, start_run
+
+Tree = dict[str, Any]
+KINDS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "locon": {"kind": "locon", "rank": 2},
+    "locon tucker": {"kind": "locon", "tucker": True},
+    "loha": {"kind": "loha", "rank": 2, "conv_rank": 2},
+    "lokr": {"kind": "lokr", "rank": 2, "conv_rank": 2},
+    "dylora": {"kind": "dylora", "rank": 4},
+    "lora_fa": {"kind": "lora_fa"},
+    "dora": {"dora": True, "rank": 2},
+    "ia3": {"kind": "ia3"},
+}
+
+
+@pytest.fixture
+def small(tree: Tree) -> Tree:
+    return tree | {"network": {}, "optimizer": {"learning_rate": 1e-2, "lr_warmup": 0.0}}
+
+
+def planned(tree: Tree, **network: Any) -> Plan:
+    return make_plan(validate(tree | {"network": tree["network"] | network}))
+
+
+def run(tree: Tree, name: str = "mine", **network: Any) -> Outcome:
+    named = tree | {"output": tree["output"] | {"name": name, "save_precision": "float"}}
+    return start_run(planned(named, **network), lambda event, facts: None)
+
+
+def tensors(outcome: Outcome) -> dict[str, torch.Tensor]:
+    assert outcome.lora is not None
+    return safetensors.torch.load_file(outcome.lora)
+
+
+def same(a: Outcome, b: Outcome) -> bool:
+    one, two = tensors(a), tensors(b)
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: str) -> None:
+    """Eight updates on the same readings: the loss with the file loaded is far below the base model's, and the same as
+    with the live adapters."""
+    small["training"] |= {"epochs": 2}
+    small["output"]["save_precision"] = "float"
+    plan = planned(small, **KINDS[kind])
+    trainer = assemble(plan)
+    batches = plan.group(0)[1]
+
+    def loss(of: Trainer) -> float:
+        with torch.no_grad():
+            value = float(of.losses_of(0, batches[0]).mean())
+        of.moment.end()
+        return value
+
+    trainer.moment.end()
+    before = loss(assemble(planned(small, **KINDS[kind])))
+    outcome = start_run(plan, lambda event, facts: None)
+    assert outcome.lora is not None
+    # the file, on a model whose fresh adapters change nothing
+    other = assemble(planned(small, kind="lora", rank=1))
+    for layers in other.adapters.values():
+        for adapter in layers.values():
+            del adapter.layer.__dict__["forward"]
+    with lora_files(other.behaviour, other.parts, [(outcome.lora, 1.0)]) as changed:
+        after = loss(other)
+    assert changed == len(plan.modules)
+    assert after < 0.97 * before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dylora", "lora", "loha", "lokr"])
+def test_random_parts_survive_a_resume_to_the_last_bit(small: Tree, kind: str) -> None:
+    shares = {"dropout": 0.3} if kind != "loha" else {"rank_dropout": 0.3}
+    network = KINDS[kind] | shares | {"module_dropout": 0.3}
+    straight = run(small, "straight", **network)
+
+    def stop(name: str, facts: dict[str, Any]) -> None:
+        if name == "step" and facts["step"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    named = small | {"output": small["output"] | {"name": "again", "save_precision": "float"}}
+    stopped = start_run(planned(named, **network), stop)
+    assert stopped.steps == 2
+    assert same(resume_run(stopped.run, lambda event, facts: None), straight)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"dropout": 0.5},
+        {"rank_dropout": 0.5},
+        {"module_dropout": 0.5},
+        {"scale_weight_norms": 0.01},
+        {"init": "gaussian"},
+        {"loraplus_lr_ratio": 4.0},
+        {"mid_lr_weight": 0.5},
+        {"rs_lora": True, "rank": 4},
+    ],
+    ids=str,
+)
+def test_each_setting_changes_what_is_learned(small: Tree, network: dict[str, Any]) -> None:
+    assert not same(run(small, "plain", rank=network.get("rank", 8)), run(small, "other", **network))
+
+
+def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
+    lora = run(small, "lora", rank=4)
+    one, two = (run(small, f"unit{unit}", kind="dylora", rank=4, unit=unit) for unit in (1, 2))
+    assert not same(lora, one)
+    assert not same(one, two)
+    assert same(lora, run(small, "whole", kind="dylora", rank=4, unit=4)), "a unit of the whole rank draws nothing"
+
+
+def test_lora_fa_keeps_its_down_matrices(small: Tree) -> None:
+    fresh = assemble(planned(small))
+    trained = tensors(run(small, kind="lora_fa"))
+    for layers in fresh.adapters.values():
+        for name, adapter in layers.items():
+            assert torch.equal(trained[f"{name}.lora_down.weight"], adapter.tensors["lora_down.weight"])
+    assert any(tensor.any() for key, tensor in trained.items() if key.endswith("lora_up.weight"))
+
+
+def test_a_limit_on_norms_is_kept_and_reported(small: Tree) -> None:
+    outcome = run(small, scale_weight_norms=0.05)
+    held = tensors(outcome)
+    for key, up in held.items():
+        if key.endswith("lora_up.weight"):
+            name = key.removesuffix(".lora_up.weight")
+            change = up.flatten(1) @ held[f"{name}.lora_down.weight"].flatten(1) * held[f"{name}.alpha"] / 8
+            assert change.norm() <= 0.05 * 1.001
+    last = list(rows(outcome.run.metrics))[-1]
+    assert last["norms_scaled"] > 0
+    assert last["norm_largest"] == pytest.approx(0.05, rel=1e-3)
+    assert 0 < last["norm_mean"] <= last["norm_largest"]
+
+
+def test_nothing_is_drawn_between_updates(small: Tree) -> None:
+    """Whoever draws or judges between two updates sees the whole network, every time the same."""
+    trainer = assemble(planned(small, kind="dylora", rank=4, dropout=0.5, module_dropout=0.5))
+    layer = next(iter(trainer.adapters["lora_unet"].values())).layer
+    x = torch.randn(2, layer.weight.shape[1], 4, 4)
+    for _ in trainer.updates():
+        assert trainer.moment.samples is None
+        assert torch.equal(layer(x), layer(x))
+
+
+def test_a_sample_draws_the_same_in_any_company(small: Tree) -> None:
+    trainer = assemble(planned(small, dropout=0.5, rank_dropout=0.5, module_dropout=0.5))
+    with torch.no_grad():
+        for layers in trainer.adapters.values():
+            for adapter in layers.values():
+                adapter.tensors["lora_up.weight"].normal_(generator=torch.Generator().manual_seed(1))
+        batch = next(b for b in trainer.plan.group(0)[1] + trainer.plan.group(1)[1] if len(b.reads) == 2)
+        together = trainer.losses_of(0, batch)
+        alone = torch.cat([trainer.losses_of(0, type(batch)(batch.bucket, (read,))) for read in batch.reads])
+    assert torch.allclose(together, alone, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("network", "module", "arguments"),
+    [
+        ({}, "networks.lora", None),
+        ({"kind": "locon", "rank": 4}, "networks.lora", {"conv_dim": "4", "conv_alpha": "1.0"}),
+        ({"conv_rank": 2, "conv_alpha": 0.5}, "networks.lora", {"conv_dim": "2", "conv_alpha": "0.5"}),
+        ({"kind": "dylora", "rank": 4, "unit": 2}, "networks.dylora", {"unit": "2"}),
+        ({"kind": "lora_fa"}, "networks.lora_fa", None),
+        ({"kind": "loha"}, "lycoris.kohya", {"algo": "loha", "preset": "full"}),
+        (
+            {"kind": "lokr", "factor": 4, "decompose_both": True},
+            "lycoris.kohya",
+            {"algo": "lokr", "preset": "full", "factor": "4", "decompose_both": "True"},
+        ),
+        ({"kind": "ia3"}, "lycoris.kohya", {"algo": "ia3", "preset": "full"}),
+        ({"dora": True}, "lycoris.kohya", {"algo": "lora", "preset": "full", "dora_wd": "True"}),
+        (
+            {"down_lr_weight": "sine", "block_dims": [4] * 25, "loraplus_lr_ratio": 4.0, "rank_dropout": 0.1},
+            "networks.lora",
+            {
+                "down_lr_weight": "sine",
+                "block_dims": ",".join("4" * 25),
+                "loraplus_lr_ratio": "4.0",
+                "rank_dropout": "0.1",
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_metadata_name_the_module_that_can_load_the_file(
+    small: Tree, network: dict[str, Any], module: str, arguments: dict[str, str] | None
+) -> None:
+    from tehon.planning.network_facts import network_facts
+    from tehon.weights.metadata import kohya_metadata
+
+    metadata = kohya_metadata(network_facts(planned(small, **network)))
+    assert metadata["ss_network_module"] == module
+    assert json.loads(metadata.get("ss_network_args", "null")) == arguments
+
+
+def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> None:
+    outcome = run(small, kind="loha", conv_rank=2)
+    (checked,) = [row for row in rows(outcome.run.events) if row["event"] == "checked"]
+    assert [(row["reader"], row["matched"], row["total"], row["known"]) for row in checked["readers"]] == [
+        ("A1111", 351, 351, True),
+        ("ComfyUI and Forge", 351, 351, True),
+        ("diffusers", 0, 351, False),
+    ]
+    assert outcome.lora is not None
+    assert len(read_header(outcome.lora).layers()) == 351
+    assert Path(outcome.lora).exists()

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 
 import tehon
 from tehon.catalog.header import read_header
@@ -25,8 +27,10 @@ from tehon.demo.judge import agreement, concept_score, separation
 from tehon.demo.mofu import write_data_set
 from tehon.demo.prompts import concept_prompts, control_prompts
 from tehon.demo.scenes import write_known_scenes
+from tehon.diffusion.noising import add_noise
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
+from tehon.training.attach import lora_files
 from tehon.training.run import start_run
 from tehon.weights.cut import cut_ranks
 from tehon.weights.lora_file import read_lora, write_lora
@@ -44,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora_fa": {"network": {"kind": "lora_fa", "rank": 16, "alpha": 16.0}},
     "ia3": {"network": {"kind": "ia3"}, "optimizer": {"learning_rate": 2e-2, "text_encoder_lr": 2e-2}},
 }
-CUTS = (1, 2, 4, 8, 12, 16)
+SCORED = (1, 4, 16)
 
 
 def circumstances() -> dict[str, Any]:
@@ -131,19 +135,47 @@ def cut(file: Path, rank: int, out: Path) -> Path:
     return out
 
 
+class Examiner:
+    """The error in the noise of the character's pictures, with the same noise and times for every file."""
+
+    def __init__(self, folder: Path, artist: Artist) -> None:
+        self.artist = artist
+        files = sorted(next((folder / "pictures").glob("*mofu*")).glob("*.png"))[:16]
+        pixels = torch.stack([torch.from_numpy(np.asarray(Image.open(file).convert("RGB")).copy()) for file in files])
+        pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        self.captions = [file.with_suffix(".txt").read_text("utf8").strip() for file in files]
+        self.clean, _ = artist.behaviour.encode_image(artist.parts, pixels)
+        self.noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(5))
+
+    @torch.no_grad()
+    def loss(self, file: Path | None) -> float:
+        behaviour, parts = self.artist.behaviour, self.artist.parts
+        total = 0.0
+        with lora_files(behaviour, parts, [(file, 1.0)] if file else []):
+            text = behaviour.encode_text(parts, self.captions)
+            for time_step in (150, 350, 550, 750, 950):
+                times = torch.full((len(self.clean),), time_step)
+                noisy = add_noise(self.clean, self.noise, parts.alphas, times)
+                total += float((behaviour.predict(parts, noisy, times, text) - self.noise).square().mean())
+        return total / 5
+
+
 def ranks(folder: Path, base: Any, seeds: int) -> dict[str, Any]:
-    """DyLoRA cut at ranks, beside a LoRA of the full rank brought down to them."""
+    """DyLoRA cut at every rank, beside a LoRA of the full rank brought down to it."""
+    examiner = Examiner(folder, Artist(folder / "lora.safetensors"))
     found: list[dict[str, Any]] = []
-    for rank in CUTS:
+    for rank in range(1, 17):
         row: dict[str, Any] = {"rank": rank}
         for name, file in (
             ("dylora", cut(folder / "dylora.safetensors", rank, folder / "cut.safetensors")),
             ("lora_svd", truncated(folder / "lora.safetensors", rank, folder / "svd.safetensors")),
         ):
-            row[name] = scored(Artist(file), base, seeds)
+            row[name] = {"loss": examiner.loss(file)}
+            if rank in SCORED:
+                row[name]["concept"] = scored(Artist(file), base, seeds)
         found.append(row)
-        print(rank, row["dylora"], row["lora_svd"], flush=True)
-    return {"ranks": found}
+        print(json.dumps(row), flush=True)
+    return {"base_loss": examiner.loss(None), "ranks": found}
 
 
 def write(name: str, figures: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tehon.catalog.detect import demo_folder
 from tehon.cli.main import main
+from tehon.messages.catalogue import sentences
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_data, as_text

@@ -621,7 +621,14 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     assume(flat.get("feed.vae_batch_size", 1))
     resolved = resolve(validate(nested(flat)), 128).model_dump()
     paths = {"model.path", "data.folder", "data.reg_folder", "data.validation_folder", "data.mask_folder"}
-    filled = paths | {"data.metadata_file", "data.sets", "data.resolution", "feed.cache_folder", "output.folder"}
+    filled = paths | {
+        "network.weights",
+        "data.metadata_file",
+        "data.sets",
+        "data.resolution",
+        "feed.cache_folder",
+        "output.folder",
+    }
     for name, value in flat.items():
         section, _, field = name.partition(".")
         assert name in filled or resolved[section][field] == value, name

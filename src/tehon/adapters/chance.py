@@ -64,9 +64,10 @@ class Chance:
         return ((_mixed(keys[:, None] + places) >> 40) & 0xFFFFFF).float() / 2**24
 
     def number(self, purpose: str, below: int) -> int:
-        """A whole number in [0, below), from the step's number: one for all samples of an update."""
+        """A whole number in [0, below), from the step's number: one for all samples and all layers of an update, or the
+        same share of the way where layers have different `below`."""
         assert self.moment.step is not None, "nothing is drawn outside of training"
-        return _mixed_one(self.moment.step ^ _key(self.layer, purpose)) * below >> 64
+        return _mixed_one(self.moment.step ^ _key("", purpose)) * below >> 64
 
     def shared(self, purpose: str, count: int, device: torch.device) -> Tensor:
         """Float32 (count,) in [0, 1), from the step's number: the same for all samples of an update."""

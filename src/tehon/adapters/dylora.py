@@ -1,7 +1,8 @@
 """DyLoRA (arXiv 2210.07558): a LoRA of which every rank up to the full one can be cut out afterwards.
 
-At each step each layer draws a rank b and computes with its first b rows and columns alone (the paper's W↓b, equations
-5 to 7), so that what matters most moves to the front. sd-scripts multiplies with all ranks whatever it draws.
+At each step a rank b is drawn, one for all layers, as all will be cut alike, and each layer computes with its first b
+rows and columns alone (the paper's W↓b, equations 5 to 7), so that what matters most moves to the front. sd-scripts
+multiplies with all ranks whatever it draws.
 
 The scale is alpha / rank at every b. A LoRA cut at b that keeps it has the alpha alpha * b / rank; see
 `tehon.weights.cut`.
@@ -29,7 +30,7 @@ class DyLora:
         self.multiplier = 1.0
 
     def drawn_rank(self) -> int:
-        """The ranks in use: drawn for this layer and update, or all outside of training."""
+        """The ranks in use: drawn for this update, or all outside of training."""
         rank, chance = self.whole.rank, self.whole.restraint.chance
         if chance is None or not chance.drawing:
             return rank

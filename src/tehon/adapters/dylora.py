@@ -4,7 +4,8 @@ At each step a rank b is drawn, one for all layers, as all will be cut alike, an
 rows and columns alone (the paper's W↓b, equations 5 to 7), so that what matters most moves to the front. sd-scripts
 multiplies with all ranks whatever it draws.
 
-The scale is alpha / rank at every b. A LoRA cut at b that keeps it has the alpha alpha * b / rank; see
+At b the scale alpha / rank is enlarged by √(rank / b), so that the few ranks of a small b move the output about as far
+as all do, and learn about as fast. A LoRA cut at b that keeps this has the alpha alpha √(b / rank); see
 `tehon.weights.cut`.
 """
 
@@ -50,5 +51,5 @@ class DyLora:
 
     def forward(self, x: Tensor) -> Tensor:
         used = self.drawn_rank()
-        up = self.whole.up[:, :used] * (self.multiplier * self.whole.scale)
+        up = self.whole.up[:, :used] * (self.multiplier * self.whole.scale * (self.whole.rank / used) ** 0.5)
         return base(self.layer, x) + through(self.layer, x, self.whole.down[:used], None, up, self.whole.restraint)

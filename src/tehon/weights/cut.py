@@ -13,8 +13,8 @@ Layers = Mapping[str, Mapping[str, Tensor]]
 def cut_ranks(layers: Layers, rank: int) -> dict[str, dict[str, Tensor]]:
     """The first `rank` ranks of every layer; layers that have no more stay whole. {layer: {tensor name: tensor}}.
 
-    DyLoRA trains every b ranks with the scale alpha / full rank (`tehon.adapters.dylora`). A file's scale is its own
-    alpha / its own rank, so that the cut one's alpha is alpha * rank / full rank.
+    DyLoRA trains the first b ranks with the scale alpha / full rank * √(full rank / b) (`tehon.adapters.dylora`). A
+    file's scale is its own alpha / its own rank, so that the cut one's alpha is alpha √(b / full rank).
     """
     return {name: _cut(tensors, rank) for name, tensors in layers.items()}
 
@@ -27,5 +27,5 @@ def _cut(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
         **tensors,
         "lora_down.weight": down[:kept].clone(),
         "lora_up.weight": up[:, :kept].clone(),
-        "alpha": tensors["alpha"] * (kept / full),
+        "alpha": tensors["alpha"] * (kept / full) ** 0.5,
     }

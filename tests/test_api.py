@@ -13,4 +13,4 @@ def test_plan_and_train_from_python(tree: dict[str, Any], tmp_path: Path) -> Non
     outcome = tehon.train(plan, lambda name, facts: told.append(name))
     assert outcome.steps == 1
     assert outcome.lora == tmp_path / "out" / "mine.safetensors"
-    assert told == ["started", "step", "finished"]
+    assert told == ["encoding"] * 2 + ["started", "step", "checked", "finished"]

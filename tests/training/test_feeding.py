@@ -185,7 +185,7 @@ def test_a_damaged_cache_is_repaired_with_a_notice(grain: Tree, tmp_path: Path) 
     shard.write_bytes(data)
     outcome = start_run(plan, quiet)
     notices = [row["text"] for row in rows(outcome.run.events) if row["event"] == "notice"]
-    assert len([text for text in notices if "damaged" in text]) == 1
+    assert len([text for text in notices if "cached latents were damaged" in text]) == 1
     assert losses(plan) == pytest.approx(whole, rel=1e-4)
 
 

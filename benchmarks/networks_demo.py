@@ -178,9 +178,9 @@ def ranks(folder: Path, base: Any, seeds: int) -> dict[str, Any]:
     return {"base_loss": examiner.loss(None), "ranks": found}
 
 
-def write(name: str, figures: dict[str, Any]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(figures | circumstances(), indent=2) + "\n", "utf8")
+def write(results: Path, name: str, figures: dict[str, Any]) -> None:
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"{name}.json").write_text(json.dumps(figures | circumstances(), indent=2) + "\n", "utf8")
 
 
 def table() -> str:
@@ -196,7 +196,9 @@ def table() -> str:
         row = json.loads(file.read_text("utf8"))
         network = ", ".join(f"{k} {v}" for k, v in row["settings"]["network"].items() if k != "kind")
         score = f"{row['concept']['adapted_mean']:.2f} ({row['concept']['z']:.0f} standard errors)"
-        there = f"{row['diffusers']} layers" if isinstance(row["diffusers"], int) else "not known there"
+        there = (
+            f"{row['layers_in_diffusers']} layers" if isinstance(row["layers_in_diffusers"], int) else "not known there"
+        )
         size = f"{row['bytes'] / 1000:.0f} kB"
         cells = [
             name,
@@ -216,6 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kinds", nargs="*", default=[*KINDS, "ranks"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "networks-demo")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--table", action="store_true")
@@ -237,14 +240,14 @@ def main() -> None:
             numbers = list(range(100, 100 + options.seeds))
             base = concept_score(Artist(file).draw(concept_prompts(options.seeds), numbers, 0.0))
         if name == "ranks":
-            write(name, ranks(folder, base, options.seeds))
+            write(options.results, name, ranks(folder, base, options.seeds))
             continue
         artist = Artist(file)
         figures["concept"] = scored(artist, base, options.seeds)
         figures["control"] = kept(artist, options.seeds)
-        figures["diffusers"] = opened_in_diffusers(file)
+        figures["layers_in_diffusers"] = opened_in_diffusers(file)
         figures["tensors"] = len(read_header(file).shapes)
-        write(name, figures)
+        write(options.results, name, figures)
         print(
             name,
             json.dumps(figures["concept"]),

@@ -1,6 +1,7 @@
 """The finished file in diffusers: every key matched, and the same pictures as ours."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from diffusers import StableDiffusionPipeline
 
 from tehon.adapters.adapter import detach
 from tehon.catalog.detect import demo_folder
+from tehon.catalog.header import read_header
 from tehon.families.samplers import SampleRequest, make_scheduler, sample
 from tehon.training.assemble import Trainer
 from tehon.training.attach import file_tensors, lora_files
 from tehon.weights.lora_file import write_lora
+from tehon.weights.readers import match
 
 PROMPTS = ["a red star on a white background", "mofu"]
 
@@ -56,13 +59,40 @@ def test_pictures_are_those_of_diffusers(trainer: Trainer, lora: Path, sampler: 
     assert np.abs(ours.astype(float) - base).mean() > 2, "the LoRA must change the picture for this to mean anything"
 
 
-def test_diffusers_matches_every_key(lora: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("network", "layers"), [({}, 264), ({"kind": "locon"}, 351)], ids=["lora", "locon"])
+def test_diffusers_matches_every_key(
+    tree: dict[str, Any],
+    stir: Callable[[dict[str, Any]], Trainer],
+    tmp_path: Path,
+    network: dict[str, Any],
+    layers: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tree["network"] |= network
+    file = tmp_path / "strong.safetensors"
+    write_lora(file, file_tensors(stir(tree).adapters), {"ss_network_dim": "2"}, "float")
     pipe = pipeline()
     with caplog.at_level(logging.WARNING):
-        pipe.load_lora_weights(str(lora))
+        pipe.load_lora_weights(str(file))
     loaded = sum("lora_A" in name for part in (pipe.unet, pipe.text_encoder) for name, _ in part.named_parameters())
-    assert loaded == 264
-    keys = safetensors.torch.load_file(lora)
+    assert loaded == layers
+    assert [row.whole for row in match(read_header(file).layers())] == [True] * 3, "our own rules say the same"
+    keys = safetensors.torch.load_file(file)
     named = dict(pipe.unet.named_parameters())
     down = named["mid_block.attentions.0.proj_in.lora_A.default_0.weight"]
     assert torch.equal(down, keys["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"])
+    if layers > 264:
+        down = named["up_blocks.0.resnets.0.conv_shortcut.lora_A.default_0.weight"]
+        assert torch.equal(down, keys["lora_unet_up_blocks_0_resnets_0_conv_shortcut.lora_down.weight"])
+
+
+@pytest.mark.parametrize("network", [{"kind": "loha"}, {"kind": "lokr"}], ids=["loha", "lokr"])
+def test_diffusers_refuses_the_kinds_that_our_rules_say_it_does_not_know(
+    tree: dict[str, Any], stir: Callable[[dict[str, Any]], Trainer], tmp_path: Path, network: dict[str, Any]
+) -> None:
+    tree["network"] |= network
+    file = tmp_path / "strong.safetensors"
+    write_lora(file, file_tensors(stir(tree).adapters), {}, "float")
+    assert [row.known for row in match(read_header(file).layers())] == [True, True, False]
+    with pytest.raises(ValueError, match="not been correctly renamed"):
+        pipeline().load_lora_weights(str(file))

@@ -37,7 +37,12 @@ PARTS = {"lora_down.weight": "lora_A", "lora_up.weight": "lora_B", "dora_scale":
 
 @pytest.mark.parametrize(
     ("network", "layers"),
-    [({}, 264), ({"kind": "locon"}, 351), ({"dora": True}, 264), ({"dora": True, "conv_rank": 2}, 351)],
+    [
+        ({}, 264),
+        ({"kind": "locon"}, 351),
+        ({"dora": True, "dora_side": "output"}, 264),
+        ({"dora": True, "dora_side": "output", "conv_rank": 2}, 351),
+    ],
     ids=["lora", "locon", "dora", "dora on convolutions"],
 )
 def test_loss_and_gradients_are_those_of_peft(

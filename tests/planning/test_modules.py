@@ -224,7 +224,7 @@ def test_strengths(tree: Tree) -> None:
         ({"tucker": True}, "network.tucker: without convolutions in the network this has no effect"),
         ({"dora": True, "scale_weight_norms": 1.0}, "network.scale_weight_norms: DoRA trains lengths of its own"),
         ({"dora": True, "tucker": True, "conv_rank": 1}, "network.tucker: no program reads DoRA with Tucker's"),
-        ({"dora_side": "input"}, "network.dora_side: without network.dora this has no effect"),
+        ({"dora_side": "output"}, "network.dora_side: without network.dora this has no effect"),
         ({"kind": "lokr", "rank": 99, "dropout": 0.1}, "network.dropout: 264 layers keep their large factor whole"),
         ({"dim_from_weights": True}, "network.dim_from_weights: there is no file to take the ranks from"),
     ],

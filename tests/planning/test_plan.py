@@ -374,7 +374,7 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "network.conv_rank": ({}, 2),
     "network.conv_alpha": ({"network.conv_rank": 2}, 2.0),
     "network.dora": ({}, True),
-    "network.dora_side": ({"network.dora": True}, "input"),
+    "network.dora_side": ({"network.dora": True}, "output"),
     "network.tucker": ({"network.conv_rank": 2}, True),
     "network.factor": ({"network.kind": "lokr"}, 4),
     "network.decompose_both": ({"network.kind": "lokr"}, True),

@@ -191,7 +191,11 @@ def test_a_sample_draws_the_same_in_any_company(small: Tree) -> None:
             {"algo": "lokr", "preset": "full", "factor": "4", "decompose_both": "True"},
         ),
         ({"kind": "ia3"}, "lycoris.kohya", {"algo": "ia3", "preset": "full"}),
-        ({"dora": True}, "lycoris.kohya", {"algo": "lora", "preset": "full", "dora_wd": "True"}),
+        (
+            {"dora": True},
+            "lycoris.kohya",
+            {"algo": "lora", "preset": "full", "dora_wd": "True", "wd_on_output": "False"},
+        ),
         (
             {"down_lr_weight": "sine", "block_dims": [4] * 25, "loraplus_lr_ratio": 4.0, "rank_dropout": 0.1},
             "networks.lora",

@@ -38,7 +38,7 @@ A1111, COMFY, DIFFUSERS = "A1111", "ComfyUI and Forge", "diffusers"
     [
         ("lora", Form(), {A1111, COMFY, DIFFUSERS}),
         ("lora", Form(tucker=True), {A1111, COMFY}),
-        ("lora", Form(dora="output"), {COMFY, DIFFUSERS}),
+        ("lora", Form(dora="output"), {COMFY}),
         ("lora", Form(dora="input"), {A1111, COMFY}),
         ("dylora", Form(), {A1111, COMFY, DIFFUSERS}),
         ("loha", Form(), {A1111, COMFY}),

@@ -1,6 +1,6 @@
 """DoRA (arXiv 2402.09353): W' = m (W + dW) / |W + dW|, with dW a LoRA and m trained lengths.
 
-Lengths belong to outputs, as in peft, diffusers and LyCORIS' default, or to inputs, as A1111 reads them; the shape of
+Lengths belong to outputs, as in peft and LyCORIS' default, or to inputs, as A1111 reads them; the shape of
 `dora_scale` tells which. The norm is taken as a constant in the backward (section 4.3). It is computed without building
 dW: |w + s b A|² = |w|² + 2 s b·(A w) + s² b (A Aᵀ) bᵀ for a row w of W and b of B, and likewise for columns.
 """

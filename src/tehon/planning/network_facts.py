@@ -19,6 +19,8 @@ def network_facts(plan: Plan) -> dict[str, Any]:
     arguments = {_ARGUMENTS[name]: _argument(getattr(network, name)) for name in _ARGUMENTS if name in changed}
     if network.conv_rank:
         arguments |= {"conv_dim": str(network.conv_rank), "conv_alpha": str(network.conv_alpha)}
+    if network.dora:
+        arguments["wd_on_output"] = str(network.dora_side == "output")
     if module == "lycoris.kohya":
         arguments |= {"preset": "full", "algo": kind.algorithm}
     sizes = {(module.rank, module.alpha) for module in plan.modules} if network.dim_from_weights else set()
@@ -38,7 +40,6 @@ _ARGUMENTS = {
     "conv_alpha": "conv_alpha",
     "rs_lora": "rs_lora",
     "dora": "dora_wd",
-    "dora_side": "wd_on_output",
     "tucker": "use_tucker",
     "factor": "factor",
     "decompose_both": "decompose_both",
@@ -66,4 +67,4 @@ def _argument(value: object) -> str:
     """A value as it stands behind `name=` on those programs' command lines."""
     if isinstance(value, list):
         return ",".join(f"{number:g}" for number in value)
-    return {"output": "True", "input": "False"}.get(str(value), str(value))
+    return str(value)

@@ -42,9 +42,9 @@ class NetworkSettings(Section):
     dora: bool = False
     """Train the length of weights apart from their direction (DoRA)."""
 
-    dora_side: Literal["output", "input"] = "output"
-    """Whose lengths DoRA trains. diffusers knows those of outputs alone, A1111 those of inputs alone; ComfyUI and Forge
-    read both, but take lengths of outputs as relative to the base model's."""
+    dora_side: Literal["input", "output"] = "input"
+    """Whose lengths DoRA trains. A1111, ComfyUI and Forge draw with lengths of inputs as they were trained; with those
+    of outputs, as peft trains them, A1111 goes wrong and the others are nearly right."""
 
     tucker: bool = False
     """Take the 3x3 kernels apart as well (Tucker), which makes the convolutions' part of the file much smaller."""

@@ -25,7 +25,7 @@ def network_problems(network: NetworkSettings) -> Iterator[Problem]:
             yield Problem("needs_conv", field=f"network.{name}")
     if network.unit > 1 and network.kind == "dylora" and network.rank % network.unit:
         yield Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=network.rank)
-    if network.dora_side == "input" and not network.dora:
+    if "dora_side" in changed and not network.dora:
         yield Problem("dora_side_alone", field="network.dora_side")
     if network.dora and network.scale_weight_norms:
         yield Problem("dora_no_norm", field="network.scale_weight_norms")

@@ -7,7 +7,7 @@ program knows. Sources, as read in November 2026:
   `network_hada.py`, `network_lokr.py`, `network_ia3.py` (tensors), `network.py` (DoRA: lengths of inputs alone).
 - ComfyUI 0.3.77: `comfy/lora.py` and `utils.unet_to_diffusers` (names), `comfy/weight_adapter/*.py` (tensors).
   Forge's `backend/patcher/lora.py` is the same code.
-- diffusers 0.42: `loaders/lora_conversion_utils.py`, which knows LoRA alone (DoRA: lengths of outputs alone).
+- diffusers 0.42: `loaders/lora_conversion_utils.py`, which knows LoRA alone; `lora_pipeline.py` drops DoRA's lengths.
 
 >>> [f"{row.matched} of {row.total} in {row.reader}" for row in match(header.layers())]
 ['264 of 264 in A1111', '264 of 264 in ComfyUI and Forge', '264 of 264 in diffusers']
@@ -72,7 +72,7 @@ class Reader:
 READERS = (
     Reader("A1111", (*_LYCORIS, (frozenset(("weight", "on_input")), frozenset())), frozenset(("input",))),
     Reader("ComfyUI and Forge", _LYCORIS, frozenset(("input", "output"))),
-    Reader("diffusers", ((_LORA, frozenset(("alpha",))),), frozenset(("output",))),
+    Reader("diffusers", ((_LORA, frozenset(("alpha",))),), frozenset()),
 )
 
 

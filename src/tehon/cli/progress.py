@@ -42,6 +42,8 @@ class Watcher:
             self._step(facts)
         elif name == "notice":
             self.say(say("cli.notice", text=facts["text"]), "yellow")
+        elif name == "validated":
+            self.say(say("cli.validated", step=facts["step"], loss=f"{facts['validation_loss']:.4f}"))
         elif name == "checked":
             self.close()
             for row in facts["readers"]:

@@ -44,10 +44,11 @@ class DataSettings(Section):
     """The pictures of this set are regularisation pictures."""
 
     validation_split: float = Field(default=0.0, ge=0, lt=1)
-    """The share of pictures that is held out from training to measure the validation loss on."""
+    """The share of pictures that is held out from training. The loss on them, always with the same noise, is measured
+    after every epoch and stands in the run's metrics."""
 
     validation_folder: str = ""
-    """A folder of pictures, laid out as `folder`, to measure the validation loss on."""
+    """A folder of pictures, laid out as `folder`, to measure that loss on."""
 
     resolution: Side | list[Side] | None = None
     """The largest training size in pixels, as one side or as [width, height]; with buckets it limits the area.

@@ -19,7 +19,7 @@ from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.npz import read_npz
-from tehon.data.feed.texts import FreshTexts, KeptTexts, TextSource, block_for
+from tehon.data.feed.texts import EncodeText, FreshTexts, KeptTexts, TextSource, block_for
 from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch
 from tehon.data.plan.index import user_cache_folder
@@ -34,9 +34,10 @@ from tehon.settings.files import to_toml
 from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import AdamW
-from tehon.training.readings import captions_of, kept_views, upcoming, view_of
+from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
 from tehon.training.state import State
 from tehon.training.step import Step
+from tehon.training.validation import Validation
 
 Notice = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -56,6 +57,7 @@ class Trainer:
     step: Step
     state: State
     moment: Moment
+    validation: Validation
 
     def updates(self) -> Iterator[Report]:
         """Trains from the state's step to the plan's last, with a report after each update.
@@ -102,7 +104,8 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     behaviour = behaviour_of(plan.family)
     parts = behaviour.load(plan.model, torch.float32, device)
     latents = _latents(plan, behaviour, parts, device, notice, progress)
-    texts = _texts(plan, behaviour, parts, notice)
+    encode = _text_encoder(plan, behaviour, parts)
+    texts = _texts(plan, behaviour, parts, encode, notice)
     network, moment = settings.network, Moment()
     unit = network.unit if network.kind == "dylora" else 0
     adapters = new_adapters(
@@ -130,7 +133,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         settings.objective.masked_loss,
         partial(_begin, moment, state, seed, device),
     )
-    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment)
+    masked = settings.objective.masked_loss
+    validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked)
+    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation)
 
 
 def _latents(
@@ -163,7 +168,20 @@ def _cache_folder(feed: FeedSettings) -> Path:
     return (Path(feed.cache_folder) if feed.cache_folder else user_cache_folder()) / "latents"
 
 
-def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> TextSource:
+def _text_encoder(plan: Plan, behaviour: Behaviour, parts: Any) -> EncodeText:
+    """From captions to states, as the settings say."""
+    text = plan.settings.text
+    return partial(
+        behaviour.encode_text,
+        parts,
+        chunks=text.max_token_length // 75,
+        padded=not text.no_token_padding,
+        clip_skip=text.clip_skip,
+        weighted=text.weighted_captions,
+    )
+
+
+def _texts(plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, notice: Notice) -> TextSource:
     """Captions are encoded at each reading where that is trained or asked for, else once."""
     text = plan.settings.text
     chunks = text.max_token_length // 75
@@ -173,14 +191,6 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> Text
             if count:
                 limit = text.max_token_length
                 notice(say("notice.caption_too_long", name=picture.name, count=count, limit=limit, rest=rest))
-    encode = partial(
-        behaviour.encode_text,
-        parts,
-        chunks=chunks,
-        padded=not text.no_token_padding,
-        clip_skip=text.clip_skip,
-        weighted=text.weighted_captions,
-    )
     trained = any(root in plan.family.text_rate_roots for root in plan.base_rates)
     if trained or not plan.settings.feed.cache_text:
         return FreshTexts(encode)

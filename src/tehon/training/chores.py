@@ -80,14 +80,15 @@ def _norms(report: Report) -> dict[str, Any]:
 
 
 class Every:
-    """Does something every so many steps; never for 0."""
+    """Does something every so many steps, and after the step `last`; never for 0."""
 
-    def __init__(self, steps: int, action: Callable[[Report], None]) -> None:
+    def __init__(self, steps: int, action: Callable[[Report], None], last: int | None = None) -> None:
         self.steps = steps
         self.action = action
+        self.last = last
 
     def due(self, report: Report) -> bool:
-        return self.steps > 0 and report.step % self.steps == 0
+        return self.steps > 0 and (report.step % self.steps == 0 or report.step == self.last)
 
     def run(self, report: Report) -> None:
         self.action(report)

@@ -27,6 +27,11 @@ def kept_views(plan: Plan) -> list[View]:
     ]
 
 
+def held_out(plan: Plan) -> list[tuple[View, str]]:
+    """The pictures for validation with their captions: nothing is left to chance."""
+    return [(View(p.source, Look(p.placement.crop)), p.plain_caption) for p in plan.validation]
+
+
 def captions_of(plan: Plan, step: int) -> Iterator[str]:
     """The captions of all readings of an update."""
     epoch, batches = plan.group(step)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class Run:
         every = 1 if trainer.state.flat.weights.device.type == "cpu" else _METRICS_EVERY
         metrics = Metrics(self.directory.metrics, every, plan.steps, lambda i: plan.pictures[i].path.name)
         save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer, metrics))
-        chores: list[Chore] = [metrics, save]
+        epoch_ends = plan.steps_per_epoch if plan.validation else 0
+        chores: list[Chore] = [metrics, Every(epoch_ends, partial(self._validate, trainer), plan.steps), save]
         for report in trainer.updates():
             for chore in chores:
                 if chore.due(report):
@@ -103,6 +105,11 @@ class Run:
             if self._asked_to_stop() and report.step < plan.steps:
                 self._save(trainer, metrics)
                 return
+
+    def _validate(self, trainer: Trainer, report: Report) -> None:
+        row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": trainer.validation.loss()}
+        append_rows(self.directory.metrics, [row])
+        self.watch("validated", row)
 
     def _tell_step(self, report: Report, loss: float | None) -> None:
         self.watch("step", {"step": report.step, "epoch": report.epoch + 1, "loss": loss, "rates": dict(report.rates)})

@@ -27,6 +27,7 @@ from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.lengths import longest_captions
 from tehon.planning.modules import loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
@@ -148,10 +149,10 @@ def _latents(
     if feed.read_npz:
         taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
         notice(say("notice.npz_used", count=taken, total=len(views)))
-    done, total = 0, len(latents.missing(views))
-    for count in latents.fill(views, feed.vae_batch_size, loader):
+    missing, done = latents.missing(views), 0
+    for count in latents.fill(missing, feed.vae_batch_size, loader):
         done += count
-        progress(done, total)
+        progress(done, len(missing))
     return latents
 
 
@@ -168,11 +169,11 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, notice: Notice) -> Text
     text = plan.settings.text
     chunks = text.max_token_length // 75
     if text.weighted_captions:  # the plan has no parser for emphasis, and leaves these captions to us
-        for picture in plan.pictures:
-            count, rest = behaviour.overlong(parts, picture.plain_caption, chunks=chunks, weighted=True)
+        limit = text.max_token_length
+        for caption, name in longest_captions(plan).items():
+            count, rest = behaviour.overlong(parts, caption, chunks=chunks, weighted=True)
             if count:
-                limit = text.max_token_length
-                notice(say("notice.caption_too_long", name=picture.name, count=count, limit=limit, rest=rest))
+                notice(say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest))
     encode = partial(
         behaviour.encode_text,
         parts,

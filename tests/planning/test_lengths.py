@@ -50,3 +50,8 @@ def test_a_model_without_a_vocabulary_stops_no_plan(tmp_path: Path) -> None:
 def test_prefix_and_suffix_count(tree: Tree) -> None:
     tree["data"]["caption_suffix"] = "a very long suffix, " * 20
     assert len(list(overlong_captions(planned(tree, "a cat")))) == 3
+
+
+def test_letters_of_many_bytes_count_in_the_suffix_too(tree: Tree) -> None:
+    tree["data"]["caption_suffix"] = "猫" * 30
+    assert len(list(overlong_captions(planned(tree, "a cat")))) == 3

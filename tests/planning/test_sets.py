@@ -246,12 +246,12 @@ def test_a_single_picture_cannot_be_split(tmp_path: Path) -> None:
 
 def test_a_folder_of_its_own_is_for_validation_alone(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "4_cat", 2)
-    draw(tmp_path / "check" / "9_cat", 3, caption="another cat")
+    draw(tmp_path / "check" / "9_kitten", 3, caption="another cat")
     data = {"folder": str(tmp_path / "train"), "validation_folder": str(tmp_path / "check")}
     plan = plan_of(tmp_path, data | {"caption_prefix": "photo of"})
     assert [p.plain_caption for p in plan.validation] == [f"photo of another cat {n}" for n in range(3)]
     assert len(plan.pictures) == 2
-    assert plan.validation[0].source.path == tmp_path / "check" / "9_cat" / "00.png"
+    assert plan.validation[0].source.path == tmp_path / "check" / "9_kitten" / "00.png"
 
 
 def test_a_metadata_file_comes_before_caption_files(tmp_path: Path) -> None:
@@ -417,3 +417,61 @@ def test_links_are_followed_and_long_and_foreign_names_are_read(tmp_path: Path) 
         ("3_éééééé", "one.png", 3),
         ("3_éééééé", "猫猫猫.PNG", 3),
     ]
+
+
+def test_a_picture_held_out_in_one_set_is_trained_through_no_other(tmp_path: Path) -> None:
+    cats = draw(tmp_path / "cats", 4, caption="a cat")
+    sets = [{"folder": str(cats)}, {"folder": str(cats), "validation_split": 0.25, "resolution": 64}]
+    plan = plan_of(tmp_path, {"repeats": 1, "sets": sets})
+    (held,) = plan.validation
+    assert Counter(p.digest for p in plan.pictures)[held.digest] == 0
+    assert len(plan.pictures) == 6
+    warnings = as_data(plan)["warnings"]
+    assert any(line.startswith("1 pictures are not trained because") for line in warnings)
+    data = {"folder": str(cats), "repeats": 1}
+    draw(tmp_path / "other", 1)
+    (tmp_path / "other" / "00.png").write_bytes((cats / "02.png").read_bytes())
+    plan = plan_of(tmp_path, data | {"validation_folder": str(tmp_path / "other")})
+    assert [picture.name for picture in plan.pictures] == ["00.png", "01.png", "03.png"]
+    with pytest.raises(Problem, match=r"^data\.validation_folder: every picture to learn is also held out"):
+        plan_of(tmp_path, data | {"validation_folder": str(cats)})
+
+
+def test_sets_may_share_masks_and_a_metadata_file(tmp_path: Path) -> None:
+    folders = [draw(tmp_path / name, 1, first=n) for n, name in enumerate("ab")]
+    masks = draw(tmp_path / "masks", 3)
+    (tmp_path / "meta.json").write_text(json.dumps({f"{n:02d}": {"caption": "x"} for n in range(3)}))
+    data = {"mask_folder": str(masks), "metadata_file": str(tmp_path / "meta.json"), "repeats": 1}
+    tree = tree_of(tmp_path, data | {"sets": [{"folder": str(f)} for f in folders]}, objective={"masked_loss": True})
+    odd = make_plan(validate(tree)).troubles.odd
+    assert odd["masks_unused"] == [str(masks / "02.png")]
+    assert odd["metadata_unused"] == ["02"]
+
+
+def test_a_plain_folder_may_have_its_masks_in_a_folder_of_its_name(tmp_path: Path) -> None:
+    cats = draw(tmp_path / "cats", 1)
+    mask = draw(tmp_path / "masks" / "cats", 1) / "00.png"
+    (picture,) = make_plan(validate(masked(tmp_path, folder=str(cats), repeats=1))).pictures
+    assert picture.mask == mask
+
+
+def test_when_all_is_skipped_the_reasons_are_told(tmp_path: Path) -> None:
+    cats = draw(tmp_path / "cats", 1)
+    (cats / "00.png").write_text("no picture")
+    with pytest.raises(Problem, match=r"00\.png.*not a picture"):
+        plan_of(tmp_path, {"folder": str(cats), "repeats": 1, "broken_pictures": "skip"})
+
+
+def test_lines_of_a_metadata_caption_are_those_of_a_file(tmp_path: Path) -> None:
+    cats = draw(tmp_path / "cats", 1)
+    (tmp_path / "meta.json").write_text(json.dumps({"00": {"caption": "one\ntwo", "tags": "red"}}))
+    data = {"folder": str(cats), "repeats": 1, "metadata_file": str(tmp_path / "meta.json")}
+    assert plan_of(tmp_path, data).pictures[0].caption.text == "one, red"
+    assert plan_of(tmp_path, data | {"enable_wildcard": True}).pictures[0].caption.text == "one, red\ntwo, red"
+
+
+def test_repeats_that_a_configuration_leaves_out_come_from_the_section(tmp_path: Path) -> None:
+    cats = draw(tmp_path / "cats", 1)
+    (tmp_path / "sets.json").write_text(json.dumps({"datasets": [{"subsets": [{"image_dir": str(cats)}]}]}))
+    plan = plan_of(tmp_path, {"dataset_config": str(tmp_path / "sets.json"), "repeats": 6})
+    assert plan.pictures[0].repeats == 6

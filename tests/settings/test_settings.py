@@ -524,6 +524,14 @@ def test_all_problems_are_told_at_once() -> None:
             {"data__sets": [{"folder": "a"}, {"folder": "b", "is_reg": True, "validation_split": 0.1}]},
             "data.sets[1].validation_split: regularisation pictures are never held out;",
         ),
+        (
+            {"data__background": "whitish", "data__reg_folder": "r", "data__validation_folder": "v"},
+            "data.background: 'whitish' is not a colour;",
+        ),
+        (
+            {"data__sets": [{"folder": "a", "background": "#fff"}], "data__background": "x", "data__reg_folder": "r"},
+            "data.background: 'x' is not a colour;",
+        ),
         ({"data__class_words": "cat"}, "data.class_words: the names of the picture folders say the words;"),
         ({"data__is_reg": True}, "data.is_reg: there is nothing to learn besides regularisation pictures;"),
         ({"data__background": "whitish"}, "data.background: 'whitish' is not a colour;"),
@@ -549,6 +557,7 @@ def test_fields_that_contradict_each_other_are_refused(values: dict[str, Any], s
         {"data__sets": [{"folder": "a"}, {"alpha_mask": True}], "objective__masked_loss": True},
         {"data__class_words": "cat", "data__repeats": 3},
         {"data__sets": [{"folder": "a"}, {"folder": "b", "is_reg": True}]},
+        {"data__sets": [{"folder": "a"}, {"folder": "b", "is_reg": True}], "data__validation_split": 0.2},
     ],
 )
 def test_fields_that_fit_together_are_let_pass(values: dict[str, Any]) -> None:

@@ -409,6 +409,15 @@ def test_overlong_captions_with_emphasis_are_named_with_what_is_cut(grain: Tree)
     ]
 
 
+def test_overlong_captions_with_emphasis_are_named_once_a_text_and_with_their_longest_alternative(grain: Tree) -> None:
+    for file in Path(grain["data"]["folder"]).rglob("*.txt"):
+        file.write_text("(red:1.2) " * 74 + "{star|star on mint}")
+    notices: list[str] = []
+    tree = grain | {"data": grain["data"] | {"enable_wildcard": True}}
+    assemble(planned(tree, text={"weighted_captions": True}), notices.append)
+    assert [text.rpartition(": ")[2] for text in notices if "cut" in text] == ["on mint"]
+
+
 def test_progress_is_told_picture_by_picture(grain: Tree) -> None:
     told: list[tuple[int, int]] = []
     assemble(planned(grain, feed={"vae_batch_size": 1}), progress=lambda done, total: told.append((done, total)))

@@ -78,7 +78,7 @@ def _rows(ids: list[int], chunks: int, start: int, end: int, pad: int) -> list[l
     return rows
 
 
-_MARK = re.compile(r"\\[()\[\]\\]|\(|\[|:\s*([+-]?[.\d]+)\s*\)|\)|\]|[^\\()\[\]:]+|:|\\")
+_MARK = re.compile(r"\\[()\[\]\\]|\(|\[|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|\)|\]|[^\\()\[\]:]+|:|\\")
 
 
 def parse_weights(text: str) -> list[tuple[str, float]]:

@@ -17,15 +17,8 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
     """(picture, how many tokens too many, the text that is cut off). With emphasis the brackets are no tokens, so then
     only the trainer can count."""
     limit = plan.settings.text.max_token_length
-    texts: dict[str, str] = {}
-    for picture in (*plan.pictures, *plan.validation):
-        text = picture.caption.text
-        frame = len(picture.set.wording.prefix) + len(picture.set.wording.suffix)
-        # A token is a byte at least, so a caption of few bytes needs no vocabulary; 4 bytes make the longest letter.
-        if (len(text) + frame) * (1 if text.isascii() else 4) + 2 > limit:
-            text = longest(text, picture.set.wording)
-            if len(text.encode()) > limit:
-                texts.setdefault(text, picture.name)
+    # A token is a byte at least, so a caption of few bytes needs no vocabulary.
+    texts = {text: name for text, name in longest_captions(plan).items() if len(text.encode()) > limit}
     if not texts or plan.settings.text.weighted_captions:
         return
     words = _vocabulary(plan.model / "tokenizer")
@@ -35,6 +28,14 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
     for (text, name), tokens in zip(texts.items(), counted, strict=True):
         if len(tokens.ids) > limit:
             yield name, len(tokens.ids) - limit, text[tokens.offsets[limit][0] :].strip()
+
+
+def longest_captions(plan: Plan) -> dict[str, str]:
+    """{the longest that a caption can become: the first picture with it}."""
+    texts: dict[str, str] = {}
+    for picture in (*plan.pictures, *plan.validation):
+        texts.setdefault(longest(picture.caption.text, picture.set.wording), picture.name)
+    return texts
 
 
 def _vocabulary(folder: Path) -> Any | None:

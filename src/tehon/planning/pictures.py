@@ -118,8 +118,11 @@ def _find(settings: Settings) -> FoundPictures:
     files.measure(path for _, _, masks in places for path in masks)
     train: list[PlannedPicture] = []
     validation: list[PlannedPicture] = []
+    unused = _Unused()
     for one, folders, masks in places:
-        found = _Reader(one, files, troubles, masks).pictures(folders)
+        reader = _Reader(one, files, troubles, masks)
+        found = reader.pictures(folders)
+        reader.tell_unused(unused)
         if one.held_out:
             validation += found
             continue
@@ -127,6 +130,8 @@ def _find(settings: Settings) -> FoundPictures:
         validation += [found[number]._replace(repeats=1) for number in sorted(out)]
         train += [picture for number, picture in enumerate(found) if number not in out]
     index.close()
+    train = _without(train, validation, troubles)
+    unused.note(troubles)
     troubles.index = index.trouble
     troubles.tell_once()
     _note_duplicates(train, troubles)
@@ -140,23 +145,23 @@ def _folders(one: DataSet, troubles: Troubles) -> tuple[list[PictureFolder], lis
     path = Path(data.folder)
     try:
         if data.repeats:
-            return [plain_folder(path, data.repeats, data.class_words, field)], _mask_folders(one, [])
+            return [plain_folder(path, data.repeats, data.class_words, field)], _mask_folders(one, [path])
         folders = find_folders(path, field)
         for ignored in ignored_children(path):
             troubles.note("folder_ignored", ignored)
-        return folders, _mask_folders(one, folders)
+        return folders, _mask_folders(one, [folder.path for folder in folders])
     except Problem as problem:
         troubles.problems += problem.all
         return [], []
 
 
-def _mask_folders(one: DataSet, folders: list[PictureFolder]) -> list[Path]:
+def _mask_folders(one: DataSet, folders: list[Path]) -> list[Path]:
     if not one.data.mask_folder:
         return []
     base = Path(one.data.mask_folder)
     if not base.is_dir():
         raise Problem("mask_folder_missing", field=one.field("mask_folder"), path=base)
-    return [base, *(base / folder.path.name for folder in folders if (base / folder.path.name).is_dir())]
+    return [base, *(base / folder.name for folder in folders if (base / folder.name).is_dir())]
 
 
 def bucket_rule(data: DataSettings) -> BucketRule:
@@ -198,6 +203,25 @@ def _picture_set(one: DataSet) -> PictureSet:
     )
 
 
+class _Unused:
+    """Masks and entries of metadata files of no picture. Sets may share a folder or a file: what one of them uses is
+    in use."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, str], dict[str, None]] = {}
+
+    def add(self, kind: str, place: str, names: Iterable[str]) -> None:
+        """What one set leaves of a folder or file."""
+        left = dict.fromkeys(names)
+        known = self._left.get((kind, place), left)
+        self._left[kind, place] = {name: None for name in known if name in left}
+
+    def note(self, troubles: Troubles) -> None:
+        for (kind, _), names in self._left.items():
+            for name in names:
+                troubles.note(kind, name)
+
+
 class _Reader:
     """Makes planned pictures of the files of one set."""
 
@@ -219,11 +243,13 @@ class _Reader:
     def pictures(self, folders: list[PictureFolder]) -> list[PlannedPicture]:
         if not self._fits:
             return []
-        found = [picture for folder in folders for picture in self._of_folder(folder)]
-        for kind, names in (("masks_unused", self._masks.unused()), ("metadata_unused", self._captions.unused())):
-            for name in names:
-                self._troubles.note(kind, name)
-        return found
+        return [picture for folder in folders for picture in self._of_folder(folder)]
+
+    def tell_unused(self, unused: "_Unused") -> None:
+        """What of the masks and of the metadata file this set had no picture for."""
+        if self._fits:
+            unused.add("masks_unused", self._data.mask_folder, map(str, self._masks.unused()))
+            unused.add("metadata_unused", self._data.metadata_file, self._captions.unused())
 
     def _of_folder(self, folder: PictureFolder) -> Iterable[PlannedPicture]:
         listing = self._files.listings[folder.path]
@@ -277,6 +303,15 @@ def _split(one: DataSet, pictures: list[PlannedPicture], seed: int, troubles: Tr
     if share and not out and pictures:
         troubles.problems.append(Problem("validation_too_few", field=one.field("validation_split")))
     return out
+
+
+def _without(train: list[PlannedPicture], validation: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:
+    """Leaves out what another set holds out, or the validation would be on what is learned."""
+    seen = {picture.digest for picture in validation}
+    for picture in train:
+        if picture.digest in seen:
+            troubles.note("held_out_elsewhere", picture.path)
+    return [picture for picture in train if picture.digest not in seen]
 
 
 def _in_balance(pictures: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:

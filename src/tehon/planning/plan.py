@@ -126,7 +126,7 @@ def draft_plan(given: Settings) -> Plan:
     start, modules = _network(settings, family, model)
     found = find_pictures(settings)
     if all(picture.is_reg for picture in found.pictures):
-        raise_all(found.troubles.problems or [_nothing_to_learn(settings)])
+        raise_all(found.troubles.problems or found.troubles.skipped or [_nothing_to_learn(settings, found.troubles)])
     training, rates = settings.training, settings.optimizer
     groups = _grouped(found.pictures)
     batches = batches_per_epoch(groups, [picture.repeats for picture in found.pictures])
@@ -180,7 +180,9 @@ def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile
     return start, modules
 
 
-def _nothing_to_learn(settings: Settings) -> Problem:
+def _nothing_to_learn(settings: Settings, troubles: Troubles) -> Problem:
+    if troubles.odd["held_out_elsewhere"]:
+        return Problem("validation_takes_all", field="data.validation_folder")
     folder = settings.data.folder or next(table["folder"] for table in settings.data.sets if table.get("folder"))
     return Problem("folder_empty", field="data.folder", path=folder)
 

@@ -19,6 +19,7 @@ KINDS = (
     "metadata_unused",
     "masks_unused",
     "reg_unused",
+    "held_out_elsewhere",
 )
 """Oddities that stop nothing; each has its sentence in the messages."""
 

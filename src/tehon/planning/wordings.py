@@ -55,7 +55,7 @@ class Captions:
         if self._metadata:
             text = self._metadata.caption(folder.path / name, folder.path)
             if text is not None:
-                return Caption(text, METADATA)
+                return Caption(caption_text(text, self._data.enable_wildcard), METADATA)
         if isinstance(file, Problem):
             self._troubles.problems.append(file)
             return None

@@ -62,8 +62,8 @@ _NOT_OURS = (*_WITHOUT_EFFECT, "validation_seed", "face_crop_aug_range", "custom
 _SAME_FILTER = {"linear": "bilinear", "cubic": "bicubic", "box": "area"}
 
 
-def read_dataset_config(file: Path) -> list[Table]:
-    """One table for each subset; Problems for all that cannot be taken over, at once."""
+def read_dataset_config(file: Path, repeats: int = 1) -> list[Table]:
+    """One table for each subset, read `repeats` times where the file doesn't say; Problems for all that cannot be taken over, at once."""
     tree = _read(file)
     reader = _Reader(file)
     general = reader.options("general", tree.get("general", {}), _OF_DATASETS | _OF_SUBSETS)
@@ -76,7 +76,7 @@ def read_dataset_config(file: Path) -> list[Table]:
             own = reader.options(f"{place}.subsets[{j}]", subset, _OF_SUBSETS | _OF_ONE_SUBSET)
             if "folder" not in own:
                 reader.problems.append(Problem("config_no_folder", path=file, field=f"{place}.subsets[{j}].image_dir"))
-            found.append({"repeats": 1} | shared | own)
+            found.append({"repeats": repeats} | shared | own)
     raise_all(reader.problems)
     return found
 

@@ -55,7 +55,8 @@ def resolve(settings: Settings, native_side: int) -> Settings:
 
 def _data(data: DataSettings, native_side: int) -> DataSettings:
     """A data set configuration becomes sets, so that the run can be repeated without that file."""
-    tables = read_dataset_config(Path(os.path.expanduser(data.dataset_config))) if data.dataset_config else data.sets
+    config = Path(os.path.expanduser(data.dataset_config))
+    tables = read_dataset_config(config, data.repeats or 1) if data.dataset_config else data.sets
     filled = _table(data.model_dump(), native_side)
     return data.model_copy(
         update=filled | {"sets": [_table(one, native_side) for one in tables], "dataset_config": ""},

@@ -22,7 +22,8 @@ def check_rules(settings: Settings) -> None:
         raise
     for one in sets:
         found += [*_sizes(one), *_pictures(one), *_augmentation(one, settings)]
-    raise_all([*found, *_masks(sets, settings)])
+    found += _masks(sets, settings)
+    raise_all(list({str(problem): problem for problem in found}.values()))  # sets inherit what is wrong
 
 
 def _rates(settings: Settings) -> Iterator[Problem]:

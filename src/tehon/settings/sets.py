@@ -26,8 +26,9 @@ class DataSet:
 
     def field(self, name: str) -> str:
         """The dotted name of one of the set's settings."""
-        special = self.place.removeprefix("data.")
-        return self.place if name == "folder" and special in RUN_WIDE else f"{self.place}.{name}"
+        if self.place.removeprefix("data.") in RUN_WIDE:  # it has a folder and no settings of its own
+            return self.place if name == "folder" else f"data.{name}"
+        return f"{self.place}.{name}"
 
 
 def data_sets(data: DataSettings) -> tuple[DataSet, ...]:
@@ -41,7 +42,10 @@ def data_sets(data: DataSettings) -> tuple[DataSet, ...]:
         problems += [Problem("set_run_wide", field=f"{place}.{name}", name=name) for name in table if name in RUN_WIDE]
         own = {name: value for name, value in table.items() if name not in RUN_WIDE}
         try:
-            found.append(DataSet(place, DataSettings.model_validate(shared | own)))
+            one = DataSettings.model_validate(shared | own)
+            if one.is_reg and "validation_split" not in own:  # the share of the section is for those to learn
+                one = one.model_copy(update={"validation_split": 0.0})
+            found.append(DataSet(place, one))
         except ValidationError as error:
             problems += complaints(error, place)
     raise_all(problems)

@@ -27,6 +27,7 @@ from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.lengths import longest_captions
 from tehon.planning.modules import loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
@@ -149,14 +150,16 @@ def _latents(
         return FreshLatents(encode, device, notice, loader, feed.persistent_data_loader_workers)
     arrays = ArrayCache(_cache_folder(feed)) if feed.cache_latents_to_disk else Memory()
     latents = KeptLatents(arrays, encode, behaviour.image_encoder_digest(parts), device, notice)
-    views = kept_views(plan)
+    learned, held = kept_views(plan), [view for view, _ in held_out(plan)]
     if feed.read_npz:
+        views = latents.missing([*learned, *held])
         taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
         notice(say("notice.npz_used", count=taken, total=len(views)))
-    done, total = 0, len(latents.missing(views))
-    for count in latents.fill(views, feed.vae_batch_size, loader):
-        done += count
-        progress(done, total)
+    done, total = 0, len(latents.missing([*learned, *held]))
+    for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
+        for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader):
+            done += count
+            progress(done, total)
     return latents
 
 
@@ -186,11 +189,11 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, not
     text = plan.settings.text
     chunks = text.max_token_length // 75
     if text.weighted_captions:  # the plan has no parser for emphasis, and leaves these captions to us
-        for picture in plan.pictures:
-            count, rest = behaviour.overlong(parts, picture.plain_caption, chunks=chunks, weighted=True)
+        limit = text.max_token_length
+        for caption, name in longest_captions(plan).items():
+            count, rest = behaviour.overlong(parts, caption, chunks=chunks, weighted=True)
             if count:
-                limit = text.max_token_length
-                notice(say("notice.caption_too_long", name=picture.name, count=count, limit=limit, rest=rest))
+                notice(say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest))
     trained = any(root in plan.family.text_rate_roots for root in plan.base_rates)
     if trained or not plan.settings.feed.cache_text:
         return FreshTexts(encode)

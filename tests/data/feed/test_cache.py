@@ -143,3 +143,13 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     cache._shard = full.open("wb", buffering=0)  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(Problem, match=r"feed\.cache_folder.*space"):
         cache.put(key(1), np.zeros((2, 100), np.float32))
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_damaged_array_never_wins_over_its_replacement(tmp_path: Path, damaged: int) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 1)
+    shard = sorted(tmp_path.glob("*.shard"))[damaged]
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert held(tmp_path) == {1}

@@ -205,6 +205,29 @@ def test_a_changed_mask_file_makes_a_new_mask_and_no_new_latents(sources: list[S
     assert means == [0, 1]
 
 
+def test_one_picture_with_two_masks_is_encoded_once_and_masked_twice(sources: list[Source], tmp_path: Path) -> None:
+    both: list[View] = []
+    for level in (0, 255):
+        mask = tmp_path / f"{level}.png"
+        Image.new("L", (64, 64), level).save(mask)
+        both += views([replace(sources[0], mask=mask)])
+    encode = Encoder()
+    latents = KeptLatents(Memory(), encode, "vae", CPU, nobody)
+    assert len(latents.missing(both + both)) == 2
+    assert list(latents.fill(both + both, 1, Loader(0))) == [1, 1]
+    moments = latents.read(both)
+    assert moments.mask is not None
+    assert moments.mask.mean((1, 2, 3)).tolist() == [0, 1]
+    assert encode.pictures == 1
+    assert latents.missing(both) == []
+
+
+def test_given_latents_are_counted_for_each_view(sources: list[Source]) -> None:
+    moments = np.zeros((2, 3, 8, 8), np.float32)
+    latents = KeptLatents(Memory(), Encoder(), "vae", CPU, nobody)
+    assert latents.take(views([sources[0], sources[0], sources[1]]), lambda view: moments) == 3
+
+
 def test_damage_on_disk_is_repaired_and_told(sources: list[Source], tmp_path: Path) -> None:
     on_disk(tmp_path, views(sources))
     shard = next(tmp_path.glob("*.shard"))

@@ -1,6 +1,7 @@
 """Captions from one file for many pictures."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,18 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, name: str, content: str
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
         MetadataFile(tmp_path / "none.json", ",")
+
+
+def test_another_drive_is_no_place_to_count_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no relative path from one drive to another."""
+
+    def relative(path: str, base: Path) -> str:
+        if base == tmp_path / "lists":
+            raise ValueError("path is on mount 'C:', start on mount 'D:'")
+        return real(path, base)
+
+    real = os.path.relpath
+    monkeypatch.setattr(os.path, "relpath", relative)
+    meta = written(tmp_path, {"a": {"caption": "x"}})
+    assert meta.caption(tmp_path / "a.png", tmp_path) == "x"
+    assert meta.caption(tmp_path / "b.png", tmp_path) is None

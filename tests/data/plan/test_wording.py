@@ -144,3 +144,5 @@ def test_validation_has_nothing_left_to_chance() -> None:
 def test_the_longest_that_a_caption_can_become() -> None:
     assert longest("a {red|bluish} cat\na dog", Wording(suffix="here", wildcards=True)) == "a bluish cat here"
     assert longest("a {red|bluish} cat", Wording()) == "a {red|bluish} cat"
+    marked = Wording(keep_mark="|||", separator=",", secondary=";;;")
+    assert longest("mofu ||| red;;;tall", marked) == "mofu, red,tall"

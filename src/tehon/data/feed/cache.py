@@ -8,7 +8,8 @@ array([...])
 Format, version 1. A run that writes makes a pair of files of its own, so runs never wait for each other:
 `<random>.shard` holds the arrays' bytes, one behind the other; `<random>.index` holds one record of 48 bytes for each
 (`RECORD`), written after the bytes it speaks of are on disk. Readers take all indices they find. A record without its
-whole array, as after a crash, is passed over; a wrong checksum is found when the array is first read.
+whole array, as after a crash, is passed over; a wrong checksum is found when the array is first read. A key may have
+several records, as when a damaged array was made again: the first sound one counts.
 """
 
 import os
@@ -58,7 +59,7 @@ class ArrayCache:
     def __init__(self, folder: Path) -> None:
         """Opens the folder, makes it if need be; a Problem when that can't be done."""
         self.folder = folder
-        self._places: dict[bytes, _Place] = {}
+        self._places: dict[bytes, list[_Place]] = {}
         self._maps: dict[Path, Array] = {}
         self._sound: set[bytes] = set()
         self._new: list[bytes] = []
@@ -88,13 +89,17 @@ class ArrayCache:
         if key not in self._places:
             return None
         self.flush()
-        place = self._places[key]
-        data = self._view(place)
-        if data is None or (key not in self._sound and _checksum(place.shape, data) != place.crc):
-            del self._places[key]
-            return None
-        self._sound.add(key)
-        return data.view(_KINDS[place.kind]).reshape(place.shape)
+        places = self._places[key]
+        while places:
+            place = places[-1]
+            data = self._view(place)
+            if data is not None and (key in self._sound or _checksum(place.shape, data) == place.crc):
+                self._sound.add(key)
+                return data.view(_KINDS[place.kind]).reshape(place.shape)
+            places.pop()
+            self._sound.discard(key)
+        del self._places[key]
+        return None
 
     def put(self, key: bytes, array: Array) -> None:
         """Adds an array, float32 or uint8 with up to four axes. It is on disk after `flush`, which also comes by
@@ -108,7 +113,8 @@ class ArrayCache:
         except OSError as error:
             raise self._unwritable(error) from None
         crc = _checksum(data.shape, data)
-        self._places[key] = _Place(Path(self._shard.name), self._written, kind, data.shape, crc)
+        place = _Place(Path(self._shard.name), self._written, kind, data.shape, crc)
+        self._places.setdefault(key, []).append(place)
         self._new.append(key)
         self._written += data.nbytes
         self._unflushed += data.nbytes
@@ -125,7 +131,7 @@ class ArrayCache:
             self._shard.flush()
             os.fsync(self._shard.fileno())
             with Path(self._shard.name).with_suffix(".index").open("ab") as stream:
-                stream.write(np.array([self._places[key].record(key) for key in self._new], RECORD).tobytes())
+                stream.write(np.array([self._places[key][-1].record(key) for key in self._new], RECORD).tobytes())
         except OSError as error:
             raise self._unwritable(error) from None
         self._new.clear()
@@ -153,7 +159,7 @@ class ArrayCache:
             if kind < len(_KINDS) and axes <= 4:
                 place = _Place(shard, offset, kind, tuple(shape[:axes]), crc)
                 if place.end <= size:
-                    self._places[key] = place
+                    self._places.setdefault(key, []).append(place)
 
     def _view(self, place: _Place) -> Array | None:
         """The bytes of an array in its shard, mapped; None when they are gone."""

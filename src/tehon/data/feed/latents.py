@@ -91,22 +91,29 @@ class KeptLatents:
         self._told: set[Path] = set()
 
     def take(self, views: Iterable[View], given: Given) -> int:
-        """Uses what `given` has for these views, moments (2, c, h, w), instead of encoding them; says how many."""
+        """Uses what `given` has for these views, moments (2, c, h, w), instead of encoding them; says how many views
+        need no encoding for that."""
+        count = 0
         for view in views:
             moments = given(view)
             if moments is not None:
                 self._given.put(pixels_key(view, self.encoder), moments)
-        return len(self._given)
+                count += 1
+        return count
 
     def missing(self, views: Iterable[View]) -> list[View]:
-        """Those that `fill` would have to read."""
-        return [view for view in views if not self._latent_kept(view) or not self._mask_kept(view)]
+        """Those that `fill` has to read: of views with equal pixels and equal masks, one."""
+        found: dict[tuple[bytes, bytes | None], View] = {}
+        for view in views:
+            if not self._latent_kept(view) or not self._mask_kept(view):
+                key = pixels_key(view, self.encoder), self._mask_key(view) if _masked(view) else None
+                found.setdefault(key, view)
+        return list(found.values())
 
     def fill(self, views: Iterable[View], batch_size: int, loader: Loader) -> Iterator[int]:
         """Encodes what is missing, pictures of one bucket together, `batch_size` at a time, and says after each batch
         how many views are done. The order is that of buckets, then of `views`: the same in every run."""
-        todo = list({pixels_key(view, self.encoder): view for view in self.missing(views)}.values())
-        todo.sort(key=lambda view: (view.source.placement.bucket, not self._latent_kept(view)))
+        todo = sorted(self.missing(views), key=lambda view: (view.source.placement.bucket, not self._latent_kept(view)))
         jobs = _runs(todo, batch_size)
         for views_of_job, pieces in zip(jobs, loader.map(read_views, jobs), strict=True):
             self._keep(views_of_job, pieces)
@@ -155,7 +162,8 @@ class KeptLatents:
             _tell_profile(view, piece, self._told, self.tell)
             if piece.mask is not None:
                 self.arrays.put(self._mask_key(view), piece.mask)
-        new = [i for i, view in enumerate(views) if not self._latent_kept(view)]
+        by_key = {pixels_key(view, self.encoder): i for i, view in enumerate(views) if not self._latent_kept(view)}
+        new = list(by_key.values())
         if not new:
             return
         mean, std = _encoded(self.encode, [views[i] for i in new], [pieces[i] for i in new], self.device)

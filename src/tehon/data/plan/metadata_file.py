@@ -23,10 +23,13 @@ class MetadataFile:
         self._used: set[str] = set()
 
     def caption(self, picture: Path, folder: Path) -> str | None:
-        """The picture's caption, its tags behind it; None when the file has none for it."""
+        """The picture's caption, its tags behind it (behind each line of several); None when the file has none."""
         for path in (str(picture), os.path.splitext(picture)[0]):
             for base in ("", folder, self.file.parent):
-                key = _plain(os.path.relpath(path, base) if base else path)
+                try:
+                    key = _plain(os.path.relpath(path, base) if base else path)
+                except ValueError:  # another drive of Windows
+                    continue
                 if key in self._rows:
                     self._used.add(key)
                     return self._joined(self._rows[key])
@@ -38,8 +41,9 @@ class MetadataFile:
     def _joined(self, row: dict[str, Any]) -> str | None:
         tags = row.get("tags")
         tags = f"{self._separator} ".join(map(str, tags)) if isinstance(tags, list) else tags
-        parts = [str(part).strip() for part in (row.get("caption"), tags) if part]
-        return f"{self._separator} ".join(parts) if parts else None
+        tags = f"{self._separator} ".join(line.strip() for line in str(tags or "").splitlines() if line.strip())
+        lines = [line.strip() for line in str(row.get("caption") or "").splitlines() if line.strip()]
+        return "\n".join(f"{self._separator} ".join(filter(None, (line, tags))) for line in lines or [""]) or None
 
 
 def _plain(path: str) -> str:

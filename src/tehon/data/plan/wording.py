@@ -46,7 +46,7 @@ def worded(caption: str, rules: Wording, streams: Streams, epoch: int) -> str:
         text = _expanded(text, lambda options: draw.choice(options))
     if rules.shuffle or rules.tag_dropout or _marked(text, rules):
         text = _rearranged(text, rules, streams)
-    return text.replace(rules.secondary, rules.separator) if rules.secondary else text
+    return _converted(text, rules)
 
 
 def plain(caption: str, rules: Wording) -> str:
@@ -54,9 +54,7 @@ def plain(caption: str, rules: Wording) -> str:
     text = framed(caption.split("\n")[0], rules)
     if rules.wildcards:
         text = _expanded(text, lambda options: options[0])
-    if _marked(text, rules):
-        text = _joined([tag for part in _parts(text, rules) for tag in part], rules)
-    return text.replace(rules.secondary, rules.separator) if rules.secondary else text
+    return _without_marks(text, rules)
 
 
 def framed(text: str, rules: Wording) -> str:
@@ -69,7 +67,18 @@ def longest(caption: str, rules: Wording) -> str:
     texts = [framed(line, rules) for line in caption.split("\n")]
     if rules.wildcards:
         texts = [_expanded(text, lambda options: max(options, key=len)) for text in texts]
-    return max(texts, key=len)
+    return max((_without_marks(text, rules) for text in texts), key=len)
+
+
+def _without_marks(text: str, rules: Wording) -> str:
+    """The text with all its tags in their order."""
+    if _marked(text, rules):
+        text = _joined([tag for part in _parts(text, rules) for tag in part], rules)
+    return _converted(text, rules)
+
+
+def _converted(text: str, rules: Wording) -> str:
+    return text.replace(rules.secondary, rules.separator) if rules.secondary else text
 
 
 def is_dropped(rules: Wording, streams: Streams, epoch: int) -> bool:

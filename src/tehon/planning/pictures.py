@@ -305,9 +305,7 @@ def _split(one: DataSet, pictures: list[PlannedPicture], seed: int, troubles: Tr
     return out
 
 
-def _without(
-    train: list[PlannedPicture], validation: list[PlannedPicture], troubles: Troubles
-) -> list[PlannedPicture]:
+def _without(train: list[PlannedPicture], validation: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:
     """Leaves out what another set holds out, or the validation would be on what is learned."""
     seen = {picture.digest for picture in validation}
     for picture in train:

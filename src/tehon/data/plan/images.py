@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
-from tehon.data.plan.colours import eight_bits, in_srgb, on_background, rgb_mode
 from tehon.messages.problem import Problem
 
 _ORIENTATION = 0x0112
@@ -60,6 +59,8 @@ def measure_here(paths: Iterable[str | Path]) -> list[Measured]:
 
 def open_upright(path: Path, background: str = "white") -> Image.Image:
     """The picture in sRGB as it is trained, turned as EXIF says; a Problem when it cannot be read."""
+    from tehon.data.plan.colours import eight_bits, in_srgb, on_background, rgb_mode
+
     try:
         with Image.open(path) as file:
             profile = file.info.get("icc_profile")

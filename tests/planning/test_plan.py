@@ -229,10 +229,24 @@ def as_it_is(tree: Tree) -> None:
         ),
         (
             as_it_is,
+            {"feed__persistent_data_loader_workers": True, "feed__max_data_loader_n_workers": 1},
+            [
+                "feed.persistent_data_loader_workers has no effect: "
+                "the latents are cached before the training, so no process reads ahead."
+            ],
+        ),
+        (
+            as_it_is,
+            {"feed__vae_batch_size": 3, "feed__cache_latents": False},
+            ["feed.vae_batch_size has no effect: latents are encoded with their batch and not cached before."],
+        ),
+        (as_it_is, {"feed__vae_batch_size": 3}, []),
+        (
+            as_it_is,
             {"data__batch_size": 2},
             [
-                "Pictures of different sizes can't share a batch, so some batches of size 2 "
-                "are short by 1 pictures in all."
+                "The last batch of a bucket can be short, as pictures of other sizes do not fit into it: "
+                "batches of up to 2 lack 1 pictures in all each epoch."
             ],
         ),
     ],

@@ -475,3 +475,17 @@ def test_repeats_that_a_configuration_leaves_out_come_from_the_section(tmp_path:
     (tmp_path / "sets.json").write_text(json.dumps({"datasets": [{"subsets": [{"image_dir": str(cats)}]}]}))
     plan = plan_of(tmp_path, {"dataset_config": str(tmp_path / "sets.json"), "repeats": 6})
     assert plan.pictures[0].repeats == 6
+
+
+def test_a_limit_of_one_set_without_effect_is_noticed(tmp_path: Path) -> None:
+    folder = str(draw(tmp_path / "cats", 1, caption="a cat"))
+    sets: list[Tree] = [{"folder": folder, "max_bucket_reso": 512}, {"folder": folder, "resolution": 256}]
+    sets[1]["bucket_no_upscale"] = False
+    sets.append(sets[1] | {"max_bucket_reso": 512})
+    warnings = as_data(plan_of(tmp_path, {"repeats": 1, "sets": sets}))["warnings"]
+    assert [line.partition(" ")[0] for line in warnings if "no effect" in line] == ["data.sets[0].max_bucket_reso"]
+
+
+def test_missing_captions_are_counted_with_those_of_validation(tmp_path: Path) -> None:
+    data = {"folder": str(draw(tmp_path / "cats", 4)), "repeats": 1, "class_words": "cat", "validation_split": 0.25}
+    assert as_data(plan_of(tmp_path, data))["warnings"][0].startswith("4 of 4 pictures have no caption")

@@ -63,3 +63,11 @@ def test_the_command_writes_the_sheet(tree: Tree, tmp_path: Path, capsys: pytest
     capsys.readouterr()
     assert main(["plan", str(config), "--sheet", str(tmp_path / "none" / "sheet.png")]) == 2
     assert capsys.readouterr().err.startswith(f"--sheet: {tmp_path / 'none' / 'sheet.png'} cannot be written (")
+
+
+def test_the_background_is_that_of_the_training(tree: Tree, tmp_path: Path) -> None:
+    folder = tmp_path / "one" / "1_cat"
+    folder.mkdir(parents=True)
+    Image.new("RGBA", (96, 96), (200, 200, 200, 0)).save(folder / "a.png")
+    tree["data"] |= {"folder": str(folder.parent), "background": "#102030"}
+    assert drawn(tree, tmp_path / "sheet.png").getpixel((112, 2 * 14 + 12 + 100)) == (16, 32, 48)

@@ -39,7 +39,7 @@ def _pictures(plan: Plan) -> Iterator[str]:
             for name in names:
                 yield say(f"notice.{kind}", path=name)
         elif names:
-            total = len(plan.pictures)
+            total = len(plan.pictures) + len(plan.validation)
             yield say(f"notice.{kind}", count=len(names), total=total, names=listed(names))
 
 
@@ -66,10 +66,26 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         rules = one.wording
         if rules.keep and not (rules.shuffle or rules.tag_dropout):
             yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
-    enlarging = any(one.rule.upscale and one.rule.enabled for one in plan.sets)
+    yield from _limits(plan)
+    feed = given.feed
+    if feed.persistent_data_loader_workers and feed.cache_latents:
+        field = "feed.persistent_data_loader_workers"
+        yield say("notice.without_effect", field=field, reason=say("reason.latents_cached"))
+    if feed.vae_batch_size and not feed.cache_latents:
+        yield say("notice.without_effect", field="feed.vae_batch_size", reason=say("reason.latents_not_cached"))
+
+
+def _limits(plan: Plan) -> Iterator[str]:
+    """The limits of buckets that come from the pictures' own sizes and so have none."""
+    data = plan.settings.data
+    enlarging = {one.place: one.rule.upscale and one.rule.enabled for one in plan.sets}
     for name in ("min_bucket_reso", "max_bucket_reso"):
-        if not enlarging and getattr(settings.data, name) != type(settings.data).model_fields[name].default:
-            yield say("notice.without_effect", field=f"data.{name}", reason=say("reason.own_sizes"))
+        places = [f"data.sets[{number}]" for number, table in enumerate(data.sets) if name in table]
+        places = [place for place in places if not enlarging.get(place, True)]
+        if not any(enlarging.values()) and getattr(data, name) != type(data).model_fields[name].default:
+            places.insert(0, "data")
+        for place in places:
+            yield say("notice.without_effect", field=f"{place}.{name}", reason=say("reason.own_sizes"))
 
 
 def _batches(plan: Plan) -> Iterator[str]:

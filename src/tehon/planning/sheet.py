@@ -66,7 +66,8 @@ def write_sheet(plan: Plan, file: Path) -> None:
 def _cell(plan: Plan, read: Read, font: Font) -> Image.Image:
     picture, look = plan.pictures[read.picture], plan.look(0, read)
     cell = Image.new("RGB", (_SIDE, _SIDE + _TEXT), _PAPER)
-    seen = _seen(open_upright(picture.path), picture.placement.resized, (*look.crop, *picture.placement.bucket))
+    whole = open_upright(picture.path, picture.set.background)
+    seen = _seen(whole, picture.placement.resized, (*look.crop, *picture.placement.bucket))
     cell.paste(ImageOps.mirror(seen) if look.flip else seen, ((_SIDE - seen.width) // 2, (_SIDE - seen.height) // 2))
     draw = ImageDraw.Draw(cell)
     marks = [f"{picture.repeats} ×", "{}x{}".format(*picture.placement.bucket)]

@@ -63,7 +63,10 @@ _SAME_FILTER = {"linear": "bilinear", "cubic": "bicubic", "box": "area"}
 
 
 def read_dataset_config(file: Path, repeats: int = 1) -> list[Table]:
-    """One table for each subset, read `repeats` times where the file doesn't say; Problems for all that cannot be taken over, at once."""
+    """One table for each subset, read `repeats` times where the file doesn't say.
+
+    Problems for all that cannot be taken over, at once.
+    """
     tree = _read(file)
     reader = _Reader(file)
     general = reader.options("general", tree.get("general", {}), _OF_DATASETS | _OF_SUBSETS)

@@ -221,3 +221,10 @@ def test_measuring_leaves_the_warnings_of_others_alone(tmp_path: Path) -> None:
             measure_here([tmp_path / "a.png"] * 200)
         after = list(warnings.filters)
     assert after == before
+
+
+def test_transparency_and_depth_are_shown_as_they_are_trained(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(tmp_path / "clear.png")
+    assert open_upright(tmp_path / "clear.png", "#102030").getpixel((0, 0)) == (16, 32, 48)
+    Image.new("I;16", (8, 8), 257 * 100).save(tmp_path / "deep.png")
+    assert open_upright(tmp_path / "deep.png").getpixel((0, 0)) == (100, 100, 100)

@@ -8,19 +8,17 @@ Scaling comes before the colours because it makes the picture small; transparenc
 hidden colours don't bleed into the edges.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL import Image, ImageOps
 
 from tehon.data.feed.scaling import scaled
 from tehon.data.plan.buckets import Size
+from tehon.data.plan.colours import eight_bits, in_srgb, on_background, rgb_mode
 from tehon.data.plan.variation import Look, Shift, Source
 from tehon.messages.problem import Problem
 
@@ -74,18 +72,6 @@ def _draft(file: Image.Image, resized: Size) -> None:
     file.draft(None, (width * _DRAFT, height * _DRAFT))
 
 
-def eight_bits(picture: Image.Image) -> Image.Image:
-    """The picture as L, RGB, RGBA or CMYK: palettes looked up, 16 bits scaled to 8 and not cut off at 255."""
-    if picture.mode in ("L", "RGB", "RGBA", "CMYK"):
-        return picture.convert("RGBA") if picture.mode != "CMYK" and "transparency" in picture.info else picture
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        levels: NDArray[Any] = np.asarray(picture)
-        return Image.fromarray(np.clip((levels.astype(np.float64) + 128) // 257, 0, 255).astype(np.uint8))
-    if picture.mode == "1":
-        return picture.convert("L")
-    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-
-
 def _whole_mask(source: Source, picture: Image.Image) -> Image.Image | None:
     """The mask at the size of the scaled picture, mode L."""
     if source.mask is not None:
@@ -107,7 +93,7 @@ def _piece(
     left, top = look.crop
     box = (left, top, left + width, top + height)
     coloured = in_srgb(picture.crop(box), profile)
-    pixels = np.asarray(on_background(coloured or picture.crop(box).convert(_plain(picture)), source.background))
+    pixels = np.asarray(on_background(coloured or picture.crop(box).convert(rgb_mode(picture)), source.background))
     small = None if mask is None else np.asarray(scaled(mask.crop(box), (width // stride, height // stride), "area"))
     if look.flip:
         pixels, small = pixels[:, ::-1], None if small is None else small[:, ::-1]
@@ -115,36 +101,6 @@ def _piece(
         pixels = shifted(pixels, look.shift)
     small = None if small is None else np.ascontiguousarray(small)
     return Piece(np.ascontiguousarray(pixels), small, coloured is None)
-
-
-def _plain(picture: Image.Image) -> str:
-    return "RGBA" if picture.mode == "RGBA" else "RGB"
-
-
-def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """The picture with the colours of its profile as sRGB, RGB or RGBA; None when the profile makes no sense for it."""
-    if not profile:
-        return picture.convert(_plain(picture))
-    try:
-        converted = ImageCms.applyTransform(picture, _transform(profile, picture.mode, _plain(picture)))
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
-    return converted
-
-
-@lru_cache(maxsize=8)
-def _transform(profile: bytes, mode: str, wanted: str) -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(
-        ImageCms.getOpenProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, wanted
-    )
-
-
-def on_background(picture: Image.Image, colour: str) -> Image.Image:
-    """RGB: what is transparent shows the colour."""
-    if picture.mode != "RGBA":
-        return picture.convert("RGB")
-    ground = Image.new("RGBA", picture.size, ImageColor.getrgb(colour))
-    return Image.alpha_composite(ground, picture).convert("RGB")
 
 
 def shifted(pixels: Pixels, shift: Shift) -> Pixels:

@@ -57,11 +57,15 @@ def measure_here(paths: Iterable[str | Path]) -> list[Measured]:
         return list(pool.map(measure, paths))
 
 
-def open_upright(path: Path) -> Image.Image:
-    """The picture in RGB, turned as EXIF says; a Problem when it cannot be read."""
+def open_upright(path: Path, background: str = "white") -> Image.Image:
+    """The picture in sRGB as it is trained, turned as EXIF says; a Problem when it cannot be read."""
+    from tehon.data.plan.colours import eight_bits, in_srgb, on_background, rgb_mode
+
     try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+        with Image.open(path) as file:
+            profile = file.info.get("icc_profile")
+            picture = eight_bits(ImageOps.exif_transpose(file))
+        return on_background(in_srgb(picture, profile) or picture.convert(rgb_mode(picture)), background)
     except Exception as error:  # noqa: BLE001  as above
         raise Problem("picture_broken", path=path, reason=_short(error)) from None
 

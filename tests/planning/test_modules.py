@@ -61,6 +61,11 @@ def test_modules_are_counted_as_in_sd_scripts(tree: Tree, network: dict[str, Any
     assert counts == {"lora_unet": unet, "lora_te": text}
 
 
+def test_no_layer_can_be_split_by_zero(tree: Tree) -> None:
+    text = "network.factor: a layer cannot be split by 0; give -1 for factors of about the same size"
+    assert refused(tree, kind="lokr", factor=0).startswith(text)
+
+
 def test_without_lists_every_block_has_the_rank_and_alpha(tree: Tree) -> None:
     found = by_block(planned(tree))
     assert found == {block: {(2, 1.0)} for block in ATTENDING | {"TE"}}

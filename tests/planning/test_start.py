@@ -136,6 +136,54 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tree: Tree, tmp_path: Path
     assert "there is no LoRA in this file" in refused(tree, weights=str(file), rank=4)
 
 
+def test_foreign_files_may_hold_more_and_leave_kernels_out(tree: Tree, tmp_path: Path) -> None:
+    """As LyCORIS writes them with the preset full, and as some programs write 1x1 convolutions."""
+    file = file_of(tree, tmp_path / "first.safetensors", rank=4, alpha=4.0)
+    first = deltas(assemble(planned(tree, rank=4, alpha=4.0, weights=str(file))))
+    tensors = {key: t[..., 0, 0].clone() if t.dim() == 4 else t for key, t in safetensors.torch.load_file(file).items()}
+    for name in ("conv_in", "conv_out", "time_embedding_linear_1"):
+        tensors[f"lora_unet_{name}.lora_down.weight"] = torch.ones(4, 4, 3, 3)
+        tensors[f"lora_unet_{name}.lora_up.weight"] = torch.ones(32, 4, 1, 1)
+    safetensors.torch.save_file(tensors, file)
+    for network in ({"rank": 4, "alpha": 4.0}, {"dim_from_weights": True}):
+        plan = planned(tree, weights=str(file), **network)
+        assert any("3 of the 267 layers" in text for text in as_data(plan)["warnings"])
+        assert all(torch.equal(change, first[name]) for name, change in deltas(assemble(plan)).items())
+
+
+def test_dora_is_refused_where_nothing_can_read_it(tree: Tree, tmp_path: Path) -> None:
+    trainer = assemble(planned(tree, rank=4))
+    name = "lora_unet_mid_block_resnets_0_conv1"
+    wide = trainer.parts.unet.get_submodule("mid_block.resnets.0.conv1").weight.shape
+    rows = {
+        "lora_down.weight": (4, wide[1], 1, 1),
+        "lora_mid.weight": (4, 4, 3, 3),
+        "lora_up.weight": (wide[0], 4, 1, 1),
+    }
+    shapes = rows | {"dora_scale": (1, wide[1], 1, 1)}
+    file, words = tmp_path / "first.safetensors", "DoRA with Tucker's middle tensor"
+    safetensors.torch.save_file({f"{name}.{key}": torch.ones(shape) for key, shape in shapes.items()}, file)
+    assert words in refused(tree, weights=str(file), dora=True, kind="locon", rank=4)
+    with pytest.raises(Problem, match=words):
+        adapters_from_file(trainer.behaviour, trainer.parts, file)
+    file = file_of(tree, file, kind="loha", rank=4)
+    key = next(iter(safetensors.torch.load_file(file))).partition(".")[0]
+    safetensors.torch.save_file(safetensors.torch.load_file(file) | {f"{key}.dora_scale": torch.ones(1, 8)}, file)
+    words = "holds loha with DoRA's lengths, which work with LoRA alone"
+    assert words in refused(tree, weights=str(file), kind="loha", rank=4)
+    with pytest.raises(Problem, match=words):
+        adapters_from_file(trainer.behaviour, trainer.parts, file)
+
+
+def test_an_ia3_file_of_the_other_side_is_refused(tree: Tree, tmp_path: Path) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", kind="ia3")
+    tensors = safetensors.torch.load_file(file)
+    key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k.on_input"
+    safetensors.torch.save_file(tensors | {key: torch.tensor(1.0)}, file)
+    with pytest.raises(Problem, match="scales the other side"):
+        assemble(planned(tree, kind="ia3", weights=str(file)))
+
+
 def test_a_part_of_a_file_is_announced(tree: Tree, tmp_path: Path) -> None:
     file = file_of(tree, tmp_path / "first.safetensors", rank=4, exclude="^unet")
     warnings = as_data(planned(tree, rank=4, weights=str(file)))["warnings"]

@@ -88,6 +88,23 @@ def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: st
     assert after < 0.97 * before
 
 
+def test_weight_decay_spares_doras_lengths(small: Tree) -> None:
+    """They are the model's own weights: pulled to zero, the model itself would fade."""
+    small["optimizer"] |= {"weight_decay": 0.5}
+    trainer = assemble(planned(small, dora=True, rank=2))
+    decay = {group["name"]: group["weight_decay"] for group in trainer.state.optimizer.param_groups}
+    assert decay == {"lora_te": 0.5, "lora_te lengths": 0.0, "lora_unet": 0.5, "lora_unet lengths": 0.0}
+    assert trainer.plan.group_rates.keys() == decay.keys()
+    adapter = next(iter(trainer.adapters["lora_unet"].values()))
+    lengths, down = (adapter.tensors[name].detach() for name in ("dora_scale", "lora_down.weight"))
+    before = lengths.clone(), down.clone()
+    for group in trainer.state.optimizer.param_groups:
+        group["lr"] = 0.1
+    trainer.state.optimizer.step()  # every gradient is zero: whatever moves is moved by the decay
+    assert torch.equal(lengths, before[0])
+    assert torch.allclose(down, 0.95 * before[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dylora", "lora", "loha", "lokr"])
 def test_random_parts_survive_a_resume_to_the_last_bit(small: Tree, kind: str) -> None:

@@ -11,7 +11,7 @@ def test_adamw_is_bit_for_bit_torchs_also_after_a_save() -> None:
     start = {"one": torch.randn(257), "two": torch.randn(64)}
     own = {name: nn.Parameter(values.clone()) for name, values in start.items()}
     theirs = {name: nn.Parameter(values.clone()) for name, values in start.items()}
-    ours = AdamW(own, weight_decay=0.1)
+    ours = AdamW(own, dict.fromkeys(own, 0.1))
     rows = [{"params": [parameter], "lr": 0.0} for parameter in theirs.values()]
     torchs = torch.optim.AdamW(rows, lr=0.0, weight_decay=0.1, foreach=False)
     for step in range(30):
@@ -21,7 +21,7 @@ def test_adamw_is_bit_for_bit_torchs_also_after_a_save() -> None:
             ours.param_groups[number]["lr"] = torchs.param_groups[number]["lr"] = 1e-2 / (step + 1) * (number + 1)
         if step == 11:
             saved = ours.state_dict()
-            ours = AdamW(own, weight_decay=0.1)
+            ours = AdamW(own, dict.fromkeys(own, 0.1))
             ours.load_state_dict(saved)
             for number, group in enumerate(ours.param_groups):
                 group["lr"] = torchs.param_groups[number]["lr"]

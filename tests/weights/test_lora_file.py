@@ -18,6 +18,13 @@ def test_every_tensor_has_the_precision_asked_for(tmp_path: Path, precision: str
     assert set(read_header(file).dtypes.values()) == {name}
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_doras_lengths_are_never_rounded(tmp_path: Path, precision: str) -> None:
+    file, lengths = tmp_path / "x.safetensors", 20 + 1e-3 * torch.randn(4, 1)
+    write_lora(file, TENSORS | {"lora_te_x.dora_scale": lengths}, {}, precision)
+    assert torch.equal(read_lora(file)["lora_te_x"]["dora_scale"], lengths)
+
+
 def test_the_model_hash_is_that_of_the_body(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     write_lora(file, TENSORS, {"ss_seed": "1", "modelspec.title": "x"}, "float")

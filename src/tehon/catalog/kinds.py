@@ -9,6 +9,9 @@ Tensor names and shapes are those of sd-scripts' networks.lora and of LyCORIS, w
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
+
+from tehon.messages.problem import Problem
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -48,6 +51,8 @@ KINDS = {
 }
 FAST = frozenset(("lora_up.weight",))
 """The tensors that LoRA+ lets learn faster: those that start at zero (arXiv 2402.12354)."""
+LENGTHS = frozenset(("dora_scale",))
+"""The tensors that weight decay spares: zero is not the model as it was, but a model without its weights."""
 TAKES_STRENGTH = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 """The tensors that are scaled when a file's alpha / rank is turned into another; a layer has one of them."""
 HEEDED_BY_SOME = frozenset[str]().union(*(kind.heeds for kind in KINDS.values()))
@@ -198,6 +203,32 @@ def fits(kind: str, tensors: Mapping[str, Shape], shape: Shape) -> bool:
         return False
 
 
+def check_layer(file: Path, name: str, tensors: Mapping[str, Shape], shape: Shape) -> None:
+    """A Problem when a file's layer is no adapter that works here, or none for a weight of that shape."""
+    kind = kind_of(tensors)
+    if kind is None:
+        raise Problem("lora_kind_unknown", path=file, name=name)
+    if "dora_scale" in tensors and kind not in LORA_LIKE:
+        raise Problem("lora_dora_kind", path=file, name=name, kind=kind)
+    if "dora_scale" in tensors and "lora_mid.weight" in tensors:
+        raise Problem("dora_tucker_file", path=file, name=name)
+    if not fits(kind, tensors, shape):
+        raise Problem("lora_shape", path=file, name=name)
+
+
+def as_expected(tensors: Mapping[str, Shape], shape: Shape) -> Shapes:
+    """Shapes of a LoRA's tensors with the ones that their layer's weight has: some programs leave the kernel of 1x1
+    out, or keep it for a Linear."""
+    if "lora_down.weight" not in tensors:
+        return dict(tensors)
+    form = Form(dora_side(tensors), "lora_mid.weight" in tensors)
+    wanted = tensor_shapes("lora", shape, tensors["lora_down.weight"][0], form)
+    return {
+        name: wanted[name] if name in wanted and prod(wanted[name]) == prod(size) else size
+        for name, size in tensors.items()
+    }
+
+
 def _fits(kind: str, own: Shapes, shape: Shape) -> bool:
     if kind == "lokr":
         thin_1, thin_2 = "lokr_w1_a" in own, "lokr_w2_a" in own
@@ -208,5 +239,7 @@ def _fits(kind: str, own: Shapes, shape: Shape) -> bool:
         return own == _lokr_tensors(pairs, shape[2:], rank_of(own) or 1, thin_1, thin_2, "lokr_t2" in own)
     if kind == "ia3":
         return any(own == tensor_shapes(kind, shape, 1, Form(on_input=way)) for way in (True, False))
+    if "lora_mid.weight" in own and "dora_scale" in own:  # no program trains both, and readers differ on what it means
+        return False
     form = Form(dora_side(own), "lora_mid.weight" in own or "hada_t1" in own)
     return {**own, "alpha": ()} == tensor_shapes(kind, shape, rank_of(own) or 0, form)

@@ -30,6 +30,10 @@ class LayerRow:
     place: Place
 
 
+OUTSIDE = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
+"""Layers of a U-Net that foreign files may hold and that no network trains here."""
+
+
 def unet_layers(config: dict[str, Any]) -> Iterator[LayerRow]:
     """The layers of a U-Net, from its input to its output. conv_in, conv_out and the time embedding are no targets."""
     channels: list[int] = config["block_out_channels"]

@@ -15,7 +15,7 @@ from math import prod, sqrt
 from pathlib import Path
 
 from tehon.catalog.families import Family
-from tehon.catalog.kinds import FAST, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
+from tehon.catalog.kinds import FAST, LENGTHS, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
 from tehon.catalog.layers import LayerRow
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.blocks import block_alphas, block_ranks, rate_weights
@@ -55,9 +55,19 @@ class PlannedModule:
         return float(f"{self.factor * (loraplus if tensor in FAST else 1.0):g}")
 
 
-def rate_group(root: str, factor: float) -> str:
-    """The name of the parameters that learn at one rate: `lora_unet`, or `lora_unet x0.5` where a factor is on it."""
-    return root if factor == 1 else f"{root} x{factor:g}"
+_SPARED = " lengths"
+
+
+def rate_group(root: str, factor: float, tensor: str = "") -> str:
+    """The name of the parameters that learn at one rate: `lora_unet`, or `lora_unet x0.5` where a factor is on it.
+    DoRA's lengths are a group of their own, `lora_unet lengths`, since weight decay spares them."""
+    name = root if factor == 1 else f"{root} x{factor:g}"
+    return name + _SPARED if tensor in LENGTHS else name
+
+
+def decays(group: str) -> bool:
+    """Whether weight decay pulls the parameters of a group to zero."""
+    return not group.endswith(_SPARED)
 
 
 def group_rates(
@@ -68,7 +78,7 @@ def group_rates(
     for module in modules:
         for tensor in module.tensors.keys() - {"alpha", "on_input"}:
             factor = module.rate_factor(tensor, loraplus[module.root])
-            found.setdefault(rate_group(module.root, factor), rates[module.root] * factor)
+            found.setdefault(rate_group(module.root, factor, tensor), rates[module.root] * factor)
     return dict(sorted(found.items()))
 
 

@@ -19,7 +19,7 @@ from tehon.messages.problem import Problem, raise_all
 from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.rates import Schedule, warmup_steps
-from tehon.planning.start import StartFile, check_layers, check_start, modules_of_file, read_start
+from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.resolve import resolve
 from tehon.settings.rules import check_rules
@@ -169,7 +169,7 @@ def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile
     rates = _base_rates(settings, family)
     start = read_start(settings.network)
     if start is not None:
-        check_layers(start, settings.network.kind, family, model)
+        start = fitted(start, family, model)
     if start is not None and settings.network.dim_from_weights:
         modules = modules_of_file(start, settings, family, model, rates)
     else:

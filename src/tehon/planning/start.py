@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tehon.catalog.families import Family
 from tehon.catalog.header import read_header, read_scalars
-from tehon.catalog.kinds import LORA_LIKE, fits, kind_of, rank_of
+from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
+from tehon.catalog.layers import OUTSIDE
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.blocks import rate_weights
@@ -42,6 +43,9 @@ def read_start(network: NetworkSettings) -> StartFile | None:
     dora = any("dora_scale" in tensors for tensors in layers.values())
     if not layers or kinds == {None}:
         raise Problem("not_a_lora", path=path)
+    if dora and kinds.isdisjoint(LORA_LIKE):  # no network.dora would help
+        name = next(name for name, tensors in layers.items() if "dora_scale" in tensors)
+        raise Problem("lora_dora_kind", path=path, name=name, kind=kind_of(layers[name]) or "?")
     if kinds != {own} or dora != network.dora:
         found = _named(", ".join(sorted(kind or "?" for kind in kinds)), dora)
         raise Problem(
@@ -88,24 +92,29 @@ def modules_of_file(
         if network.kind == "dylora" and rank % network.unit:
             raise Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=rank)
         if factor:
-            whole = {"alpha": (), **tensors} if network.kind != "ia3" else tensors
-            found.append(replace(module, rank=rank, alpha=alpha, tensors=whole, factor=factor))
+            found.append(replace(module, rank=rank, alpha=alpha, tensors={"alpha": (), **tensors}, factor=factor))
     if not found:
         raise Problem("no_modules", field=_FIELD)
     return tuple(found)
 
 
-def check_layers(start: StartFile, kind: str, family: Family, model: Path) -> None:
-    """A Problem when a layer of the file is not in the model, or has another size there."""
+def fitted(start: StartFile, family: Family, model: Path) -> StartFile:
+    """The file with its shapes as the model has them; a Problem when a layer has another size there, or is not there.
+
+    Layers outside the networks' targets, as LyCORIS trains them with the preset full, stay as they are.
+    """
     targets = {module.name: module for module in all_targets(family, model)}
-    strange = [name for name in start.layers if name not in targets]
+    outside = {f"{root}_{path.replace('.', '_')}" for root in family.adapter_roots for path in OUTSIDE}
+    strange = [name for name in start.layers if name not in targets.keys() | outside]
     if strange:
         matched = len(start.layers) - len(strange)
         raise Problem("lora_unmatched", path=start.path, matched=matched, total=len(start.layers), name=strange[0])
-    own = "lora" if kind in LORA_LIKE else kind
-    for name, tensors in start.layers.items():
-        if not fits(own, tensors, targets[name].shape):
-            raise Problem("lora_shape", path=start.path, name=name)
+    layers = dict(start.layers)
+    for name in start.layers.keys() & targets.keys():
+        shape = targets[name].shape
+        layers[name] = as_expected(layers[name], shape)
+        check_layer(start.path, name, layers[name], shape)
+    return replace(start, layers=layers)
 
 
 def all_targets(family: Family, model: Path) -> list[PlannedModule]:

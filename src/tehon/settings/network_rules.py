@@ -25,6 +25,8 @@ def network_problems(network: NetworkSettings) -> Iterator[Problem]:
             yield Problem("needs_conv", field=f"network.{name}")
     if network.unit > 1 and network.kind == "dylora" and network.rank % network.unit:
         yield Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=network.rank)
+    if network.factor == 0:
+        yield Problem("factor_zero", field="network.factor")
     if "dora_side" in changed and not network.dora:
         yield Problem("dora_side_alone", field="network.dora_side")
     if network.dora and network.scale_weight_norms:

@@ -18,7 +18,8 @@ class OutputSettings(Section):
     """Replace a LoRA file of the same name. Off: such a file stops the start."""
 
     save_precision: Literal["float", "fp16", "bf16"] = "fp16"
-    """The number type in the LoRA file."""
+    """The number type in the LoRA file. DoRA's lengths are always float, since rounding loses
+    what they learned."""
 
     training_comment: str = ""
     """A text that is stored in the LoRA file and shown by programs that read it."""

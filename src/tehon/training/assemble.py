@@ -28,7 +28,7 @@ from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.lengths import longest_captions
-from tehon.planning.modules import loraplus_ratios, rate_group
+from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.files import to_toml
@@ -120,8 +120,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     )
     if plan.start is not None:
         start_from(adapters, plan.modules, plan.start.path)
+    decay = settings.optimizer.weight_decay
     flat = FlatParameters(_rate_groups(plan, adapters))
-    state = State(flat, AdamW(flat.groups, settings.optimizer.weight_decay))
+    state = State(flat, AdamW(flat.groups, {name: decay if decays(name) else 0.0 for name in flat.groups}))
     step = Step(
         behaviour,
         parts,
@@ -208,7 +209,7 @@ def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]
     for module in plan.modules:
         for name, parameter in trainable(adapters[module.root][module.name]).items():
             factor = module.rate_factor(name, ratios[module.root])
-            found.setdefault(rate_group(module.root, factor), []).append(parameter)
+            found.setdefault(rate_group(module.root, factor, name), []).append(parameter)
     return dict(sorted(found.items()))
 
 

@@ -8,7 +8,6 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
-from tehon.catalog.kinds import LORA_LIKE, TAKES_STRENGTH, Form, dora_side, fits, kind_of, rank_of, tensor_shapes
+from tehon.catalog.kinds import TAKES_STRENGTH, as_expected, check_layer, rank_of
 from tehon.diffusion.draws import generator_for
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
@@ -86,6 +85,9 @@ def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path)
         if tensors is None:
             continue
         adapter = adapters[module.root][module.name]
+        tensors = _as_expected(tensors, module.shape)
+        if "on_input" in tensors and bool(tensors["on_input"]) != module.on_input:
+            raise Problem("ia3_other_side", field="network.weights", path=file, name=module.name)
         fill(adapter, tensors)
         alpha = float(tensors.get("alpha", torch.tensor(float(module.rank))))
         if alpha != module.alpha and "alpha" in module.tensors and not {"lokr_w1", "lokr_w2"} <= tensors.keys():
@@ -115,13 +117,10 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Ada
 
 
 def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Adapter:
-    kind = kind_of(tensors)
-    if kind is None:
-        raise Problem("lora_kind_unknown", path=file, name=name)
-    tensors = _as_expected(kind, tensors, tuple(layer.weight.shape))
+    weight = tuple(layer.weight.shape)
+    tensors = _as_expected(tensors, weight)
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if not fits(kind, shapes, tuple(layer.weight.shape)):
-        raise Problem("lora_shape", path=file, name=name)
+    check_layer(file, name, shapes, weight)
     rank = rank_of(shapes) or 1
     on_input = bool(tensors.get("on_input", torch.tensor(0)))
     adapter = build(layer, shapes, float(tensors.get("alpha", torch.tensor(rank))), on_input=on_input)
@@ -129,17 +128,9 @@ def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Pat
     return adapter
 
 
-def _as_expected(kind: str, tensors: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Tensors of a LoRA with the ones that their layer's weight has: some programs leave the kernel of 1x1 out, or keep
-    it for a Linear."""
-    if kind not in LORA_LIKE or "lora_down.weight" not in tensors:
-        return tensors
-    form = Form(dora_side({name: tuple(t.shape) for name, t in tensors.items()}), "lora_mid.weight" in tensors)
-    wanted = tensor_shapes(kind, shape, len(tensors["lora_down.weight"]), form)
-    return {
-        name: tensor.view(wanted[name]) if name in wanted and prod(wanted[name]) == tensor.numel() else tensor
-        for name, tensor in tensors.items()
-    }
+def _as_expected(tensors: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
+    sizes = as_expected({name: tuple(tensor.shape) for name, tensor in tensors.items()}, shape)
+    return {name: tensor.view(sizes[name]) for name, tensor in tensors.items()}
 
 
 @contextmanager

@@ -26,16 +26,19 @@ class Optimizer(Protocol):
 
 
 class AdamW:
-    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; one parameter group a part, named for it."""
+    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; one parameter group a part, named for it.
+
+    `weight_decay` is {name of a group: its decay}.
+    """
 
     betas = (0.9, 0.999)
     epsilon = 1e-8
 
-    def __init__(self, groups: Mapping[str, nn.Parameter], weight_decay: float) -> None:
-        self.weight_decay = weight_decay
+    def __init__(self, groups: Mapping[str, nn.Parameter], weight_decay: Mapping[str, float]) -> None:
         self.steps = 0
         self.param_groups: list[dict[str, Any]] = [
-            {"params": [parameter], "name": name, "lr": 0.0} for name, parameter in groups.items()
+            {"params": [parameter], "name": name, "lr": 0.0, "weight_decay": weight_decay[name]}
+            for name, parameter in groups.items()
         ]
         self._first = [torch.zeros_like(parameter) for parameter in groups.values()]
         self._second = [torch.zeros_like(parameter) for parameter in groups.values()]
@@ -44,13 +47,14 @@ class AdamW:
     def step(self) -> None:
         self.steps += 1
         for group, first, second in zip(self.param_groups, self._first, self._second, strict=True):
-            self._move(group["params"][0], group["lr"], first, second)
+            self._move(group, first, second)
 
-    def _move(self, weights: Tensor, rate: float, first: Tensor, second: Tensor) -> None:
+    def _move(self, group: dict[str, Any], first: Tensor, second: Tensor) -> None:
+        weights, rate = group["params"][0], group["lr"]
         gradient = weights.grad
         assert gradient is not None, "flat groups always have their gradients"
         slow, slower = self.betas
-        weights.mul_(1 - rate * self.weight_decay)
+        weights.mul_(1 - rate * group["weight_decay"])
         first.lerp_(gradient, 1 - slow)
         second.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
         spread = (second.sqrt() / (1 - slower**self.steps) ** 0.5).add_(self.epsilon)

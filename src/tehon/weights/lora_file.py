@@ -28,12 +28,13 @@ def layer_name(prefix: str, path: str) -> str:
 
 
 def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> None:
-    """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included.
+    """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included, but for
+    DoRA's lengths: training moves them by less than a narrow type's steps, so that casting them loses what was learned.
 
     Adds kohya's hashes to the metadata: `sshs_model_hash` is the sha256 of the file's body, `sshs_legacy_hash`
     A1111's old one over the file as it would be with the `ss_` metadata alone.
     """
-    cast = {name: tensor.detach().to("cpu", DTYPES[precision]).contiguous() for name, tensor in tensors.items()}
+    cast = {name: tensor.detach().to("cpu", _dtype(name, precision)).contiguous() for name, tensor in tensors.items()}
     broken = [name for name, tensor in cast.items() if not tensor.isfinite().all()]
     if broken:
         raise Problem("lora_not_finite", name=broken[0], count=len(broken), precision=precision)
@@ -53,6 +54,10 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
         aside.replace(file)
     except OSError as error:
         raise Problem("file_unwritable", field="output.folder", path=file, reason=error.strerror or error) from None
+
+
+def _dtype(name: str, precision: str) -> torch.dtype:
+    return torch.float32 if name.endswith(".dora_scale") else DTYPES[precision]
 
 
 def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:

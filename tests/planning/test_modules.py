@@ -66,6 +66,34 @@ def test_no_layer_can_be_split_by_zero(tree: Tree) -> None:
     assert refused(tree, kind="lokr", factor=0).startswith(text)
 
 
+def test_an_alpha_of_zero_matters_only_where_something_is_trained(tree: Tree) -> None:
+    """IN03 changes the size and holds nothing but a convolution; IN04 is switched off."""
+    alphas = [1.0] * 3 + [0.0, 0.0] + [1.0] * 20
+    plan = planned(tree, block_alphas=alphas, down_lr_weight=[1.0] * 4 + [0.0] + [1.0] * 7)
+    assert "IN04" not in by_block(plan)
+
+
+def test_a_unit_that_does_not_divide_is_blamed_on_what_was_written(tree: Tree) -> None:
+    text = refused(tree, kind="dylora", rank=4, conv_rank=3, unit=2)
+    assert text.startswith("network.conv_rank: DyLoRA draws ranks in steps of 2")
+
+
+@pytest.mark.parametrize("name", ["rank", "alpha", "rs_lora", "decompose_both"])
+def test_whole_factors_have_no_rank(tree: Tree, name: str) -> None:
+    value = {"rank": 3, "alpha": 2.0}.get(name, True)
+    network = {"kind": "lokr", "full_matrix": True, name: value}
+    text = refused(tree | {"network": {}}, **network)
+    assert text.startswith(f"network.{name}: with network.full_matrix both factors are whole")
+
+
+def test_lists_for_a_part_that_is_not_trained_are_refused(tree: Tree) -> None:
+    text = refused(tree | {"optimizer": {"unet_lr": 0.0}}, block_dims=ONES, loraplus_unet_lr_ratio=4.0)
+    assert "network.block_dims: the learning rate of the U-Net is 0" in text
+    assert "network.loraplus_unet_lr_ratio: the learning rate of the U-Net is 0" in text
+    text = refused(tree | {"optimizer": {"text_encoder_lr": 0.0}}, loraplus_text_encoder_lr_ratio=4.0)
+    assert "the learning rate of the text encoder is 0" in text
+
+
 def test_without_lists_every_block_has_the_rank_and_alpha(tree: Tree) -> None:
     found = by_block(planned(tree))
     assert found == {block: {(2, 1.0)} for block in ATTENDING | {"TE"}}
@@ -209,7 +237,7 @@ def test_strengths(tree: Tree) -> None:
         ({"block_dims": "8,8"}, "network.block_dims: it has 2 numbers where this model has 25 blocks"),
         ({"block_dims": "1.5 " * 25}, "network.block_dims: 1.5 1.5"),
         ({"block_alphas": [1.0] * 23}, "network.block_alphas: it has 23 numbers"),
-        ({"block_alphas": [1.0] * 3 + [0.0] + [1.0] * 21}, "block IN03 has a rank but the alpha 0"),
+        ({"block_alphas": [1.0] * 4 + [0.0] + [1.0] * 20}, "block IN04 has a rank but the alpha 0"),
         ({"conv_block_dims": [1] * 24}, "network.conv_block_dims: it has 24 numbers"),
         ({"conv_rank": 1, "conv_block_alphas": [1.0] * 26}, "network.conv_block_alphas: it has 26 numbers"),
         ({"include": "nothing like this"}, "network.include: no layer is left to train"),

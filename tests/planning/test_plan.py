@@ -392,7 +392,7 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "network.tucker": ({"network.conv_rank": 2}, True),
     "network.factor": ({"network.kind": "lokr"}, 4),
     "network.decompose_both": ({"network.kind": "lokr"}, True),
-    "network.full_matrix": ({"network.kind": "lokr"}, True),
+    "network.full_matrix": ({"network.kind": "lokr", "network.rank": 8, "network.alpha": 1.0}, True),
     "network.loraplus_lr_ratio": ({}, 4.0),
     "network.loraplus_unet_lr_ratio": ({}, 4.0),
     "network.loraplus_text_encoder_lr_ratio": ({}, 4.0),

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from tehon.messages.problem import Problem
+from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_data
 from tehon.settings.files import validate
@@ -182,6 +183,19 @@ def test_an_ia3_file_of_the_other_side_is_refused(tree: Tree, tmp_path: Path) ->
     safetensors.torch.save_file(tensors | {key: torch.tensor(1.0)}, file)
     with pytest.raises(Problem, match="scales the other side"):
         assemble(planned(tree, kind="ia3", weights=str(file)))
+
+
+def test_a_files_own_form_cannot_be_set_beside_it(tree: Tree, tmp_path: Path) -> None:
+    file = file_of(tree, tmp_path / "first.safetensors", kind="locon", rank=4, alpha=2.0, conv_rank=3, conv_alpha=1.5)
+    text = refused(tree, weights=str(file), dim_from_weights=True, rs_lora=True, conv_rank=2, conv_alpha=3.0)
+    for name in ("rs_lora", "conv_rank", "conv_alpha"):
+        assert f"network.{name}: with network.dim_from_weights the file" in text
+    plan = planned(tree, rank=2, alpha=9.0, weights=str(file), dim_from_weights=True)
+    facts = network_facts(plan)
+    assert facts["network_args"] == {"conv_dim": "3", "conv_alpha": "1.5"}
+    data = as_data(plan)
+    assert data["scale"] == 0.5
+    assert not any("is above network.rank" in text for text in data["warnings"])
 
 
 def test_a_part_of_a_file_is_announced(tree: Tree, tmp_path: Path) -> None:

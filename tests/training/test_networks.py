@@ -201,17 +201,17 @@ def test_a_sample_draws_the_same_in_any_company(small: Tree) -> None:
         ({"conv_rank": 2, "conv_alpha": 0.5}, "networks.lora", {"conv_dim": "2", "conv_alpha": "0.5"}),
         ({"kind": "dylora", "rank": 4, "unit": 2}, "networks.dylora", {"unit": "2"}),
         ({"kind": "lora_fa"}, "networks.lora_fa", None),
-        ({"kind": "loha"}, "lycoris.kohya", {"algo": "loha", "preset": "full"}),
+        ({"kind": "loha"}, "lycoris.kohya", {"algo": "loha", "preset": "attn-mlp"}),
         (
             {"kind": "lokr", "factor": 4, "decompose_both": True},
             "lycoris.kohya",
-            {"algo": "lokr", "preset": "full", "factor": "4", "decompose_both": "True"},
+            {"algo": "lokr", "preset": "attn-mlp", "factor": "4", "decompose_both": "True"},
         ),
-        ({"kind": "ia3"}, "lycoris.kohya", {"algo": "ia3", "preset": "full"}),
+        ({"kind": "ia3"}, "lycoris.kohya", {"algo": "ia3", "preset": "ia3"}),
         (
             {"dora": True},
             "lycoris.kohya",
-            {"algo": "lora", "preset": "full", "dora_wd": "True", "wd_on_output": "False"},
+            {"algo": "lora", "preset": "attn-mlp", "dora_wd": "True", "wd_on_output": "False"},
         ),
         (
             {"down_lr_weight": "sine", "block_dims": [4] * 25, "loraplus_lr_ratio": 4.0, "rank_dropout": 0.1},

@@ -1,10 +1,16 @@
+from pathlib import Path
+
+import pytest
 import torch
 from torch import nn
 
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
+from tehon.catalog.header import read_header
+from tehon.cli.main import main
 from tehon.weights.cut import cut_ranks
+from tehon.weights.lora_file import read_lora, write_lora
 
 
 def test_every_cut_is_what_was_trained_at_that_rank() -> None:
@@ -37,3 +43,42 @@ def test_layers_of_a_smaller_rank_stay_whole() -> None:
     row = {"lora_down.weight": torch.randn(2, 3), "lora_up.weight": torch.randn(3, 2), "alpha": torch.tensor(1.0)}
     cut = cut_ranks({"x": row}, 4)["x"]
     assert all(torch.equal(cut[name], tensor) for name, tensor in row.items())
+
+
+def lora(file: Path, **more: torch.Tensor) -> Path:
+    rows = {"lora_down.weight": torch.randn(8, 3), "lora_up.weight": torch.randn(3, 8), "alpha": torch.tensor(4.0)}
+    tensors = {f"lora_unet_x.{name}": tensor for name, tensor in (rows | more).items()}
+    write_lora(file, tensors, {"ss_network_dim": "8", "ss_network_alpha": "4.0", "ss_seed": "7"}, "fp16")
+    return file
+
+
+def test_the_command_writes_a_smaller_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = lora(tmp_path / "mofu.safetensors")
+    assert main(["cut", str(file), "2"]) == 0
+    out = Path(capsys.readouterr().out.strip())
+    assert out == tmp_path / "mofu-rank2.safetensors"
+    rows, before = read_lora(out)["lora_unet_x"], read_lora(file)["lora_unet_x"]
+    assert torch.equal(rows["lora_down.weight"], before["lora_down.weight"][:2])
+    assert float(rows["alpha"]) == 2.0
+    header = read_header(out)
+    assert set(header.dtypes.values()) == {"F16"}
+    kept = {key: header.metadata[key] for key in ("ss_network_dim", "ss_network_alpha", "ss_seed")}
+    assert kept == {"ss_network_dim": "2", "ss_network_alpha": "2.0", "ss_seed": "7"}
+    assert header.metadata["sshs_model_hash"] != read_header(file).metadata["sshs_model_hash"]
+    assert main(["cut", str(file), "2"]) == 2
+    assert "this file exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rank", ["0", "8", "99"])
+def test_ranks_that_are_not_smaller_are_refused(tmp_path: Path, rank: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cut", str(lora(tmp_path / "x.safetensors")), rank]) == 2
+    assert (
+        f"the rank {rank} cannot be cut out of a file of rank 8; give a number from 1 to 7" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("name", ["lora_mid.weight", "dora_scale"])
+def test_other_kinds_are_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = lora(tmp_path / "x.safetensors", **{name: torch.ones(8, 8)})
+    assert main(["cut", str(file), "2"]) == 2
+    assert "is no plain LoRA" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What keeps an adapter from learning by heart: parts left out at random, and a limit on the size of the change.
 
-Each of the three kinds of dropout is drawn for each sample, in training only. Kept numbers and ranks are enlarged so
+Each of the three kinds of dropout is drawn for each sample, in training only; but for kinds that build the change
+itself (LoHa), ranks are drawn once an update for all its samples. Kept numbers and ranks are enlarged so
 that the mean stays; a module that is left out is not made up for, as in sd-scripts.
 """
 

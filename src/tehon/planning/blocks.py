@@ -74,14 +74,6 @@ def block_ranks(field: str, value: str | int | list[int], blocks: Blocks, otherw
     return [int(number) for number in numbers]
 
 
-def block_alphas(
-    field: str, value: str | float | list[float], blocks: Blocks, ranks: list[int], otherwise: float
-) -> list[float]:
-    """The alpha of every block; those of blocks that have a rank must be above zero."""
-    if value == "":
-        return [otherwise] * blocks.count
-    numbers = block_numbers(field, value, blocks.count)
-    for index, (number, rank) in enumerate(zip(numbers, ranks, strict=True)):
-        if number == 0 and rank and index:  # the first block is the first convolution, which never has an adapter
-            raise Problem("alpha_zero", field=field, block=blocks.name(index))
-    return numbers
+def block_alphas(field: str, value: str | float | list[float], blocks: Blocks, otherwise: float) -> list[float]:
+    """The alpha of every block; an empty list means the same alpha everywhere."""
+    return [otherwise] * blocks.count if value == "" else block_numbers(field, value, blocks.count)

@@ -109,6 +109,10 @@ def plan_modules(settings: Settings, family: Family, model: Path, rates: dict[st
     ]
     if not found:
         raise Problem("no_modules", field="network.include" if network.include else "network")
+    for module in found:
+        if not module.alpha and module.block is not None:
+            field = "network.conv_block_alphas" if prod(module.shape[2:]) > 1 else "network.block_alphas"
+            raise Problem("alpha_zero", field=field, block=family.blocks.name(module.block))
     return tuple(found)
 
 
@@ -154,11 +158,12 @@ class _Ranks:
         ):
             try:
                 listed = block_ranks(f"network.{ranks}", getattr(network, ranks), blocks, rank)
-                beside = block_alphas(f"network.{alphas}", getattr(network, alphas), blocks, listed, alpha)
+                beside = block_alphas(f"network.{alphas}", getattr(network, alphas), blocks, alpha)
                 setattr(self, into, list(zip(listed, beside, strict=True)))
             except Problem as problem:
                 problems.append(problem)
-        for field, listed in (("block_dims", self.plain), ("conv_block_dims", self.conv)):
+        for name, plain, listed in (("block_dims", "rank", self.plain), ("conv_block_dims", "conv_rank", self.conv)):
+            field = name if getattr(network, name) != "" else plain
             odd = next((rank for rank, _ in listed if rank % network.unit), 0)
             if network.kind == "dylora" and odd:
                 problems.append(Problem("unit_not_divisor", field=f"network.{field}", unit=network.unit, rank=odd))

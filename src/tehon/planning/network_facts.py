@@ -3,9 +3,10 @@
 sd-scripts and LyCORIS write the module, its sizes and every argument it was made with (`ss_network_*`).
 """
 
+from math import prod
 from typing import Any
 
-from tehon.catalog.kinds import KINDS, LOCON_IN_LYCORIS
+from tehon.catalog.kinds import KINDS, LOCON_IN_LYCORIS, dora_side
 from tehon.planning.plan import Plan
 from tehon.settings.network_rules import changed_names
 
@@ -22,8 +23,10 @@ def network_facts(plan: Plan) -> dict[str, Any]:
     if network.dora:
         arguments["wd_on_output"] = str(network.dora_side == "output")
     if module == "lycoris.kohya":
-        arguments |= {"preset": "full", "algo": kind.algorithm}
+        arguments |= {"preset": _preset(plan), "algo": kind.algorithm}
     sizes = {(module.rank, module.alpha) for module in plan.modules} if network.dim_from_weights else set()
+    if network.dim_from_weights:
+        arguments |= _from_file(plan)
     rank, alpha = sizes.pop() if len(sizes) == 1 else (network.rank, network.alpha)
     return {
         "network_module": module,
@@ -33,6 +36,31 @@ def network_facts(plan: Plan) -> dict[str, Any]:
         "scale_weight_norms": network.scale_weight_norms or None,
         **({"network_args": arguments} if arguments else {}),
     }
+
+
+def _preset(plan: Plan) -> str:
+    """LyCORIS' name for the layers that are trained."""
+    if plan.settings.network.kind == "ia3":
+        return "ia3"
+    return "full" if any(prod(module.shape[2:]) > 1 for module in plan.modules) else "attn-mlp"
+
+
+def _from_file(plan: Plan) -> dict[str, str]:
+    """The arguments that the tensors of a file tell, where its settings are not known."""
+    tensors = {name for module in plan.modules for name in module.tensors}
+    found: dict[str, str] = {}
+    convs = {(module.rank, module.alpha) for module in plan.modules if prod(module.shape[2:]) > 1}
+    if len(convs) == 1:
+        ((rank, alpha),) = convs
+        found |= {"conv_dim": str(rank), "conv_alpha": str(alpha)}
+    if "dora_scale" in tensors:
+        sides = {dora_side(module.tensors) for module in plan.modules}
+        found["wd_on_output"] = str(sides == {"output"})
+    if tensors & {"lora_mid.weight", "hada_t1", "lokr_t2"}:
+        found["use_tucker"] = "True"
+    if "lokr_w1_a" in tensors:
+        found["decompose_both"] = "True"
+    return found
 
 
 _ARGUMENTS = {

@@ -21,9 +21,9 @@ def notices_for(plan: Plan) -> Iterator[str]:
     yield from _without_effect(plan)
     if plan.start is not None:
         yield from start_notices(plan.start, plan.settings, plan.modules)
-    network = plan.settings.network
-    if network.alpha > network.rank:
-        yield say("notice.alpha_above_rank", alpha=network.alpha, rank=network.rank)
+    rank, alpha = plan.rank_and_alpha
+    if alpha > rank:
+        yield say("notice.alpha_above_rank", alpha=alpha, rank=rank)
     yield from _batches(plan)
 
 

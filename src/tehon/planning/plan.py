@@ -55,6 +55,14 @@ class Plan:
         """{name of a group of parameters: its learning rate before the schedule}."""
         return group_rates(self.modules, self.base_rates, loraplus_ratios(self.settings.network, self.family))
 
+    @property
+    def rank_and_alpha(self) -> tuple[int, float]:
+        """The settings' own; with a file's ranks, those of its strongest layer."""
+        network = self.settings.network
+        if not network.dim_from_weights:
+            return network.rank, network.alpha
+        return max(((m.rank, m.alpha) for m in self.modules), key=lambda size: size[1] / size[0])
+
     @cached_property
     def repeats(self) -> list[int]:
         """How often each picture is read in an epoch."""

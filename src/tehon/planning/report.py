@@ -52,13 +52,18 @@ def as_data(plan: Plan) -> dict[str, Any]:
         },
         "first_epoch": _first_epoch(plan),
         "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
-        "scale": strength(plan.settings.network.alpha, plan.settings.network.rank, plan.settings.network.rs_lora),
+        "scale": _scale(plan),
         "modules": [module_row(plan, module) for module in plan.modules],
         "seed": training.seed,
         "skipped": [str(problem) for problem in plan.troubles.skipped],
         "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
         "warnings": list(notices_for(plan)),
     }
+
+
+def _scale(plan: Plan) -> float:
+    rank, alpha = plan.rank_and_alpha
+    return strength(alpha, rank, plan.settings.network.rs_lora)
 
 
 def _row(picture: PlannedPicture) -> dict[str, Any]:

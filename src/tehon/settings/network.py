@@ -66,7 +66,8 @@ class NetworkSettings(Section):
     """The share of numbers between down and up that are left out at random at each step."""
 
     rank_dropout: Share = 0.0
-    """The share of ranks that are left out at random for each picture."""
+    """The share of ranks that are left out at random for each picture; with loha the same for all pictures of a
+    step."""
 
     module_dropout: Share = 0.0
     """The share of layers whose adapter is left out at random for each picture."""

@@ -7,7 +7,14 @@ from tehon.catalog.kinds import HEEDED_BY_SOME, KINDS
 from tehon.messages.problem import Problem
 from tehon.settings.network import NetworkSettings
 
+_FROM_FILE = {"rs_lora", "conv_rank", "conv_alpha", "dora_side", "tucker", "factor", "decompose_both", "full_matrix"}
+_NOT_WHOLE = {"rank", "alpha", "rs_lora", "decompose_both", "tucker", "conv_alpha", "block_alphas", "conv_block_alphas"}
 _LR_LISTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+
+UNET_ALONE = frozenset(
+    ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas", "loraplus_unet_lr_ratio", *_LR_LISTS)
+)
+"""The settings that reach nothing but the U-Net."""
 
 
 def network_problems(network: NetworkSettings) -> Iterator[Problem]:
@@ -37,6 +44,12 @@ def network_problems(network: NetworkSettings) -> Iterator[Problem]:
         yield Problem("threshold_alone", field="network.block_lr_zero_threshold")
     if network.dim_from_weights and not network.weights:
         yield Problem("dim_without_weights", field="network.dim_from_weights")
+    if network.dim_from_weights:
+        for name in sorted(changed & _FROM_FILE):
+            yield Problem("fixed_by_weights", field=f"network.{name}")
+    if network.full_matrix and network.kind == "lokr":
+        for name in sorted(changed & _NOT_WHOLE):
+            yield Problem("no_effect_whole", field=f"network.{name}")
     for name in ("include", "exclude"):
         try:
             re.compile(getattr(network, name))

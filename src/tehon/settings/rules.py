@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
-from tehon.settings.network_rules import network_problems
+from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
@@ -31,6 +31,12 @@ def _rates(settings: Settings) -> Iterator[Problem]:
     unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
     if unet == 0 and rates.text_encoder_lr == 0:
         yield Problem("nothing_trained", field="optimizer.unet_lr")
+        return
+    changed = changed_names(settings.network)
+    for name in sorted(changed & UNET_ALONE) if unet == 0 else ():
+        yield Problem("unet_not_trained", field=f"network.{name}")
+    if rates.text_encoder_lr == 0 and "loraplus_text_encoder_lr_ratio" in changed:
+        yield Problem("text_not_trained", field="network.loraplus_text_encoder_lr_ratio")
 
 
 def _feed(settings: Settings) -> Iterator[Problem]:

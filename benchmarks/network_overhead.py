@@ -52,7 +52,7 @@ def step_seconds(trainer: Trainer) -> float:
     (epoch, batches) = trainer.plan.group(0)
     trainer.state.flat.gradients.zero_()
     start = time.perf_counter()
-    trainer.losses_of(epoch, batches[0]).mean().backward()
+    trainer.step.losses_of(epoch, batches[0]).mean().backward()
     trainer.state.optimizer.step()
     trainer._limit_norms()  # pyright: ignore[reportPrivateUsage]
     return time.perf_counter() - start

@@ -196,9 +196,9 @@ def table() -> str:
         row = json.loads(file.read_text("utf8"))
         network = ", ".join(f"{k} {v}" for k, v in row["settings"]["network"].items() if k != "kind")
         score = f"{row['concept']['adapted_mean']:.2f} ({row['concept']['z']:.0f} standard errors)"
-        there = (
-            f"{row['layers_in_diffusers']} layers" if isinstance(row["layers_in_diffusers"], int) else "not known there"
-        )
+        layers = row["layers_in_diffusers"]
+        there = f"{layers} layers" if isinstance(layers, int) else "not known there"
+        there += ", without the lengths" if name == "dora" else ""
         size = f"{row['bytes'] / 1000:.0f} kB"
         cells = [
             name,

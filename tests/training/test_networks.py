@@ -69,7 +69,7 @@ def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: st
 
     def loss(of: Trainer) -> float:
         with torch.no_grad():
-            value = float(of.losses_of(0, batches[0]).mean())
+            value = float(of.step.losses_of(0, batches[0]).mean())
         of.moment.end()
         return value
 
@@ -188,8 +188,8 @@ def test_a_sample_draws_the_same_in_any_company(small: Tree) -> None:
             for adapter in layers.values():
                 adapter.tensors["lora_up.weight"].normal_(generator=torch.Generator().manual_seed(1))
         batch = next(b for b in trainer.plan.group(0)[1] + trainer.plan.group(1)[1] if len(b.reads) == 2)
-        together = trainer.losses_of(0, batch)
-        alone = torch.cat([trainer.losses_of(0, type(batch)(batch.bucket, (read,))) for read in batch.reads])
+        together = trainer.step.losses_of(0, batch)
+        alone = torch.cat([trainer.step.losses_of(0, type(batch)(batch.bucket, (read,))) for read in batch.reads])
     assert torch.allclose(together, alone, rtol=1e-4)
 
 

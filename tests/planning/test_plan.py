@@ -495,6 +495,7 @@ def test_another_model_or_picture_folder_changes_the_plan(tree: Tree, tmp_path: 
 def test_what_only_the_training_heeds_is_tested_there(tree: Tree, name: str) -> None:
     value, folder = IN_TRAINING[name]
     more = {"feed.max_data_loader_n_workers": 1} if name == "feed.persistent_data_loader_workers" else {}
-    assert as_data(make_plan(validate(merged(tree, {name: value, **more})))) == as_data(make_plan(validate(tree)))
+    changed, plain = (as_data(make_plan(validate(merged(tree, new)))) for new in ({name: value, **more}, {}))
+    assert changed | {"warnings": []} == plain | {"warnings": []}
     files = [file for file in (TESTS / folder).rglob("test_*.py") if name.partition(".")[2] in file.read_text("utf8")]
     assert files

@@ -223,9 +223,27 @@ def as_it_is(tree: Tree) -> None:
             as_it_is,
             {"optimizer__lr_scheduler": "constant", "optimizer__lr_warmup": 20.0},
             [
-                "optimizer.lr_warmup 20.0 has no effect with the constant schedule; "
+                "optimizer.lr_warmup 20.0 has no effect with the schedule constant; "
                 "use constant_with_warmup for a warm-up."
             ],
+        ),
+        (
+            as_it_is,
+            {"optimizer__lr_scheduler_power": 2.0, "optimizer__lr_scheduler_num_cycles": 3},
+            [
+                "optimizer.lr_scheduler_num_cycles has no effect: the schedule cosine does not use it.",
+                "optimizer.lr_scheduler_power has no effect: the schedule cosine does not use it.",
+            ],
+        ),
+        (
+            as_it_is,
+            {"optimizer__lr_warmup": 20.0, "optimizer__lr_warmup_steps": 2},
+            ["optimizer.lr_warmup has no effect: optimizer.lr_warmup_steps says how long the rate climbs."],
+        ),
+        (
+            as_it_is,
+            {"optimizer__lr_warmup_steps": 9},
+            ["The rate still climbs when the training ends: the warm-up takes 9 of 7 steps; shorten it."],
         ),
         (
             as_it_is,
@@ -352,6 +370,7 @@ TAGGED = {"data.caption_prefix": "a, b, c, d"}
 SHUFFLED = TAGGED | {"data.shuffle_caption": True}
 UNCACHED = {"feed.cache_latents": False}
 MASKED = {"objective.masked_loss": True, "data.alpha_mask": True}
+PIECES = {"optimizer.lr_scheduler": "piecewise_constant", "optimizer.lr_scheduler_pieces": "1:3,0.5"}
 REACH: dict[str, tuple[dict[str, Any], Any]] = {
     # field: (what else is set, another value)
     "data.validation_split": ({}, 0.4),
@@ -412,7 +431,12 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "optimizer.lr_scheduler": ({}, "linear"),
     "optimizer.lr_warmup": ({}, 50),
     "optimizer.lr_scheduler_num_cycles": ({"optimizer.lr_scheduler": "cosine_with_restarts"}, 2),
+    "optimizer.lr_warmup_steps": ({}, 3),
     "optimizer.lr_scheduler_power": ({"optimizer.lr_scheduler": "polynomial"}, 2.0),
+    "optimizer.lr_scheduler_min_lr_ratio": ({"optimizer.lr_scheduler": "cosine_with_min_lr"}, 0.5),
+    "optimizer.lr_decay": ({"optimizer.lr_scheduler": "warmup_stable_decay"}, 50.0),
+    "optimizer.lr_scheduler_timescale": ({"optimizer.lr_scheduler": "inverse_sqrt"}, 2),
+    "optimizer.lr_scheduler_pieces": (PIECES, "1:1,0.5"),
     "training.epochs": ({}, 2),
     "training.max_train_epochs": ({"training.epochs": 3}, 2),
     "training.max_train_steps": ({}, 2),

@@ -121,10 +121,15 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "optimizer.learning_rate": rate,
     "optimizer.unet_lr": rate,
     "optimizer.text_encoder_lr": rate,
-    "optimizer.lr_scheduler": st.sampled_from(["constant", "cosine", "linear", "polynomial", "cosine_with_restarts"]),
+    "optimizer.lr_scheduler": st.sampled_from(["constant", "cosine", "linear", "polynomial", "rex", "inverse_sqrt"]),
     "optimizer.lr_warmup": st.floats(0, 100),
+    "optimizer.lr_warmup_steps": st.integers(0, 1000),
     "optimizer.lr_scheduler_num_cycles": st.integers(1, 9),
     "optimizer.lr_scheduler_power": above_zero,
+    "optimizer.lr_scheduler_min_lr_ratio": st.floats(0, 1),
+    "optimizer.lr_decay": st.floats(0, 100),
+    "optimizer.lr_scheduler_timescale": st.integers(0, 1000),
+    "optimizer.lr_scheduler_pieces": st.sampled_from(["", "1:30,0.1", "0.5"]),
     "optimizer.weight_decay": rate,
     "optimizer.max_grad_norm": rate,
     "training.epochs": st.integers(1, 1000),
@@ -492,6 +497,14 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ({"optimizer__unet_lr": 0, "optimizer__text_encoder_lr": 0}, "optimizer.unet_lr: both learning rates are 0"),
         ({"optimizer__learning_rate": 0, "optimizer__text_encoder_lr": 0}, "optimizer.unet_lr: both learning rates"),
+        (
+            {"optimizer__lr_scheduler": "piecewise_constant"},
+            "optimizer.lr_scheduler_pieces: '' says no pieces; write them like 1:300,0.1:600,0.01",
+        ),
+        (
+            {"optimizer__lr_scheduler": "warmup_stable_decay", "optimizer__lr_warmup": 30, "optimizer__lr_decay": 71},
+            "optimizer.lr_decay: 30.0 % of warm-up and 71.0 % of decay are more than the whole run",
+        ),
         ({"data__resolution": [64, 64, 64]}, "data.resolution: it has 3 numbers; give one side, or width and height."),
         ({"data__resolution": []}, "data.resolution: it has 0 numbers"),
         (

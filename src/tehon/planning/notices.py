@@ -9,6 +9,7 @@ from tehon.planning.lengths import overlong_captions
 from tehon.planning.plan import Plan
 from tehon.planning.start import start_notices
 from tehon.planning.troubles import KINDS
+from tehon.settings.schedule_rules import unheeded
 
 _NAMED = 5
 _WITH_FOLDER = frozenset(("folder_ignored", "folder_without_pictures", "folders_inside"))
@@ -57,9 +58,7 @@ def _captions(plan: Plan) -> Iterator[str]:
 def _without_effect(plan: Plan) -> Iterator[str]:
     """Settings that were given and change nothing."""
     settings, given = plan.settings, plan.given
-    rates = settings.optimizer
-    if rates.lr_scheduler == "constant" and "lr_warmup" in given.optimizer.model_fields_set and rates.lr_warmup:
-        yield say("notice.warmup_ignored", percent=rates.lr_warmup)
+    yield from _schedule(plan)
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
     for one in plan.sets:
@@ -73,6 +72,20 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         yield say("notice.without_effect", field=field, reason=say("reason.latents_cached"))
     if feed.vae_batch_size and not feed.cache_latents:
         yield say("notice.without_effect", field="feed.vae_batch_size", reason=say("reason.latents_not_cached"))
+
+
+def _schedule(plan: Plan) -> Iterator[str]:
+    schedule, given = plan.schedule, plan.given.optimizer
+    for name in unheeded(given):
+        field = f"optimizer.{name}"
+        if name == "lr_warmup" and given.lr_warmup_steps:
+            yield say("notice.without_effect", field=field, reason=say("reason.steps_given"))
+        elif name.startswith("lr_warmup"):
+            yield say("notice.warmup_ignored", field=field, value=getattr(given, name), schedule=schedule.name)
+        else:
+            yield say("notice.without_effect", field=field, reason=say("reason.schedule", schedule=schedule.name))
+    if schedule.warmup >= plan.steps:
+        yield say("notice.warmup_long", warmup=schedule.warmup, total=plan.steps)
 
 
 def _limits(plan: Plan) -> Iterator[str]:

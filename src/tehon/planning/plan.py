@@ -18,7 +18,7 @@ from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
-from tehon.planning.rates import Schedule, warmup_steps
+from tehon.planning.rates import Schedule, schedule_for
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.resolve import resolve
@@ -143,14 +143,8 @@ def draft_plan(given: Settings) -> Plan:
     steps = per_epoch * epochs
     if training.max_train_steps:
         steps = min(steps, training.max_train_steps)
-    schedule = Schedule(
-        rates.lr_scheduler,
-        steps,
-        warmup_steps(rates.lr_scheduler, rates.lr_warmup, steps),
-        rates.lr_scheduler_num_cycles,
-        rates.lr_scheduler_power,
-        rates.learning_rate or max(_base_rates(settings, family).values()),
-    )
+    base_rates = _base_rates(settings, family)
+    schedule = schedule_for(rates, steps, rates.learning_rate or max(base_rates.values()))
     return Plan(
         given=given,
         settings=settings,
@@ -166,7 +160,7 @@ def draft_plan(given: Settings) -> Plan:
         epochs=epochs,
         steps=steps,
         schedule=schedule,
-        base_rates=_base_rates(settings, family),
+        base_rates=base_rates,
         modules=modules,
         start=start,
     )

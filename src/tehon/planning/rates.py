@@ -1,6 +1,7 @@
 """Learning-rate schedules: the factor on each part's own rate, at each step.
 
-The formulas are those of transformers' schedulers as sd-scripts calls them, except that `polynomial` heeds the cycles.
+The formulas are those of transformers' schedulers as sd-scripts calls them, except that `polynomial` heeds the cycles
+and `cosine_with_min_lr` jumps back after each; `rex` is arXiv 2107.04197, eq. 3.
 
 >>> schedule = Schedule("cosine", total=1000, warmup=100)
 >>> schedule.factor(50), schedule.factor(550)
@@ -10,14 +11,21 @@ The formulas are those of transformers' schedulers as sd-scripts calls them, exc
 from dataclasses import dataclass
 from math import cos, pi
 
+from tehon.settings.optimizer import OptimizerSettings
+from tehon.settings.schedule_rules import HEEDED, Pieces, read_pieces
+
 _POLYNOMIAL_END = 1e-7  # the rate at which polynomial ends
+_TIMESCALE = 10_000  # of inverse_sqrt without warm-up
 
 
 @dataclass(frozen=True)
 class Schedule:
     """One schedule over `total` steps, the first `warmup` of which climb from zero.
 
-    `base` is the run's learning rate; only polynomial needs it, to know which factor its end rate is.
+    `base` is the run's learning rate; only polynomial needs it, to know which factor its end rate is. `floor` is the
+    factor at which cosine_with_min_lr and warmup_stable_decay end, `decay` the number of steps in which the latter gets
+    there, `timescale` the steps in which inverse_sqrt falls to 0.7. `pieces` are piecewise_constant's (last step,
+    factor), in order.
     """
 
     name: str
@@ -26,17 +34,32 @@ class Schedule:
     cycles: int = 1
     power: float = 1.0
     base: float = 1e-4
+    floor: float = 0.0
+    decay: int = 0
+    timescale: int = 0
+    pieces: Pieces = ()
 
     def factor(self, step: int) -> float:
         """The factor for the update number `step`, counted from 0."""
         if self.name == "constant":
             return 1.0
+        if self.name == "piecewise_constant":
+            return next((factor for last, factor in self.pieces if step < last), 1.0)
         if step < self.warmup:
             return step / self.warmup
         if self.name == "constant_with_warmup":
             return 1.0
+        if self.name == "inverse_sqrt":
+            timescale = self.timescale or self.warmup or _TIMESCALE
+            return (1 + (step - self.warmup) / timescale) ** -0.5
+        if self.name == "warmup_stable_decay":
+            share = (step - (self.total - self.decay)) / max(1, self.decay)
+            return self._down_to_floor(min(1.0, max(0.0, share)))
         x = (step - self.warmup) / max(1, self.total - self.warmup)
         return self._falling(x)
+
+    def _down_to_floor(self, x: float) -> float:
+        return 0.5 * (1 + cos(pi * x)) * (1 - self.floor) + self.floor
 
     def _falling(self, x: float) -> float:
         """The factor at the share x of the way after the warm-up."""
@@ -47,6 +70,10 @@ class Schedule:
                 return max(0.0, 0.5 * (1 + cos(pi * x)))
             case "cosine_with_restarts":
                 return max(0.0, 0.5 * (1 + cos(pi * (self.cycles * x % 1)))) if x < 1 else 0.0
+            case "cosine_with_min_lr":
+                return self._down_to_floor(self.cycles * x % 1 if x < 1 else 1.0)
+            case "rex":
+                return max(0.0, (1 - x) / (1 - x / 2))
             case "polynomial":
                 end = min(1.0, _POLYNOMIAL_END / self.base) if self.base else 1.0
                 rest = 1 - self.cycles * x % 1 if x < 1 else 0.0
@@ -55,6 +82,29 @@ class Schedule:
                 raise ValueError(f"no schedule is called {self.name}")
 
 
-def warmup_steps(name: str, percent: float, total: int) -> int:
-    """How many steps the warm-up takes; none for `constant`."""
-    return 0 if name == "constant" else int(percent * total / 100 + 0.5)
+def schedule_for(settings: OptimizerSettings, total: int, base: float) -> Schedule:
+    """The schedule that the settings ask for over `total` steps; `base` is the run's learning rate."""
+    name = settings.lr_scheduler
+    return Schedule(
+        name,
+        total,
+        warmup_steps(name, settings.lr_warmup, settings.lr_warmup_steps, total),
+        settings.lr_scheduler_num_cycles,
+        settings.lr_scheduler_power,
+        base,
+        settings.lr_scheduler_min_lr_ratio,
+        _steps(settings.lr_decay, total),
+        settings.lr_scheduler_timescale,
+        read_pieces(settings.lr_scheduler_pieces) if name == "piecewise_constant" else (),
+    )
+
+
+def warmup_steps(name: str, percent: float, steps: int, total: int) -> int:
+    """How many steps the warm-up takes; none for the schedules that have none."""
+    if "lr_warmup" not in HEEDED[name]:
+        return 0
+    return steps or _steps(percent, total)
+
+
+def _steps(percent: float, total: int) -> int:
+    return int(percent * total / 100 + 0.5)

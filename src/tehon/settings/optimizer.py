@@ -7,7 +7,19 @@ from pydantic import Field
 from tehon.settings.section import Section
 
 Rate = Annotated[float, Field(ge=0)]
-ScheduleName = Literal["constant", "constant_with_warmup", "cosine", "cosine_with_restarts", "linear", "polynomial"]
+ScheduleName = Literal[
+    "constant",
+    "constant_with_warmup",
+    "cosine",
+    "cosine_with_restarts",
+    "linear",
+    "polynomial",
+    "cosine_with_min_lr",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "rex",
+    "piecewise_constant",
+]
 
 
 class OptimizerSettings(Section):
@@ -24,13 +36,29 @@ class OptimizerSettings(Section):
     """The shape of the learning rate over the run."""
 
     lr_warmup: float = Field(default=10.0, ge=0, le=100)
-    """How much of the run the rate climbs from zero, in percent of all steps; `constant` has no warm-up."""
+    """How long the rate climbs from zero, in percent of all steps; `constant` and `piecewise_constant` don't climb."""
+
+    lr_warmup_steps: int = Field(default=0, ge=0)
+    """How many steps the rate climbs from zero; 0 leaves it to `lr_warmup`."""
 
     lr_scheduler_num_cycles: int = Field(default=1, ge=1)
-    """How often cosine_with_restarts and polynomial start again."""
+    """How often cosine_with_restarts, polynomial and cosine_with_min_lr run from top to bottom."""
 
     lr_scheduler_power: float = Field(default=1.0, gt=0)
     """How bent polynomial is; 1 is a straight line."""
+
+    lr_scheduler_min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    """The share of the rate at which cosine_with_min_lr and warmup_stable_decay end."""
+
+    lr_decay: float = Field(default=10.0, ge=0, le=100)
+    """How long warmup_stable_decay falls at the end, in percent of all steps."""
+
+    lr_scheduler_timescale: int = Field(default=0, ge=0)
+    """In how many steps inverse_sqrt falls to 0.7; 0 means the warm-up's length, or 10000 without one."""
+
+    lr_scheduler_pieces: str = ""
+    """The pieces of piecewise_constant: `1:300,0.1:600,0.01` is the full rate to step 300, a tenth to step 600, a
+    hundredth to the end."""
 
     weight_decay: float = Field(default=0.01, ge=0)
     """How strongly AdamW pulls weights back to zero."""

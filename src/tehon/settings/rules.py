@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
 from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
+from tehon.settings.schedule_rules import schedule_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
@@ -28,6 +29,7 @@ def check_rules(settings: Settings) -> None:
 
 def _rates(settings: Settings) -> Iterator[Problem]:
     rates = settings.optimizer
+    yield from schedule_problems(rates)
     unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
     if unet == 0 and rates.text_encoder_lr == 0:
         yield Problem("nothing_trained", field="optimizer.unet_lr")

@@ -17,13 +17,15 @@ def model() -> tuple[Any, Any]:
 def test_a_prompt_without_emphasis_is_encoded_as_a_caption(model: tuple[Any, Any]) -> None:
     behaviour, parts = model
     prompts = ["a red star", ""]
-    assert torch.allclose(behaviour.encode_prompts(parts, prompts), behaviour.encode_text(parts, prompts)[0], atol=1e-6)
+    assert torch.allclose(
+        behaviour.encode_prompts(parts, prompts)["states"], behaviour.encode_text(parts, prompts)["states"], atol=1e-6
+    )
 
 
 def test_emphasis_scales_its_words_and_keeps_the_mean(model: tuple[Any, Any]) -> None:
     behaviour, parts = model
-    plain = behaviour.encode_prompts(parts, ["a red star"])
-    strong = behaviour.encode_prompts(parts, ["a (red:1.5) star"])
+    plain = behaviour.encode_prompts(parts, ["a red star"])["states"]
+    strong = behaviour.encode_prompts(parts, ["a (red:1.5) star"])["states"]
     assert strong.mean() == pytest.approx(plain.mean().item(), rel=1e-4)
     ratio = (strong / plain)[0].median(-1).values
     assert ratio[2] / ratio[1] == pytest.approx(1.5, rel=1e-3)
@@ -31,8 +33,8 @@ def test_emphasis_scales_its_words_and_keeps_the_mean(model: tuple[Any, Any]) ->
 
 def test_a_long_prompt_grows_the_conditioning(model: tuple[Any, Any]) -> None:
     behaviour, parts = model
-    assert behaviour.encode_prompts(parts, ["red " * 80, "star"]).shape == (2, 152, 96)
-    assert behaviour.encode_prompts(parts, ["red " * 999]).shape == (1, 227, 96)
+    assert behaviour.encode_prompts(parts, ["red " * 80, "star"])["states"].shape == (2, 152, 96)
+    assert behaviour.encode_prompts(parts, ["red " * 999])["states"].shape == (1, 227, 96)
 
 
 def test_pictures_survive_the_vae(model: tuple[Any, Any]) -> None:
@@ -79,10 +81,10 @@ def test_clip_skip_takes_an_earlier_layer_and_the_last_norm(skip: int, model: tu
     ids = tokenizer(["a red star"], padding="max_length", max_length=77, return_tensors="pt").input_ids
     with torch.no_grad():
         expected = short(ids).last_hidden_state
-    found, places = behaviour.encode_text(parts, ["a red star"], clip_skip=skip)
-    assert places is None
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert torch.allclose(behaviour.encode_prompts(parts, ["a red star"], skip), expected, atol=1e-5)
+    found = behaviour.encode_text(parts, ["a red star"], clip_skip=skip)
+    assert found.keys() == {"states"}
+    assert torch.allclose(found["states"], expected, atol=1e-5)
+    assert torch.allclose(behaviour.encode_prompts(parts, ["a red star"], skip)["states"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunks", [2, 3])
@@ -97,21 +99,21 @@ def test_long_captions_are_read_in_chunks(chunks: int, model: tuple[Any, Any], c
     with torch.no_grad():
         states = encoder(torch.tensor(rows)).last_hidden_state
     expected = torch.cat([states[0, :1], *states[:, 1:-1], states[-1, -1:]])
-    found, _ = behaviour.encode_text(parts, ["red star " * 50], chunks=chunks)
+    found = behaviour.encode_text(parts, ["red star " * 50], chunks=chunks)["states"]
     assert found.shape == (1, 75 * chunks + 2, 96)
     assert torch.allclose(found[0], expected, atol=1e-5)
-    assert behaviour.encode_text(parts, ["red star " * 50])[0].shape == (1, 77, 96)
+    assert behaviour.encode_text(parts, ["red star " * 50])["states"].shape == (1, 77, 96)
 
 
 @pytest.mark.parametrize("skip", [1, 2])
 def test_training_and_drawing_read_emphasis_alike(skip: int, model: tuple[Any, Any]) -> None:
     behaviour, parts = model
-    weighted = behaviour.encode_text(parts, [CAPTION], weighted=True, clip_skip=skip)[0]
-    assert torch.equal(weighted, behaviour.encode_prompts(parts, [CAPTION], skip))
-    literal = behaviour.encode_text(parts, [CAPTION], clip_skip=skip)[0]
+    weighted = behaviour.encode_text(parts, [CAPTION], weighted=True, clip_skip=skip)["states"]
+    assert torch.equal(weighted, behaviour.encode_prompts(parts, [CAPTION], skip)["states"])
+    literal = behaviour.encode_text(parts, [CAPTION], clip_skip=skip)["states"]
     assert not torch.allclose(weighted, literal, atol=1e-2)
-    assert behaviour.encode_text(parts, ["(red:1.5) star"], weighted=True)[0].mean() == pytest.approx(
-        behaviour.encode_text(parts, ["red star"], weighted=True)[0].mean().item(), rel=1e-3
+    assert behaviour.encode_text(parts, ["(red:1.5) star"], weighted=True)["states"].mean() == pytest.approx(
+        behaviour.encode_text(parts, ["red star"], weighted=True)["states"].mean().item(), rel=1e-3
     )
 
 
@@ -123,13 +125,12 @@ def test_without_padding_only_the_caption_and_its_ends_are_looked_at(model: tupl
     behaviour, parts = model
     captions = ["", "red", "a red star on a mint background", "red " * 99]
     words = [min(75, len(clip[0](caption, add_special_tokens=False).input_ids)) for caption in captions]
-    _, places = behaviour.encode_text(parts, captions, padded=False)
-    assert places is not None
+    places = behaviour.encode_text(parts, captions, padded=False)["places"]
     assert lengths(places) == [count + 2 for count in words]
-    _, places = behaviour.encode_text(parts, captions, padded=False, chunks=2)
+    places = behaviour.encode_text(parts, captions, padded=False, chunks=2)["places"]
     assert lengths(places)[:3] == [count + 2 for count in words[:3]]
     assert lengths(places)[3] == 101
-    _, places = behaviour.encode_text(parts, ["(red:1.2)"], padded=False, weighted=True)
+    places = behaviour.encode_text(parts, ["(red:1.2)"], padded=False, weighted=True)["places"]
     assert lengths(places) == [3]
 
 
@@ -139,13 +140,13 @@ def test_without_padding_a_caption_is_what_the_bare_encoder_says_alone(model: tu
     tokenizer, encoder = clip
     captions = ["a red star", "a blue moon on a mint background, seen from far away"]
     noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
-    text, places = behaviour.encode_text(parts, captions, padded=False)
+    told = behaviour.encode_text(parts, captions, padded=False)
     with torch.no_grad():
-        together = behaviour.predict(parts, noisy, times, text, places)
-        padded = behaviour.predict(parts, noisy, times, text)
+        together = behaviour.predict(parts, noisy, times, told)
+        padded = behaviour.predict(parts, noisy, times, {"states": told["states"]})
         for n, caption in enumerate(captions):
             states = encoder(tokenizer(caption, return_tensors="pt").input_ids).last_hidden_state
-            alone = behaviour.predict(parts, noisy[n : n + 1], times[n : n + 1], states)
+            alone = behaviour.predict(parts, noisy[n : n + 1], times[n : n + 1], {"states": states})
             assert torch.allclose(together[n], alone[0], atol=1e-5)
             assert not torch.allclose(together[n], padded[n], atol=1e-4)
 

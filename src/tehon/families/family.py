@@ -1,6 +1,6 @@
 """What every family of models must be able to do. A new family is a row in the catalog and a module like `sd.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,6 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
+
+Conditioning = dict[str, Tensor]
+"""What a network is told beside the noisy latents, by name; the first axis of each tensor counts the samples.
+
+`states` (n, places, width) are the text's; `places`, bool (n, places), says which of them may be looked at: all where
+it is missing; `pooled` (n, width) is the text as one vector; `frame` (n, 6) says how large the picture was and which
+piece of it is seen (`tehon.data.feed.views.frame`).
+"""
 
 
 class Parts(Protocol):
@@ -50,14 +58,13 @@ class Behaviour(Protocol):
         padded: bool = True,
         clip_skip: int = 1,
         weighted: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Conditioning (n, places, width), differentiable in the text encoder's adapters, for captions of up to 75
-        tokens a chunk. Without padding also bool (n, places): which places a caption fills; the others must not be
-        looked at. `clip_skip` counts the encoder's layers from its end; `weighted` reads emphasis in brackets."""
+    ) -> Conditioning:
+        """What captions of up to 75 tokens a chunk say, differentiable in the text encoders' adapters. Without padding
+        it has `places`. `clip_skip` counts the encoder's layers from its end; `weighted` reads emphasis in brackets."""
         ...
 
-    def encode_prompts(self, parts: Any, prompts: Sequence[str], clip_skip: int = 1) -> Tensor:
-        """Conditioning for drawing, as A1111 reads prompts: emphasis in brackets, up to 225 tokens."""
+    def encode_prompts(self, parts: Any, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
+        """What prompts say for drawing, as A1111 reads prompts: emphasis in brackets, up to 225 tokens."""
         ...
 
     def encode_image(self, parts: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,8 +83,9 @@ class Behaviour(Protocol):
         """Pictures (n, 3, h, w) in [-1, 1] from latents."""
         ...
 
-    def predict(self, parts: Any, noisy: Tensor, times: Tensor, text: Tensor, places: Tensor | None = None) -> Tensor:
-        """The network's prediction, shaped like `noisy`; times int64 (n,). `places` as from `encode_text`."""
+    def predict(self, parts: Any, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        """The network's prediction, shaped like `noisy`; times int64 (n,); what it is told as from `encode_text`, with
+        the `frame`."""
         ...
 
 

@@ -42,18 +42,21 @@ def sample(behaviour: Behaviour, parts: Any, request: SampleRequest) -> Tensor:
     device = parts.alphas.device
     generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
     shape = (1, family.latent_channels, request.size[1] // family.stride, request.size[0] // family.stride)
-    text = behaviour.encode_prompts(
+    told = behaviour.encode_prompts(
         parts, [request.negative] * len(request.prompts) + request.prompts, request.clip_skip
+    )
+    told["frame"] = torch.tensor(
+        [[*request.size[::-1], 0, 0, *request.size[::-1]]] * len(told["states"]), device=device
     )
     noise = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
     scheduler = make_scheduler(request.sampler, parts.schedule)
     scheduler.set_timesteps(request.steps)
     extra = {"generator": generators} if SAMPLERS[request.sampler].draws_noise else {}
-    latents = noise.to(device, text.dtype) * scheduler.init_noise_sigma
+    latents = noise.to(device, told["states"].dtype) * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
         both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
         times = time.to(device).expand(len(both))
-        without, with_text = behaviour.predict(parts, both, times, text).chunk(2)
+        without, with_text = behaviour.predict(parts, both, times, told).chunk(2)
         guess = without + request.guidance * (with_text - without)
         latents = scheduler.step(guess, time, latents, return_dict=False, **extra)[0]
     pictures = behaviour.decode(parts, latents).float()

@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x: CLIP ViT-L text, a 4-channel VAE, a U-Net that predicts the noise (arXiv 2112.10752)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
+from tehon.families.family import Conditioning
 from tehon.families.networks import Blank, fill
 from tehon.families.prompts import (
     MOST_CHUNKS,
@@ -103,7 +104,7 @@ class StableDiffusion:
         padded: bool = True,
         clip_skip: int = 1,
         weighted: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Conditioning:
         read = weighted_chunks if weighted else plain_chunks
         rows = [read(self._words(parts), caption, chunks, *self._ends(parts)) for caption in captions]
         device = parts.alphas.device
@@ -113,17 +114,17 @@ class StableDiffusion:
             weights = torch.tensor([row for _, weights in rows for row in weights], device=device)
             states = emphasised(states, joined(weights.to(states.dtype).unsqueeze(-1), chunks))
         if padded:
-            return states, None
+            return {"states": states}
         # The encoder looks back only, so what it says of a caption does not depend on the padding behind it.
         lengths = [filled(self._words(parts), caption, chunks, weighted) + 2 for caption in captions]
         places = torch.arange(states.shape[1], device=device)
-        return states, places < torch.tensor(lengths, device=device).unsqueeze(1)
+        return {"states": states, "places": places < torch.tensor(lengths, device=device).unsqueeze(1)}
 
     @torch.no_grad()
-    def encode_prompts(self, parts: StableDiffusionParts, prompts: Sequence[str], clip_skip: int = 1) -> Tensor:
+    def encode_prompts(self, parts: StableDiffusionParts, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
         words = self._words(parts)
         chunks = max(chunks_needed(words, prompt, MOST_CHUNKS) for prompt in prompts)
-        return self.encode_text(parts, prompts, chunks=chunks, clip_skip=clip_skip, weighted=True)[0]
+        return self.encode_text(parts, prompts, chunks=chunks, clip_skip=clip_skip, weighted=True)
 
     def _last_states(self, parts: StableDiffusionParts, ids: Tensor, clip_skip: int) -> Tensor:
         """The states (n, 77, width) behind a layer counted from the end, with the norm that ends the last one."""
@@ -154,10 +155,9 @@ class StableDiffusion:
     def decode(self, parts: StableDiffusionParts, latents: Tensor) -> Tensor:
         return parts.vae.decode(latents / parts.vae.config.scaling_factor).sample
 
-    def predict(
-        self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, text: Tensor, places: Tensor | None = None
-    ) -> Tensor:
-        return parts.unet(noisy, times, text, encoder_attention_mask=places, return_dict=False)[0]
+    def predict(self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        places = told.get("places")
+        return parts.unet(noisy, times, told["states"], encoder_attention_mask=places, return_dict=False)[0]
 
 
 def _from_config(kind: Any, folder: Path) -> Any:

@@ -79,6 +79,7 @@ class PlannedPicture(NamedTuple):
             background=self.set.background,
             mask=self.mask,
             alpha_mask=self.set.alpha_mask,
+            size=self.size,
         )
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tehon.data.feed.latents import LatentSource
 from tehon.data.feed.texts import TextSource
-from tehon.data.feed.views import View
+from tehon.data.feed.views import View, frame
 from tehon.data.plan.epochs import Batch, Read
 from tehon.diffusion.draws import Key, draw_normal, draw_times
 from tehon.diffusion.losses import squared_error, weighed
@@ -42,13 +42,15 @@ class Step:
         """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
         self.begin(keys)
-        moments = self.latents.read([self.view_of(epoch, read) for read in batch.reads])
+        views = [self.view_of(epoch, read) for read in batch.reads]
+        moments = self.latents.read(views)
         shape, device = moments.mean.shape[1:], moments.mean.device
         clean = moments.draw(draw_normal(self.seed, "posterior", keys, shape).to(device))
         noise = draw_normal(self.seed, "noise", keys, shape).to(device)
         times = draw_times(self.seed, keys, len(self.parts.alphas)).to(device)
-        text, places = self.texts.read([self.caption_of(epoch, read) for read in batch.reads])
+        told = self.texts.read([self.caption_of(epoch, read) for read in batch.reads])
+        told["frame"] = torch.tensor([frame(view) for view in views], device=device)
         noisy = add_noise(clean, noise, self.parts.alphas, times)
-        prediction = self.behaviour.predict(self.parts, noisy, times, text, places)
+        prediction = self.behaviour.predict(self.parts, noisy, times, told)
         losses = squared_error(prediction, noise, moments.mask if self.masked else None)
         return weighed(losses, torch.tensor([self.weights[read.picture] for read in batch.reads], device=device))

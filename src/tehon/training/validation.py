@@ -6,14 +6,15 @@ Noise and timesteps are the same each time, so that the curve shows what changes
 0.1378
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tehon.data.feed.latents import LatentSource
-from tehon.data.feed.views import View
+from tehon.data.feed.texts import EncodeText
+from tehon.data.feed.views import View, frame
 from tehon.diffusion.draws import draw_normal
 from tehon.diffusion.losses import squared_error
 from tehon.diffusion.noising import add_noise
@@ -25,12 +26,12 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 @dataclass(frozen=True)
 class Validation:
-    """`items` are the pictures with their captions; `encode` gives the text states and places of captions."""
+    """`items` are the pictures with their captions; `encode` gives what captions say."""
 
     behaviour: Behaviour
     parts: Any
     latents: LatentSource
-    encode: Callable[[list[str]], tuple[torch.Tensor, torch.Tensor | None]]
+    encode: EncodeText
     items: Sequence[tuple[View, str]]
     seed: int
     masked: bool
@@ -50,11 +51,10 @@ class Validation:
         keys = [(number, level) for level in range(len(LEVELS))]
         noise = draw_normal(self.seed, "validation noise", keys, shape).to(device)
         times = torch.tensor([int(level * len(alphas)) for level in LEVELS], device=device)
-        text, places = self.encode([caption])
         many = len(LEVELS)
         noisy = add_noise(clean.expand(many, *shape), noise, alphas, times)
-        told = text.expand(many, *text.shape[1:])
-        where = None if places is None else places.expand(many, *places.shape[1:])
-        prediction = self.behaviour.predict(self.parts, noisy, times, told, where)
+        text = self.encode([caption]) | {"frame": torch.tensor([frame(view)], device=device)}
+        told = {name: tensor.expand(many, *tensor.shape[1:]) for name, tensor in text.items()}
+        prediction = self.behaviour.predict(self.parts, noisy, times, told)
         mask = moments.mask if self.masked else None
         return squared_error(prediction, noise, None if mask is None else mask.expand(many, *mask.shape[1:]))

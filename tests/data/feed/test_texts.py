@@ -22,7 +22,7 @@ class Encoder:
         company = hash(tuple(captions)) % 1000 / 1e6
         states = torch.tensor([[[len(caption) + company]] * 3 for caption in captions], requires_grad=True)
         counts = torch.tensor([[n < len(caption) for n in range(3)] for caption in captions])
-        return states * 2, counts if self.places else None
+        return {"states": states * 2} | ({"places": counts} if self.places else {})
 
     @property
     def captions(self) -> list[str]:
@@ -51,11 +51,11 @@ def test_a_resumed_run_reads_the_bits_of_the_straight_one(start: int) -> None:
     states: list[torch.Tensor] = []
     for step in range(200):
         straight.prepare(step)
-        states.append(straight.read(shuffled(step))[0])
+        states.append(straight.read(shuffled(step))["states"])
     resumed = KeptTexts(Encoder(), shuffled, steps=200, block=BLOCK_STEPS)
     for step in range(start, min(start + 3, 200)):
         resumed.prepare(step)
-        assert torch.equal(resumed.read(shuffled(step))[0], states[step])
+        assert torch.equal(resumed.read(shuffled(step))["states"], states[step])
 
 
 def test_only_the_captions_of_a_block_are_kept() -> None:
@@ -73,9 +73,8 @@ def test_only_the_captions_of_a_block_are_kept() -> None:
 def test_rows_come_with_the_places_that_count_and_without_gradient() -> None:
     texts = KeptTexts(Encoder(places=True), lambda _: ["a", "bb"], 1, 1)
     texts.prepare(0)
-    states, places = texts.read(["bb", "a", "bb"])
+    states, places = texts.read(["bb", "a", "bb"]).values()
     assert not states.requires_grad
-    assert places is not None
     assert places.tolist() == [[True, True, False], [True, False, False], [True, True, False]]
     assert states.shape == (3, 3, 1)
 
@@ -83,7 +82,7 @@ def test_rows_come_with_the_places_that_count_and_without_gradient() -> None:
 def test_a_caption_that_nobody_announced_is_encoded_by_itself() -> None:
     texts = KeptTexts(Encoder(), lambda _: ["a"], 1, 1)
     texts.prepare(0)
-    assert texts.read(["other"])[0].shape == (1, 3, 1)
+    assert texts.read(["other"])["states"].shape == (1, 3, 1)
 
 
 @pytest.mark.parametrize(("kinds", "block"), [(10, 500), (11, BLOCK_STEPS)])
@@ -107,5 +106,5 @@ def test_texts_of_a_trained_encoder_are_fresh_and_carry_gradients() -> None:
     texts = FreshTexts(encode)
     for step in range(2):
         texts.prepare(step)
-        assert texts.read(["a"])[0].requires_grad
+        assert texts.read(["a"])["states"].requires_grad
     assert len(encode.calls) == 2

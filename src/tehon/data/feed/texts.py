@@ -15,8 +15,8 @@ BLOCK_STEPS = 64
 MOST_KEPT = 4096  # captions; at 77 places of 768 numbers that is about a gigabyte
 _AT_ONCE = 16
 
-Text = tuple[Tensor, Tensor | None]
-"""States (n, places, width), and which places count (n, places) or None for all."""
+Text = dict[str, Tensor]
+"""What captions say to the network, by name; the first axis of each tensor counts the captions."""
 EncodeText = Callable[[Sequence[str]], Text]
 
 
@@ -50,7 +50,7 @@ class KeptTexts:
         self.steps = steps
         self.block = block
         self._at: int | None = None
-        self._kept: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._kept: dict[str, Text] = {}
 
     def prepare(self, step: int) -> None:
         if self._at == step // self.block:
@@ -63,18 +63,16 @@ class KeptTexts:
         for start in range(0, len(captions), _AT_ONCE):
             some = captions[start : start + _AT_ONCE]
             with torch.no_grad():
-                states, places = self.encode(some)
-            self._kept |= {
-                caption: (states[row], None if places is None else places[row]) for row, caption in enumerate(some)
-            }
+                text = self.encode(some)
+            for row, caption in enumerate(some):
+                self._kept[caption] = {name: tensor[row] for name, tensor in text.items()}
 
     def read(self, captions: Sequence[str]) -> Text:
         if not all(caption in self._kept for caption in captions):
             with torch.no_grad():
                 return self.encode(captions)
         rows = [self._kept[caption] for caption in captions]
-        places = [counts for _, counts in rows if counts is not None]
-        return torch.stack([states for states, _ in rows]), torch.stack(places) if places else None
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def block_for(captions_of: Callable[[int], Iterable[str]], steps: int, most: int) -> int:

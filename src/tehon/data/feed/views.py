@@ -32,6 +32,19 @@ def read_views(views: Views) -> list[Piece]:
     return [next(pieces[source]) for source, _ in views]
 
 
+def frame(view: View) -> tuple[int, ...]:
+    """How large the picture was before it was scaled and which piece of it is seen, as SDXL is told (arXiv 2307.01952,
+    section 2.2): height, width, top and left of the piece in the scaled picture as it is seen, height and width of the
+    piece."""
+    source, look = view
+    width, height = source.size or source.placement.resized
+    wide, high = source.placement.bucket
+    left, top = look.crop
+    if look.flip:
+        left = source.placement.resized[0] - wide - left
+    return height, width, top, left, high, wide
+
+
 def pixels_key(view: View, encoder: str) -> bytes:
     """16 bytes that name all that a view's latents depend on: the file's content, what is made of it, the encoder."""
     source, look = view

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tehon.data.plan.buckets import Placement
+from tehon.data.plan.buckets import Placement, Size
 from tehon.data.plan.wording import Streams
 
 _SHIFTED = 0.33
@@ -20,8 +20,9 @@ _GAMMA = 0.05
 class Source:
     """A picture file and everything about it that stays the same in all readings; what the feed needs to read it.
 
-    `digest` is of the file's bytes. `mask` is a grey picture that shows what counts in the loss; `alpha_mask` takes
-    the picture's own transparency for it.
+    `digest` is of the file's bytes; `size` (width, height) that of the whole picture as it is seen, None when it isn't
+    scaled. `mask` is a grey picture that shows what counts in the loss; `alpha_mask` takes the picture's own
+    transparency for it.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Source:
     background: str = "white"
     mask: Path | None = None
     alpha_mask: bool = False
+    size: Size | None = None
 
 
 @dataclass(frozen=True)

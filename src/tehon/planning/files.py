@@ -31,8 +31,11 @@ class Files:
                 continue
             listing = self._list(folder)
             known = self.index.pictures(folder)
-            self.measured[folder] = {stamp[0]: known.get(stamp, _UNSEEN) for stamp in listing.pictures}
-            missing = [stamp for stamp in listing.pictures if stamp not in known]
+            seen = [known.get(stamp) for stamp in listing.pictures]
+            self.measured[folder] = {
+                stamp[0]: one or _UNSEEN for stamp, one in zip(listing.pictures, seen, strict=True)
+            }
+            missing = [stamp for stamp, one in zip(listing.pictures, seen, strict=True) if one is None]
             new += [(folder, stamp) for stamp in missing]
             if len(known) > len(listing.pictures) - len(missing):
                 self.index.keep_pictures(folder, {}, known.keys() - set(listing.pictures))

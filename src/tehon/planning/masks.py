@@ -15,7 +15,7 @@ class Masks:
         self._base = folders[0] if folders else None
         self._files = files
         self._by_stem = {
-            folder: {stem: name for name, stem in files.listings[folder].stems.items()} for folder in folders
+            folder: {stem: name for name, stem in sorted(files.listings[folder].stems.items())} for folder in folders
         }
         self._used: set[Path] = set()
 

@@ -308,6 +308,8 @@ def _split(one: DataSet, pictures: list[PlannedPicture], seed: int, troubles: Tr
 
 def _without(train: list[PlannedPicture], validation: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:
     """Leaves out what another set holds out, or the validation would be on what is learned."""
+    if not validation:
+        return train
     seen = {picture.digest for picture in validation}
     for picture in train:
         if picture.digest in seen:

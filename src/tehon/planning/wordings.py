@@ -34,7 +34,8 @@ class Captions:
         if not listing.pictures:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
-        files = read_captions(listing, self._data.caption_extension, self._index)
+        extension, every_line = self._data.caption_extension, self._data.enable_wildcard
+        files = read_captions(listing, extension, self._index, every_line)
         own_each = len(set(listing.stems.values())) == len(listing.stems) and not listing.unreadable
         if not (own_each and len(files) == len(listing.others)):  # else every other file is a caption in use
             self._note_unused(listing)
@@ -60,7 +61,7 @@ class Captions:
             self._troubles.problems.append(file)
             return None
         if file:
-            return Caption(caption_text(file.text, self._data.enable_wildcard), file.source)
+            return file
         if not self._data.is_reg:
             policy = self._data.missing_captions
             if policy != "class_words":

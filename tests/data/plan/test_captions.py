@@ -19,7 +19,7 @@ def picture(tmp_path: Path) -> Path:
 def found(picture: Path, extension: str = "", index: Path | None = None) -> Caption | Problem | None:
     """What is read beside one picture."""
     kept = Index(index or picture.parent / "cache")
-    caption = read_captions(list_folder(picture.parent), extension, kept).get(picture.name)
+    caption = read_captions(list_folder(picture.parent), extension, kept, every_line=True).get(picture.name)
     kept.close()
     return caption
 

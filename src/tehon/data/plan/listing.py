@@ -5,6 +5,7 @@
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +37,8 @@ def list_folder(folder: Path) -> Listing:
     """The folder's content, pictures sorted by name; OSError when the folder itself cannot be read."""
     found = Listing(folder)
     with os.scandir(folder) as entries:
-        for entry in entries:
-            _sort_in(entry, found)
+        _sort_in(entries, found)
     found.pictures.sort()
-    found.stems = dict(sorted(found.stems.items()))
     found.folders.sort()
     found.not_read.sort()
     return found
@@ -55,25 +54,32 @@ def split_name(name: str) -> tuple[str, str]:
     return (stem, f".{extension.lower()}") if stem else (name, "")
 
 
-def _sort_in(entry: "os.DirEntry[str]", found: Listing) -> None:
-    stem, extension = split_name(entry.name)
-    try:
-        if not entry.is_file():
-            if entry.is_dir():
-                found.folders.append(found.folder / entry.name)
-            elif extension in EXTENSIONS or entry.is_symlink():
-                entry.stat()  # says why: a link to nothing, or one that leads to itself
-            return
-        if extension in EXTENSIONS:
-            _ = entry.name.encode()
-            facts = entry.stat()
-            found.pictures.append((entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
-            found.stems[entry.name] = stem
-        elif extension in NOT_READ:
-            found.not_read.append(entry.name)
-        else:
-            found.others[stem + extension] = entry
-    except OSError as error:
-        found.unreadable[entry.name] = error.strerror or str(error)
-    except UnicodeEncodeError:
-        found.unreadable[entry.name.encode("utf8", "backslashreplace").decode()] = "the file name is not Unicode"
+def _sort_in(entries: "Iterable[os.DirEntry[str]]", found: Listing) -> None:
+    pictures, stems, others = found.pictures, found.stems, found.others
+    for entry in entries:
+        name = entry.name
+        stem, extension = split_name(name)
+        try:
+            if not entry.is_file():
+                _sort_in_no_file(entry, extension, found)
+            elif extension in EXTENSIONS:
+                if not name.isascii():
+                    name.encode()
+                facts = entry.stat()
+                pictures.append((name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+                stems[name] = stem
+            elif extension in NOT_READ:
+                found.not_read.append(name)
+            else:
+                others[stem + extension] = entry
+        except OSError as error:
+            found.unreadable[name] = error.strerror or str(error)
+        except UnicodeEncodeError:
+            found.unreadable[name.encode("utf8", "backslashreplace").decode()] = "the file name is not Unicode"
+
+
+def _sort_in_no_file(entry: "os.DirEntry[str]", extension: str, found: Listing) -> None:
+    if entry.is_dir():
+        found.folders.append(found.folder / entry.name)
+    elif extension in EXTENSIONS or entry.is_symlink():
+        entry.stat()  # says why: a link to nothing, or one that leads to itself

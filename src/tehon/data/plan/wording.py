@@ -7,6 +7,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 Streams = Callable[[str], Random]
@@ -30,6 +31,11 @@ class Wording:
     tag_dropout: float = 0.0
     dropout: float = 0.0
     dropout_every: int = 0
+
+    @cached_property
+    def changes(self) -> bool:
+        """Whether anything but dropping and the order of tags makes another text of a caption."""
+        return bool(self.prefix or self.suffix or self.wildcards or self.keep_mark or self.secondary)
 
 
 def worded(caption: str, rules: Wording, streams: Streams, epoch: int) -> str:
@@ -64,6 +70,8 @@ def framed(text: str, rules: Wording) -> str:
 
 def longest(caption: str, rules: Wording) -> str:
     """The longest that the caption can become, to see whether it has to be cut."""
+    if not rules.changes and "\n" not in caption:
+        return caption
     texts = [framed(line, rules) for line in caption.split("\n")]
     if rules.wildcards:
         texts = [_expanded(text, lambda options: max(options, key=len)) for text in texts]

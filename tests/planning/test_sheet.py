@@ -71,3 +71,17 @@ def test_the_background_is_that_of_the_training(tree: Tree, tmp_path: Path) -> N
     Image.new("RGBA", (96, 96), (200, 200, 200, 0)).save(folder / "a.png")
     tree["data"] |= {"folder": str(folder.parent), "background": "#102030"}
     assert drawn(tree, tmp_path / "sheet.png").getpixel((112, 2 * 14 + 12 + 100)) == (16, 32, 48)
+
+
+def test_letters_that_no_font_has_are_named(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "find_font", lambda: ImageFont.load_default(12))
+    config = tmp_path / "mine.toml"
+    config.write_text(tomli_w.dumps(tree), "utf8")
+    assert main(["plan", str(config), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert "draw" not in capsys.readouterr().err
+    tree["data"]["caption_prefix"] = "猫の写真"
+    config.write_text(tomli_w.dumps(tree), "utf8")
+    assert main(["plan", str(config), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert "No font on this machine can draw の写猫真" in capsys.readouterr().err

@@ -37,5 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sheet:
         from tehon.planning.sheet import write_sheet
 
-        write_sheet(plan, options.sheet)
+        undrawn = write_sheet(plan, options.sheet)
+        if undrawn:
+            print(say("notice.letters_undrawn", letters=undrawn[:20]), file=sys.stderr)
     return EXIT_PROBLEM if problems else 0

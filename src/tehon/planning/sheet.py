@@ -6,6 +6,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -20,6 +21,7 @@ MOST = 120
 _COLUMNS = 6
 _SIDE, _TEXT, _GAP = 200, 96, 12
 _LINE = 14
+_NO_LETTER = "\U0010fffd"  # for private use, so no font has it
 _INK, _PAPER, _FRAME, _DARK = "#222222", "#ffffff", "#e8452c", 0.65
 _FONTS = (
     "NotoSansCJK-Regular.ttc",
@@ -39,8 +41,8 @@ _FONTS = (
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def write_sheet(plan: Plan, file: Path) -> None:
-    """Draws the sheet; a Problem when it cannot be written."""
+def write_sheet(plan: Plan, file: Path) -> str:
+    """Draws the sheet; a Problem when it cannot be written. Returns the letters that no font here can draw."""
     first: dict[int, Read] = {}
     for batch in plan.epoch(0):
         for read in batch.reads:
@@ -53,27 +55,47 @@ def write_sheet(plan: Plan, file: Path) -> None:
     draw, font = ImageDraw.Draw(sheet), find_font()
     title = say("sheet.title", shown=len(shown), total=len(plan.pictures))
     draw.text((_GAP, _GAP // 2), title, _INK, font)
+    written = [title]
     for number, read in enumerate(shown):
         row, column = divmod(number, columns)
         corner = _GAP + column * wide, _GAP + 2 * _LINE + row * high
-        sheet.paste(_cell(plan, read, font), corner)
+        texts = _texts(plan, read, font)
+        sheet.paste(_cell(plan, read, texts, font), corner)
+        written += texts
     try:
         sheet.save(file)
     except (OSError, ValueError) as error:
         raise Problem("file_unwritable", field="--sheet", path=file, reason=error) from None
+    return _undrawn("".join(written), font)
 
 
-def _cell(plan: Plan, read: Read, font: Font) -> Image.Image:
+def _texts(plan: Plan, read: Read, font: Font) -> list[str]:
+    """The lines below a picture: its name, what is done with it, its caption."""
+    picture = plan.pictures[read.picture]
+    marks = [f"x{picture.repeats}", "{}x{}".format(*picture.placement.bucket)]
+    marks += [say("sheet.flip")] * plan.look(0, read).flip + [say("sheet.reg")] * picture.is_reg
+    caption = _wrapped(plan.caption(0, read) or say("sheet.no_caption"), font)
+    return [picture.name, "  ".join(marks), *caption][: _TEXT // _LINE]
+
+
+def _undrawn(text: str, font: Font) -> str:
+    """The letters of the text for which the font has nothing but its box."""
+    box = font.getmask(_NO_LETTER)
+    return "".join(one for one in sorted(set(text)) if not one.isspace() and _same(font.getmask(one), box))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one.size == other.size and bytes(one) == bytes(other)
+
+
+def _cell(plan: Plan, read: Read, texts: list[str], font: Font) -> Image.Image:
     picture, look = plan.pictures[read.picture], plan.look(0, read)
     cell = Image.new("RGB", (_SIDE, _SIDE + _TEXT), _PAPER)
     whole = open_upright(picture.path, picture.set.background)
     seen = _seen(whole, picture.placement.resized, (*look.crop, *picture.placement.bucket))
     cell.paste(ImageOps.mirror(seen) if look.flip else seen, ((_SIDE - seen.width) // 2, (_SIDE - seen.height) // 2))
     draw = ImageDraw.Draw(cell)
-    marks = [f"{picture.repeats} ×", "{}x{}".format(*picture.placement.bucket)]
-    marks += [say("sheet.flip")] * look.flip + [say("sheet.reg")] * picture.is_reg
-    texts = [picture.name, "  ".join(marks), *_wrapped(plan.caption(0, read) or say("sheet.no_caption"), font)]
-    for number, text in enumerate(texts[: _TEXT // _LINE]):
+    for number, text in enumerate(texts):
         draw.text((0, _SIDE + 4 + number * _LINE), _fitting(text, font), _FRAME if number == 1 else _INK, font)
     return cell
 

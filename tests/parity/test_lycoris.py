@@ -36,6 +36,9 @@ CASES: dict[str, tuple[str, Form, Any, dict[str, Any]]] = {
     "lokr both": ("lokr", Form(decompose_both=True, factor=16), LokrModule, {"decompose_both": True, "factor": 16}),
     "lokr full": ("lokr", Form(full_matrix=True), LokrModule, {"full_matrix": True}),
     "lokr tucker": ("lokr", Form(tucker=True, factor=4), LokrModule, {"use_tucker": True, "factor": 4}),
+    "locon scalar": ("lora", Form(scalar=True), LoConModule, {"use_scalar": True}),
+    "loha scalar": ("loha", Form(scalar=True), LohaModule, {"use_scalar": True}),
+    "lokr scalar": ("lokr", Form(scalar=True), LokrModule, {"use_scalar": True}),
     "ia3": ("ia3", Form(), IA3Module, {}),
     "ia3 on inputs": ("ia3", Form(on_input=True), IA3Module, {"train_on_input": True}),
 }
@@ -56,9 +59,12 @@ def test_live_forward_and_gradients_are_those_of_lycoris(case: str, layer: str) 
     with torch.no_grad():
         for name, tensor in ours.tensors.items():
             tensor.add_(0.2 * torch.randn(tensor.shape))
-            named[name].copy_(tensor)
+            named[name].copy_(tensor.view(named[name].shape))
     assert named.keys() == ours.tensors.keys()
-    assert {name: tuple(p.shape) for name, p in named.items()} == {n: tuple(t.shape) for n, t in ours.tensors.items()}
+    numbers = {"scalar": ()}  # a number there, one number here
+    assert {name: tuple(p.shape) for name, p in named.items()} == {
+        name: numbers.get(name, tuple(tensor.shape)) for name, tensor in ours.tensors.items()
+    }
 
     other.apply_to()
     foreign = module(x)
@@ -69,10 +75,12 @@ def test_live_forward_and_gradients_are_those_of_lycoris(case: str, layer: str) 
     own = torch.autograd.grad(y.square().mean(), [ours.tensors[name] for name in named])
 
     assert torch.allclose(y, foreign, rtol=1e-4, atol=1e-5)
+    if form.scalar:
+        assert all(torch.allclose(in_file(ours)[name], tensor) for name, tensor in other.state_dict().items())
     for (name, parameter), mine, their in zip(named.items(), own, gradients, strict=True):
         if "dora" in case and name != "dora_scale":
             continue  # LyCORIS lets the gradient through the norm; the paper's section 4.3 and peft do not
-        assert torch.allclose(mine, their, rtol=1e-3, atol=1e-6 * parameter.numel() ** 0.5), name
+        assert torch.allclose(mine.view(their.shape), their, rtol=1e-3, atol=1e-6 * parameter.numel() ** 0.5), name
 
 
 @pytest.mark.parametrize("layer", LAYERS)

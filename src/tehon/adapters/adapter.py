@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Layer = nn.Linear | nn.Conv2d
+_TAKES_SCALAR = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -66,8 +67,14 @@ def trainable(adapter: Adapter) -> dict[str, nn.Parameter]:
 
 
 def in_file(adapter: Adapter) -> dict[str, Tensor]:
-    """All that a file holds of an adapter."""
-    return {**adapter.constants(), **adapter.tensors}
+    """All that a file holds of an adapter. A trained scalar has no name in files, so a tensor in which the change is
+    linear takes it up, the one that LyCORIS' own files have it in."""
+    held: dict[str, Tensor] = {**adapter.constants(), **adapter.tensors}
+    scalar = held.pop("scalar", None)
+    if scalar is not None:
+        name = next(name for name in _TAKES_SCALAR if name in held)
+        held[name] = held[name] * scalar
+    return held
 
 
 def attach(adapter: Adapter) -> None:
@@ -92,6 +99,9 @@ def merge(adapter: Adapter) -> None:
 def fill(adapter: Adapter, values: Mapping[str, Tensor]) -> None:
     """Copies values into the adapter's tensors; ValueError where one has another shape."""
     for name, tensor in adapter.tensors.items():
+        if name == "scalar":  # the other tensors of a file hold it
+            tensor.fill_(1.0)
+            continue
         if values[name].shape != tensor.shape:
             raise ValueError(f"{name} is {tuple(values[name].shape)}, not {tuple(tensor.shape)}")
         tensor.copy_(values[name])

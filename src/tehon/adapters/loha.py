@@ -15,7 +15,7 @@ from tehon.adapters.restraint import FREE, Restraint
 
 class Loha:
     """Two products of shape (out, in times the kernel's size); with `hada_t1` and `hada_t2` (Tucker) those are built of
-    a (rank, rank, kh, kw) core, a (rank, out) and a (rank, in) matrix each."""
+    a (rank, rank, kh, kw) core, a (rank, out) and a (rank, in) matrix each. `scalar` (1,) is a trained factor."""
 
     def __init__(self, layer: Layer, shapes: Shapes, alpha: float, restraint: Restraint = FREE) -> None:
         self.layer = layer
@@ -29,12 +29,17 @@ class Loha:
     def rank(self) -> int:
         return self.tensors["hada_w1_b"].shape[0]
 
+    @property
+    def scale(self) -> float | Tensor:
+        scale = self.multiplier * self.alpha / self.rank
+        return scale * self.tensors["scalar"] if "scalar" in self.tensors else scale
+
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """LyCORIS' start: N(0, 1) for the b, N(0, 0.1²) for W1a and cores, zero for W2a."""
+        """LyCORIS' start: N(0, 1) for the b, N(0, 0.1²) for the a and cores; zero for the scalar, else for W2a."""
         for name, tensor in self.tensors.items():
             gaussian(tensor, generator, 1.0 if name.endswith("_b") else 0.1)
-        self.tensors["hada_w2_a"].zero_()
+        self.tensors["scalar" if "scalar" in self.tensors else "hada_w2_a"].zero_()
 
     def constants(self) -> dict[str, Tensor]:
         return {"alpha": torch.tensor(float(self.alpha))}
@@ -52,7 +57,7 @@ class Loha:
             change = one * two
         else:
             change = _Hadamard.apply(t["hada_w1_a"], first, t["hada_w2_a"], t["hada_w2_b"])
-        return (self.multiplier * self.alpha / self.rank) * change.view(self.layer.weight.shape)
+        return self.scale * change.view(self.layer.weight.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """In float32 one pass with the sum of both weights; else two, as a small change would be lost in the sum."""

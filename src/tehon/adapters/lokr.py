@@ -14,7 +14,8 @@ from tehon.adapters.restraint import FREE, Restraint
 
 class Lokr:
     """W1 is `lokr_w1` (o1, i1) or the product of `lokr_w1_a` and `lokr_w1_b`; W2 is `lokr_w2` (o2, i2, kernel) or the
-    product of `lokr_w2_a` and `lokr_w2_b`, with `lokr_t2` (rank, rank, kernel) between them (Tucker)."""
+    product of `lokr_w2_a` and `lokr_w2_b`, with `lokr_t2` (rank, rank, kernel) between them (Tucker). `scalar` (1,) is
+    a trained factor."""
 
     def __init__(self, layer: Layer, shapes: Shapes, alpha: float, restraint: Restraint = FREE) -> None:
         self.layer = layer
@@ -25,17 +26,18 @@ class Lokr:
         self.kernel = layer.weight.shape[2:]
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> float | Tensor:
         """Without a rank to divide by, the strength is 1; so do A1111 and ComfyUI read such files."""
         thin = self.tensors.get("lokr_w2_b", self.tensors.get("lokr_w1_b"))
-        return self.multiplier * (1.0 if thin is None else self.alpha / thin.shape[0])
+        scale = self.multiplier * (1.0 if thin is None else self.alpha / thin.shape[0])
+        return scale * self.tensors["scalar"] if "scalar" in self.tensors else scale
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """LyCORIS' start: Kaiming-uniform, with zero for W2 or its second factor."""
+        """LyCORIS' start: Kaiming-uniform, with zero for the scalar, else for W2 or its second factor."""
         for tensor in self.tensors.values():
             kaiming(tensor, generator)
-        self.tensors["lokr_w2" if "lokr_w2" in self.tensors else "lokr_w2_b"].zero_()
+        self.tensors[next(name for name in ("scalar", "lokr_w2", "lokr_w2_b") if name in self.tensors)].zero_()
 
     def constants(self) -> dict[str, Tensor]:
         return {"alpha": torch.tensor(float(self.alpha))}

@@ -13,7 +13,7 @@ from tehon.adapters.restraint import FREE, Restraint
 
 class Lora:
     """A low-rank change. `down` is A, (rank, in) or (rank, in, kh, kw); `up` is B, (out, rank) or (out, rank, 1, 1);
-    `mid` (rank, rank, kh, kw) or None."""
+    `mid` (rank, rank, kh, kw) or None. `scalar` (1,) or None is a trained factor, which then is what starts at zero."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Lora:
         self.tensors = new_tensors(layer, shapes)
         self.down, self.up = self.tensors["lora_down.weight"], self.tensors["lora_up.weight"]
         self.mid = self.tensors.get("lora_mid.weight")
+        self.scalar = self.tensors.get("scalar")
         self.down.requires_grad_(not frozen_down)
 
     @property
@@ -40,26 +41,32 @@ class Lora:
         return self.down.shape[0]
 
     @property
-    def scale(self) -> float:
-        return self.multiplier * self.alpha / self.rank
+    def scale(self) -> float | Tensor:
+        scale = self.multiplier * self.alpha / self.rank
+        return scale if self.scalar is None else scale * self.scalar
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """A Kaiming-uniform as in kohya and peft, or normal with the deviation 1 / rank as in diffusers; B zero."""
+        """A Kaiming-uniform as in kohya and peft, or normal with the deviation 1 / rank as in diffusers; B zero. With a
+        trained scalar B is Kaiming-uniform too, as in LyCORIS."""
         if self.init == "gaussian":
             gaussian(self.down, generator, 1 / self.rank)
         else:
             kaiming(self.down, generator)
         if self.mid is not None:
             kaiming(self.mid, generator)
-        self.up.zero_()
+        if self.scalar is None:
+            self.up.zero_()
+        else:
+            kaiming(self.up, generator)
+            self.scalar.zero_()
 
     def constants(self) -> dict[str, Tensor]:
         return {"alpha": torch.tensor(float(self.alpha))}
 
     def factors(self) -> tuple[nn.Parameter, ...]:
-        every = (self.up, self.down) if self.mid is None else (self.up, self.mid, self.down)
-        return tuple(tensor for tensor in every if tensor.requires_grad)
+        every = (self.up, self.mid, self.down, self.scalar)
+        return tuple(tensor for tensor in every if tensor is not None and tensor.requires_grad)
 
     def delta(self) -> Tensor:
         return self.scale * product(self.down, self.mid, self.up).view(self.layer.weight.shape)

@@ -36,14 +36,15 @@ _CONV = frozenset(("conv_rank", "conv_alpha", "conv_block_dims", "conv_block_alp
 _NARROW = frozenset(("dropout",))
 _LORA_PLUS = frozenset(("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"))
 _FULL = _RANKED | _CONV | frozenset(("scale_weight_norms",))
-_PLAIN = _FULL | _NARROW | _LORA_PLUS | frozenset(("init", "rank_dropout", "dora", "dora_side", "tucker"))
+_PLAIN = _FULL | _NARROW | _LORA_PLUS | frozenset(("init", "rank_dropout", "dora", "dora_side", "tucker", "use_scalar"))
 
 KINDS = {
     "lora": NetworkKind(_PLAIN, "networks.lora", "lora"),
     "locon": NetworkKind(_PLAIN, "networks.lora", "locon"),
-    "loha": NetworkKind(_FULL | {"rank_dropout", "tucker"}, algorithm="loha"),
+    "loha": NetworkKind(_FULL | {"rank_dropout", "tucker", "use_scalar"}, algorithm="loha"),
     "lokr": NetworkKind(
-        _FULL | _NARROW | {"rank_dropout", "tucker", "factor", "decompose_both", "full_matrix"}, algorithm="lokr"
+        _FULL | _NARROW | {"rank_dropout", "tucker", "use_scalar", "factor", "decompose_both", "full_matrix"},
+        algorithm="lokr",
     ),
     "dylora": NetworkKind(_FULL | _NARROW | _LORA_PLUS | {"init", "unit"}, "networks.dylora"),
     "lora_fa": NetworkKind(_FULL | _NARROW | {"init", "rank_dropout"}, "networks.lora_fa"),
@@ -56,7 +57,7 @@ LENGTHS = frozenset(("dora_scale",))
 TAKES_STRENGTH = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 """The tensors that are scaled when a file's alpha / rank is turned into another; a layer has one of them."""
 HEEDED_BY_SOME = frozenset[str]().union(*(kind.heeds for kind in KINDS.values()))
-LOCON_IN_LYCORIS = frozenset(("dora", "tucker", "rs_lora"))
+LOCON_IN_LYCORIS = frozenset(("dora", "tucker", "rs_lora", "use_scalar"))
 """Options of LoRA that sd-scripts' own module lacks, so that a file with them names LyCORIS as its module."""
 
 # (IA)³ scales keys, values and the inner features of the feed-forward (arXiv 2205.05638, section 3.3). The last are the
@@ -96,6 +97,9 @@ class Form:
     """The side whose lengths are trained, "output" or "input"; empty without DoRA."""
 
     tucker: bool = False
+    scalar: bool = False
+    """A factor is trained beside the tensors; files don't show it."""
+
     factor: int = -1
     decompose_both: bool = False
     full_matrix: bool = False
@@ -105,6 +109,10 @@ class Form:
 def tensor_shapes(kind: str, shape: Shape, rank: int, form: Form | None = None) -> Shapes:
     """{tensor name: shape} of a layer with a weight of the given shape: (out, in) or (out, in, kh, kw)."""
     form = form or Form()
+    return _in_file(kind, shape, rank, form) | ({"scalar": (1,)} if form.scalar else {})
+
+
+def _in_file(kind: str, shape: Shape, rank: int, form: Form) -> Shapes:
     tucker = form.tucker and prod(shape[2:]) > 1
     if kind in LORA_LIKE:
         return {"alpha": (), **_lora(shape, rank, tucker), **_dora(shape, form.dora)}

@@ -190,6 +190,7 @@ def _module(network: NetworkSettings, family: Family, ranks: _Ranks, root: str, 
     form = Form(
         dora=network.dora_side if network.dora else "",
         tucker=network.tucker,
+        scalar=network.use_scalar,
         factor=network.factor,
         decompose_both=network.decompose_both,
         full_matrix=network.full_matrix,

@@ -69,6 +69,7 @@ _ARGUMENTS = {
     "rs_lora": "rs_lora",
     "dora": "dora_wd",
     "tucker": "use_tucker",
+    "use_scalar": "use_scalar",
     "factor": "factor",
     "decompose_both": "decompose_both",
     "full_matrix": "full_matrix",

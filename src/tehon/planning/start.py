@@ -67,12 +67,16 @@ def check_start(start: StartFile, settings: Settings, modules: tuple[PlannedModu
         problems.append(Problem("weights_overwritten", field="output.name", path=output))
     for module in modules:
         tensors = start.layers.get(module.name)
-        if tensors is not None and {**tensors, "alpha": ()} != {**module.tensors, "alpha": ()}:
+        if tensors is not None and {**tensors, "alpha": ()} != {**_in_files(module), "alpha": ()}:
             rank = rank_of(tensors) or "?"
             row = {"name": module.name, "rank": rank, "wanted": module.rank}
             problems.append(Problem("weights_other_rank", field=_FIELD, path=start.path, **row))
             break
     raise_all(problems)
+
+
+def _in_files(module: PlannedModule) -> Tensors:
+    return {name: shape for name, shape in module.tensors.items() if name != "scalar"}
 
 
 def modules_of_file(
@@ -92,7 +96,8 @@ def modules_of_file(
         if network.kind == "dylora" and rank % network.unit:
             raise Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=rank)
         if factor:
-            found.append(replace(module, rank=rank, alpha=alpha, tensors={"alpha": (), **tensors}, factor=factor))
+            own: Tensors = {"alpha": (), **tensors} | ({"scalar": (1,)} if network.use_scalar else {})
+            found.append(replace(module, rank=rank, alpha=alpha, tensors=own, factor=factor))
     if not found:
         raise Problem("no_modules", field=_FIELD)
     return tuple(found)

@@ -49,6 +49,10 @@ class NetworkSettings(Section):
     tucker: bool = False
     """Take the 3x3 kernels apart as well (Tucker), which makes the convolutions' part of the file much smaller."""
 
+    use_scalar: bool = False
+    """Train one more factor for each layer, which starts at zero in place of a matrix; the file takes it up into its
+    tensors."""
+
     factor: int = Field(default=-1, ge=-1)
     """LoKr: the size of the small factor of each layer; a size that it does not divide takes the nearest below. -1
     makes both factors about as large."""

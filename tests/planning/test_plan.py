@@ -328,7 +328,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert set(data) == {
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
         "modules",
-        *("seed", "skipped", "troubles", "warnings"),
+        *("samples", "seed", "skipped", "troubles", "warnings"),
     }
     assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
     assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)
@@ -442,6 +442,11 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "training.max_train_steps": ({}, 2),
     "training.gradient_accumulation_steps": ({}, 2),
     "training.seed": ({}, 6),
+    "samples.every_n_steps": ({"samples.prompts": "a"}, 2),
+    "samples.every_n_epochs": ({"samples.prompts": "a"}, 1),
+    "samples.at_first": ({"samples.prompts": "a"}, True),
+    "samples.sampler": ({"samples.prompts": "a"}, "ddim"),
+    "samples.prompts": ({}, "a cat"),
 }
 PLACES = (
     "model.path",
@@ -464,6 +469,7 @@ PLACES = (
     "network.weights",
     "network.dim_from_weights",
     "network.unit",
+    "samples.prompts_file",
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {

@@ -138,6 +138,12 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.gradient_accumulation_steps": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    "samples.every_n_steps": st.integers(0, 1000),
+    "samples.every_n_epochs": st.integers(0, 100),
+    "samples.at_first": st.booleans(),
+    "samples.sampler": st.sampled_from(["ddim", "euler_a", "dpmsolver++", "k_dpm_2_a"]),
+    "samples.prompts": st.sampled_from(["", "a cat --d 1 --n dog", "# two\na cat\n(帽子:1.2)"]),
+    "samples.prompts_file": path | st.just(""),
     "output.folder": path,
     "output.name": st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1),
     "output.overwrite": st.booleans(),
@@ -159,6 +165,10 @@ RULED = (
     "data.random_crop",
     "data.color_aug",
     "data.enable_bucket",
+    "samples.prompts_file",
+    "samples.every_n_steps",
+    "samples.every_n_epochs",
+    "samples.at_first",
 )
 
 
@@ -188,6 +198,11 @@ def fits_together(flat: dict[str, Any]) -> bool:
         and not (flat.get("feed.persistent_data_loader_workers") and not flat.get("feed.max_data_loader_n_workers"))
         and not (flat.get("data.class_words") and not flat.get("data.repeats"))
         and not (flat.get("data.validation_split") and flat.get("data.validation_folder"))
+        and not (flat.get("samples.prompts") and flat.get("samples.prompts_file"))
+        and not (
+            any(flat.get(f"samples.{name}") for name in ("every_n_steps", "every_n_epochs", "at_first"))
+            and not (flat.get("samples.prompts") or flat.get("samples.prompts_file"))
+        )
         and not all(masks)
         and any(masks) == flat.get("objective.masked_loss", False)
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -42,6 +43,8 @@ class Watcher:
             self._step(facts)
         elif name == "notice":
             self.say(say("cli.notice", text=facts["text"]), "yellow")
+        elif name == "sampled":
+            self.say(say("cli.sampled", step=facts["step"], path=Path(facts["files"][0]).parent))
         elif name == "validated":
             self.say(say("cli.validated", step=facts["step"], loss=f"{facts['validation_loss']:.4f}"))
         elif name == "checked":

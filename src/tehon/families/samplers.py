@@ -1,5 +1,6 @@
 """Pictures from prompts: the loop that a sampler needs around `Behaviour.predict`, with diffusers' schedulers."""
 
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -28,7 +29,10 @@ class SampleRequest:
 def make_scheduler(name: str, schedule: dict[str, Any]) -> Any:
     """A diffusers scheduler for a model's own noise schedule."""
     row = SAMPLERS[name]
-    return getattr(import_module(f"diffusers.schedulers.{row.module}"), row.scheduler).from_config(schedule)
+    kind = getattr(import_module(f"diffusers.schedulers.{row.module}"), row.scheduler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers wants to do without the first dpmsolver some day
+        return kind.from_config(schedule, **row.options)
 
 
 @torch.no_grad()

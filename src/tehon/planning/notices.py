@@ -22,6 +22,7 @@ def notices_for(plan: Plan) -> Iterator[str]:
     yield from _without_effect(plan)
     if plan.start is not None:
         yield from start_notices(plan.start, plan.settings, plan.modules)
+    yield from plan.samples.remarks
     rank, alpha = plan.rank_and_alpha
     if alpha > rank:
         yield say("notice.alpha_above_rank", alpha=alpha, rank=rank)
@@ -66,6 +67,8 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         if rules.keep and not (rules.shuffle or rules.tag_dropout):
             yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
     yield from _limits(plan)
+    if given.samples.sampler != "euler_a" and not plan.samples.prompts:
+        yield say("notice.without_effect", field="samples.sampler", reason=say("reason.no_prompts"))
     feed = given.feed
     if feed.persistent_data_loader_workers and feed.cache_latents:
         field = "feed.persistent_data_loader_workers"

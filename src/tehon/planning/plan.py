@@ -18,6 +18,7 @@ from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
+from tehon.planning.prompts import PlannedSamples, plan_samples
 from tehon.planning.rates import Schedule, schedule_for
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
@@ -49,6 +50,7 @@ class Plan:
     base_rates: dict[str, float]
     modules: tuple[PlannedModule, ...]
     start: StartFile | None
+    samples: PlannedSamples
 
     @cached_property
     def group_rates(self) -> dict[str, float]:
@@ -129,7 +131,8 @@ def draft_plan(given: Settings) -> Plan:
     """A plan of what is left when the pictures that can't be learned are taken out; they are in its troubles."""
     model = model_folder(given.model.path)
     family = detect_family(model)
-    settings = resolve(given, native_side(model, family))
+    side = native_side(model, family)
+    settings = resolve(given, side)
     check_rules(settings)
     start, modules = _network(settings, family, model)
     found = find_pictures(settings)
@@ -145,6 +148,7 @@ def draft_plan(given: Settings) -> Plan:
         steps = min(steps, training.max_train_steps)
     base_rates = _base_rates(settings, family)
     schedule = schedule_for(rates, steps, rates.learning_rate or max(base_rates.values()))
+    samples = plan_samples(settings, side, steps, per_epoch, found.troubles.problems)
     return Plan(
         given=given,
         settings=settings,
@@ -163,6 +167,7 @@ def draft_plan(given: Settings) -> Plan:
         base_rates=base_rates,
         modules=modules,
         start=start,
+        samples=samples,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
@@ -54,6 +55,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
         "scale": _scale(plan),
         "modules": [module_row(plan, module) for module in plan.modules],
+        "samples": {"steps": plan.samples.drawn_at, "prompts": [asdict(prompt) for prompt in plan.samples.prompts]},
         "seed": training.seed,
         "skipped": [str(problem) for problem in plan.troubles.skipped],
         "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
@@ -124,6 +126,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     for root, rate in plan.base_rates.items():
         yield say("plan.rate", part=plan.family.adapter_roots[root], rate=f"{rate:g}")
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
+    if plan.samples.prompts:
+        yield say("plan.samples", count=len(plan.samples.prompts), times=len(plan.samples.drawn_at))
     changed = list(_changed(plan))
     if changed:
         yield say("plan.changed", settings=", ".join(changed))

@@ -2,8 +2,9 @@
 
 settings.toml, origin.json        written once, at the start
 events.jsonl, metrics.jsonl       the trainer appends
+samples.jsonl, previews/          the trainer appends a row for each picture that it puts there
 weights/ state/                   the trainer writes aside, then renames
-inbox/                            anyone puts an empty file `stop` here; the trainer obeys and takes it away
+inbox/                            anyone puts an empty file `stop` or `preview` here; the trainer obeys and removes it
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ class RunDirectory:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def previews(self) -> Path:
+        return self.path / "previews"
 
     @property
     def weights(self) -> Path:

@@ -20,7 +20,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
     Paths become absolute, so that the run can be repeated from anywhere.
     """
     feed, network, rates, training = settings.feed, settings.network, settings.optimizer, settings.training
-    model = settings.model.path
+    model, samples = settings.model.path, settings.samples
     return settings.model_copy(
         update={
             "model": settings.model.model_copy(update={"path": model if model == DEMO else _absolute(model)}),
@@ -47,6 +47,9 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                     "max_train_epochs": training.max_train_epochs or training.epochs,
                     "seed": secrets.randbelow(2**32) if training.seed is None else training.seed,
                 }
+            ),
+            "samples": samples.model_copy(
+                update={"prompts_file": samples.prompts_file and _absolute(samples.prompts_file)}
             ),
             "output": settings.output.model_copy(update={"folder": _absolute(settings.output.folder)}),
         }

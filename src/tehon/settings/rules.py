@@ -24,6 +24,7 @@ def check_rules(settings: Settings) -> None:
     for one in sets:
         found += [*_sizes(one), *_pictures(one), *_augmentation(one, settings)]
     found += _masks(sets, settings)
+    found += _samples(settings)
     raise_all(list({str(problem): problem for problem in found}.values()))  # sets inherit what is wrong
 
 
@@ -49,6 +50,15 @@ def _feed(settings: Settings) -> Iterator[Problem]:
         yield Problem("npz_without_cache", field="feed.read_npz")
     if feed.persistent_data_loader_workers and not feed.max_data_loader_n_workers:
         yield Problem("workers_none", field="feed.persistent_data_loader_workers")
+
+
+def _samples(settings: Settings) -> Iterator[Problem]:
+    samples = settings.samples
+    if samples.prompts and samples.prompts_file:
+        yield Problem("prompts_twice", field="samples.prompts_file")
+    wanted = samples.every_n_steps or samples.every_n_epochs or samples.at_first
+    if wanted and not samples.prompts.strip() and not samples.prompts_file:
+        yield Problem("prompts_none", field="samples.prompts")
 
 
 def _sources(data: DataSettings) -> Iterator[Problem]:

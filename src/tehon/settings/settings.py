@@ -12,6 +12,7 @@ from tehon.settings.network import NetworkSettings
 from tehon.settings.objective import ObjectiveSettings
 from tehon.settings.optimizer import OptimizerSettings
 from tehon.settings.output import OutputSettings
+from tehon.settings.samples import SampleSettings
 from tehon.settings.section import Section
 from tehon.settings.text import TextSettings
 from tehon.settings.training import TrainingSettings
@@ -41,6 +42,9 @@ class Settings(Section):
 
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     """Length, seed and device."""
+
+    samples: SampleSettings = Field(default_factory=SampleSettings)
+    """Pictures on the way."""
 
     output: OutputSettings
     """Results."""

@@ -7,8 +7,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from tehon import __version__
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.prompts import SamplePrompt, read_prompts
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.read import latest_state
 from tehon.runs.record import append_rows, event, keep_rows, write_aside, write_json
@@ -28,8 +30,9 @@ from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Every, Metrics
 from tehon.training.facts import run_facts
 from tehon.training.loop import Report
+from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
 from tehon.training.state import load_state, save_state
-from tehon.weights.lora_file import check_readers, write_lora
+from tehon.weights.lora_file import as_saved, check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
 _METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
@@ -57,6 +60,7 @@ class Run:
         self.started = time.time()
         self.session = secrets.randbelow(2**32)
         self.stopping = False
+        self.prompts: Sequence[SamplePrompt] = plan.samples.prompts
 
     @property
     def lora_name(self) -> str:
@@ -96,7 +100,10 @@ class Run:
         metrics = Metrics(self.directory.metrics, every, plan.steps, lambda i: plan.pictures[i].path.name)
         save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer, metrics))
         epoch_ends = plan.steps_per_epoch if plan.validation else 0
-        chores: list[Chore] = [metrics, Every(epoch_ends, partial(self._validate, trainer), plan.steps), save]
+        validate = Every(epoch_ends, partial(self._validate, trainer), plan.steps)
+        previews = self._previews(trainer)
+        previews.begin(trainer.state.step, planned=bool(plan.samples.drawn_at))
+        chores: list[Chore] = [metrics, validate, save, previews]  # nothing that takes memory before what is saved
         for report in trainer.updates():
             for chore in chores:
                 if chore.due(report):
@@ -105,6 +112,34 @@ class Run:
             if self._asked_to_stop() and report.step < plan.steps:
                 self._save(trainer, metrics)
                 return
+
+    def _previews(self, trainer: Trainer) -> Previews:
+        settings, adapters = self.plan.settings, trainer.adapters
+        precision = settings.output.save_precision
+
+        def seen() -> AbstractContextManager[None]:
+            return seen_as_saved(adapters, as_saved(file_tensors(adapters), precision))
+
+        return Previews(
+            self.directory,
+            settings.output.name,
+            self.plan.samples.tag,
+            self._prompts,
+            partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
+            seen,
+            partial(unseen, adapters),
+            self.tell,
+        )
+
+    def _prompts(self) -> Sequence[SamplePrompt]:
+        """The sample prompts as they are now: a file may have been changed since the start."""
+        samples = self.plan.settings.samples
+        if samples.prompts_file:
+            try:
+                self.prompts, _ = read_prompts("", Path(samples.prompts_file), self.plan.samples.rules)
+            except Problem as problem:
+                self._notice(say("notice.prompts_kept", problem=problem))
+        return self.prompts
 
     def _validate(self, trainer: Trainer, report: Report) -> None:
         row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": trainer.validation.loss()}

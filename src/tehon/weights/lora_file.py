@@ -34,7 +34,7 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
     Adds kohya's hashes to the metadata: `sshs_model_hash` is the sha256 of the file's body, `sshs_legacy_hash`
     A1111's old one over the file as it would be with the `ss_` metadata alone.
     """
-    cast = {name: tensor.detach().to("cpu", _dtype(name, precision)).contiguous() for name, tensor in tensors.items()}
+    cast = {name: tensor.to("cpu").contiguous() for name, tensor in as_saved(tensors, precision).items()}
     broken = [name for name, tensor in cast.items() if not tensor.isfinite().all()]
     if broken:
         raise Problem("lora_not_finite", name=broken[0], count=len(broken), precision=precision)
@@ -54,6 +54,11 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
         aside.replace(file)
     except OSError as error:
         raise Problem("file_unwritable", field="output.folder", path=file, reason=error.strerror or error) from None
+
+
+def as_saved(tensors: dict[str, Tensor], precision: str) -> dict[str, Tensor]:
+    """The tensors with the numbers that they have in a file of this precision."""
+    return {name: tensor.detach().to(_dtype(name, precision)) for name, tensor in tensors.items()}
 
 
 def _dtype(name: str, precision: str) -> torch.dtype:

@@ -1,0 +1,187 @@
+"""Sample pictures while the training runs, drawn as a user would see them: with the LoRA as it would be saved now.
+
+For the time of a picture the adapters hold the file's numbers, and afterwards their own again, bit for bit. Noise comes
+from a generator of the picture's own. So the training goes on as if nobody had looked.
+
+>>> with seen_as_saved(trainer.adapters, as_saved(file_tensors(trainer.adapters), "fp16")):
+...     picture = draw(prompt)
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from tehon.adapters.adapter import attach, detach, fill
+from tehon.families.family import Behaviour
+from tehon.families.samplers import SampleRequest, sample
+from tehon.messages.catalogue import say
+from tehon.planning.prompts import SamplePrompt
+from tehon.runs.layout import RunDirectory
+from tehon.runs.read import rows
+from tehon.runs.record import append_rows, keep_rows
+from tehon.training.attach import Adapters
+from tehon.training.loop import Report
+
+BASE = "base"
+"""The mark of the pictures without the LoRA."""
+Draw = Callable[[SamplePrompt], Tensor]
+Look = Callable[[], AbstractContextManager[None]]
+Tell = Callable[..., None]
+
+
+@contextmanager
+def seen_as_saved(adapters: Adapters, saved: Mapping[str, Tensor]) -> Generator[None, None, None]:
+    """Inside the block the adapters hold these tensors of a LoRA file; after it their own, to the last bit."""
+    every = [(name, adapter) for layers in adapters.values() for name, adapter in layers.items()]
+    own = [{key: tensor.detach().clone() for key, tensor in adapter.tensors.items()} for _, adapter in every]
+    try:
+        for name, adapter in every:
+            fill(adapter, {key: saved[f"{name}.{key}"] for key in adapter.tensors})
+        yield
+    finally:
+        for (_, adapter), tensors in zip(every, own, strict=True):
+            fill(adapter, tensors)
+
+
+@contextmanager
+def unseen(adapters: Adapters) -> Generator[None, None, None]:
+    """Inside the block the network is the base model."""
+    every = [adapter for layers in adapters.values() for adapter in layers.values()]
+    for adapter in every:
+        detach(adapter)
+    try:
+        yield
+    finally:
+        for adapter in every:
+            attach(adapter)
+
+
+def draw_with(behaviour: Behaviour, parts: Any, clip_skip: int, prompt: SamplePrompt) -> Tensor:
+    """uint8 (height, width, 3): the picture of a prompt, with the network as it is."""
+    request = SampleRequest(
+        [prompt.prompt],
+        [prompt.seed],
+        (prompt.width, prompt.height),
+        prompt.negative_prompt,
+        prompt.sample_steps,
+        prompt.scale,
+        prompt.sample_sampler,
+        clip_skip,
+    )
+    return sample(behaviour, parts, request)[0]
+
+
+class Previews:
+    """Draws the prompts after the updates whose `tag` is not None, and when somebody puts a file `preview` into the
+    inbox. What the base model draws is kept beside them, once for each prompt.
+
+    `prompts` are asked for anew each time, as they may be changed on the way; `seen` and `bare` are what the network
+    is inside: changed by the LoRA as it would be saved, or the base model.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        name: str,
+        tag: Callable[[int], str | None],
+        prompts: Callable[[], Sequence[SamplePrompt]],
+        draw: Draw,
+        seen: Look,
+        bare: Look,
+        tell: Tell,
+    ) -> None:
+        self.directory = directory
+        self.name = name
+        self.tag = tag
+        self.prompts = prompts
+        self.draw = draw
+        self.seen = seen
+        self.bare = bare
+        self.tell = tell
+
+    def begin(self, step: int, planned: bool) -> None:
+        """Before the first update: forgets the pictures of steps that a resumed run takes again, and draws those of
+        the base model if any samples are planned."""
+        for row in rows(self.directory.samples):
+            if row["step"] > step:
+                (self.directory.previews / row["file"]).unlink(missing_ok=True)
+        keep_rows(self.directory.samples, lambda row: row["step"] <= step)
+        tag = self.tag(0) if step == 0 else None
+        if tag is not None:
+            self._draw_all(0, tag)
+        elif planned:
+            self._try(self._draw_base, self.prompts(), step)
+
+    def due(self, report: Report) -> bool:
+        return self.tag(report.step) is not None or self._asked.exists()
+
+    def run(self, report: Report) -> None:
+        self._asked.unlink(missing_ok=True)
+        self._draw_all(report.step, self.tag(report.step) or f"{report.step:06d}")
+
+    @property
+    def _asked(self) -> Path:
+        return self.directory.inbox / "preview"
+
+    def _draw_all(self, step: int, tag: str) -> None:
+        prompts = self.prompts()
+        if not prompts:
+            self.tell("notice", text=say("notice.nothing_to_draw", step=step))
+            return
+        self._try(self._draw_base, prompts, step)
+        self._try(self._draw_these, prompts, step, tag)
+
+    def _try(self, draw: Callable[..., None], prompts: Sequence[SamplePrompt], step: int, *rest: str) -> None:
+        """Pictures are not worth a run: without memory or space for them they are left out, with a notice."""
+        try:
+            draw(prompts, step, *rest)
+        except (torch.OutOfMemoryError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason))
+
+    def _draw_base(self, prompts: Sequence[SamplePrompt], step: int) -> None:
+        known = [row for row in rows(self.directory.samples) if row["tag"] == BASE]
+        missing = [prompt for prompt in prompts if not any(asdict(prompt).items() <= row.items() for row in known)]
+        if missing:
+            with self.bare():
+                self._draw(missing, 0, BASE)
+
+    def _draw_these(self, prompts: Sequence[SamplePrompt], step: int, tag: str) -> None:
+        with self.seen():
+            files = self._draw(prompts, step, tag)
+        self.tell("sampled", step=step, tag=tag, files=files)
+
+    def _draw(self, prompts: Sequence[SamplePrompt], step: int, tag: str) -> list[str]:
+        self.directory.previews.mkdir(exist_ok=True)
+        files: list[str] = []
+        for prompt in prompts:
+            picture = Image.fromarray(self.draw(prompt).numpy())
+            file = f"{self.name}_{tag}_{prompt.line:02d}_{datetime.now():%Y%m%d%H%M%S}_{prompt.seed}.png"
+            picture.save(self.directory.previews / file, pnginfo=parameters(prompt))
+            append_rows(self.directory.samples, [{"step": step, "tag": tag, "file": file, **asdict(prompt)}])
+            files.append(str(self.directory.previews / file))
+        return files
+
+
+def parameters(prompt: SamplePrompt) -> PngInfo:
+    """What A1111 and its readers find in a picture's text: how it was drawn."""
+    facts = {
+        "Steps": prompt.sample_steps,
+        "Sampler": prompt.sample_sampler,
+        "CFG scale": prompt.scale,
+        "Seed": prompt.seed,
+        "Size": f"{prompt.width}x{prompt.height}",
+    }
+    negative = f"Negative prompt: {prompt.negative_prompt}\n" if prompt.negative_prompt else ""
+    info = PngInfo()
+    last = ", ".join(f"{name}: {value}" for name, value in facts.items())
+    info.add_itxt("parameters", f"{prompt.prompt}\n{negative}{last}")
+    return info

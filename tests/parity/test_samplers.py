@@ -1,0 +1,68 @@
+"""Each sampler draws what diffusers' own pipeline draws with the scheduler that sd-scripts takes for the name."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+from tehon.catalog.detect import demo_folder, detect_family
+from tehon.catalog.samplers import SAMPLERS
+from tehon.families.family import behaviour_of
+from tehon.families.samplers import SampleRequest, make_scheduler, sample
+
+# sd-scripts' library/train_util.py at commit 48d368fa
+CLASSES = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "dpm_2": "KDPM2DiscreteScheduler",
+    "dpm_2_a": "KDPM2AncestralDiscreteScheduler",
+    "dpmsolver": "DPMSolverMultistepScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+    "dpmsingle": "DPMSolverSinglestepScheduler",
+}
+PROMPTS = ["a red star on a white background", "a big blue heart"]
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    pipe = StableDiffusionPipeline.from_pretrained(demo_folder(), local_files_only=True).to(torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def model() -> tuple[Any, Any]:
+    behaviour = behaviour_of(detect_family(demo_folder()))
+    return behaviour, behaviour.load(demo_folder(), torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("sampler", CLASSES)
+def test_pictures_are_those_of_diffusers_and_global_random_state_stays(
+    pipe: Any, model: tuple[Any, Any], sampler: str
+) -> None:
+    pipe.scheduler = make_scheduler(sampler, model[1].schedule)
+    options: dict[str, Any] = {"num_inference_steps": 3, "guidance_scale": 5.0, "width": 64, "height": 64}
+    theirs = [
+        np.asarray(pipe(prompt, generator=torch.Generator().manual_seed(seed), **options).images[0])
+        for seed, prompt in enumerate(PROMPTS)
+    ]
+    state = torch.get_rng_state()
+    ours = sample(*model, SampleRequest(PROMPTS, [0, 1], (64, 64), steps=3, guidance=5.0, sampler=sampler)).numpy()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.abs(ours.astype(float) - np.stack(theirs)).mean() < 1
+
+
+def test_the_names_stand_for_the_schedulers_of_sd_scripts(model: tuple[Any, Any]) -> None:
+    for name in SAMPLERS:
+        assert type(make_scheduler(name, model[1].schedule)).__name__ == CLASSES[name.removeprefix("k_")]
+    for name in ("dpmsolver", "dpmsolver++"):
+        scheduler = make_scheduler(name, model[1].schedule)
+        assert isinstance(scheduler, DPMSolverMultistepScheduler)
+        assert scheduler.config["algorithm_type"] == name

@@ -242,13 +242,17 @@ others = (
 
 
 def with_effect(flat: dict[str, Any]) -> dict[str, Any]:
-    """Without the network's settings for a part whose rate is 0."""
-    try:
-        validate(nested(flat))
-    except Problem as problem:
-        void = {str(one.values["field"]) for one in problem.all}
-        return {name: value for name, value in flat.items() if name not in void or not name.startswith("network.")}
-    return flat
+    """Without the network's settings for a part whose rate is 0, and without those that then have no effect."""
+    while True:
+        try:
+            validate(nested(flat))
+            return flat
+        except Problem as problem:
+            fields_ = {str(one.values["field"]) for one in problem.all}
+        void = {name for name in fields_ & flat.keys() if name.startswith("network.")}
+        if not void:
+            return flat
+        flat = {name: value for name, value in flat.items() if name not in void}
 
 
 settings_by_name = st.builds(lambda one, two: with_effect(one | two), others, networks())
@@ -672,6 +676,7 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     paths = {"model.path", "data.folder", "data.reg_folder", "data.validation_folder", "data.mask_folder"}
     filled = paths | {
         "network.weights",
+        "samples.prompts_file",
         "data.metadata_file",
         "data.sets",
         "data.resolution",

@@ -93,6 +93,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "network.dora": st.booleans(),
     "network.dora_side": st.sampled_from(["output", "input"]),
     "network.tucker": st.booleans(),
+    "network.use_scalar": st.booleans(),
     "network.factor": st.integers(-1, 64),
     "network.decompose_both": st.booleans(),
     "network.full_matrix": st.booleans(),

@@ -1,4 +1,4 @@
-"""Every setting of the feed in a training on the demo model: what it changes, and that nothing else does."""
+"""Every setting of the feed in a training: what it changes, and that nothing else does."""
 
 import copy
 import os
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from tehon.catalog.detect import demo_folder, detect_family
+from tehon.catalog.detect import detect_family
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.loader import Loader
 from tehon.families.family import behaviour_of
@@ -32,10 +32,9 @@ MOVING = {"random_crop": True, "flip_aug": True, "color_aug": True}
 
 
 @pytest.fixture(scope="module")
-def pristine() -> Any:
-    """The demo model as it is loaded."""
-    folder = demo_folder()
-    return behaviour_of(detect_family(folder)).load(folder, torch.float32, torch.device("cpu"))
+def pristine(nano: Path) -> Any:
+    """The model as it is loaded."""
+    return behaviour_of(detect_family(nano)).load(nano, torch.float32, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)

@@ -72,8 +72,9 @@ def same(a: Outcome, b: Outcome) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: str) -> None:
-    """Eight updates on the same readings: the loss with the file loaded is far below the base model's, and the same as
+    """Eight updates of the demo model on the same readings: the loss with the file loaded is far below the base model's, and the same as
     with the live adapters."""
+    small["model"] = {"path": "demo"}
     small["training"] |= {"epochs": 2}
     small["output"]["save_precision"] = "float"
     plan = planned(small, **KINDS[kind])
@@ -120,7 +121,8 @@ def test_weight_decay_spares_doras_lengths(small: Tree) -> None:
 @pytest.mark.parametrize("kind", ["dylora", "lora", "loha", "lokr"])
 def test_random_parts_survive_a_resume_to_the_last_bit(small: Tree, kind: str) -> None:
     shares = {"dropout": 0.3} if kind != "loha" else {"rank_dropout": 0.3}
-    network = KINDS[kind] | shares | {"module_dropout": 0.3}
+    narrow = {"rank": 1, "conv_rank": 1} if kind == "lokr" else {}  # or its large factors stay whole
+    network = KINDS[kind] | shares | {"module_dropout": 0.3} | narrow
     straight = run(small, "straight", **network)
 
     def stop(name: str, facts: dict[str, Any]) -> None:
@@ -173,16 +175,16 @@ def test_lora_fa_keeps_its_down_matrices(small: Tree) -> None:
 
 
 def test_a_limit_on_norms_is_kept_and_reported(small: Tree) -> None:
-    outcome = run(small, scale_weight_norms=0.05)
+    outcome = run(small, scale_weight_norms=0.005)
     held = tensors(outcome)
     for key, up in held.items():
         if key.endswith("lora_up.weight"):
             name = key.removesuffix(".lora_up.weight")
             change = up.flatten(1) @ held[f"{name}.lora_down.weight"].flatten(1) * held[f"{name}.alpha"] / 8
-            assert change.norm() <= 0.05 * 1.001
+            assert change.norm() <= 0.005 * 1.001
     last = list(rows(outcome.run.metrics))[-1]
     assert last["norms_scaled"] > 0
-    assert last["norm_largest"] == pytest.approx(0.05, rel=1e-3)
+    assert last["norm_largest"] == pytest.approx(0.005, rel=1e-3)
     assert 0 < last["norm_mean"] <= last["norm_largest"]
 
 
@@ -256,9 +258,9 @@ def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> No
     outcome = run(small, kind="loha", conv_rank=2)
     (checked,) = [row for row in rows(outcome.run.events) if row["event"] == "checked"]
     assert [(row["reader"], row["matched"], row["total"], row["known"]) for row in checked["readers"]] == [
-        ("A1111", 351, 351, True),
-        ("ComfyUI and Forge", 351, 351, True),
-        ("diffusers", 0, 351, False),
+        ("A1111", 151, 151, True),
+        ("ComfyUI and Forge", 151, 151, True),
+        ("diffusers", 0, 151, False),
     ]
     assert outcome.lora is not None
     assert len(read_header(outcome.lora).layers()) == 351

@@ -72,7 +72,8 @@ def test_samples_change_nothing_and_are_what_the_saved_file_draws(strong: Tree, 
     assert (pixels[0] == pixels[2]).all(), "a new LoRA changes nothing"
     assert np.abs(pixels[6] - pixels[0]).mean() > 1, "a trained one does"
 
-    words = ["sample", "demo", "caption 1", "--negative", "blue", "--seed", "11", "--width", "64", "--height", "64"]
+    model = strong["model"]["path"]
+    words = ["sample", model, "caption 1", "--negative", "blue", "--seed", "11", "--width", "64", "--height", "64"]
     assert main([*words, "--steps", "2", "--lora", str(drawn.lora), "--out", str(tmp_path / "user")]) == 0
     theirs = np.asarray(Image.open(tmp_path / "user" / "00_11.png")).astype(int)
     assert np.abs(pixels[6] - theirs).max() <= 2, "the file, loaded by a user, draws the last sample"

@@ -88,3 +88,17 @@ def test_a_lora_of_another_size_is_refused(config: Path, tmp_path: Path, capsys:
     write_lora(file, {"lora_unet_nowhere.lora_down.weight": torch.zeros(2, 3)}, {}, "float")
     assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
     assert "0 of 1 layers match" in capsys.readouterr().err
+
+
+def test_people_are_told_which_lora_to_keep(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tehon.training.validation import Validation
+
+    answers = iter([0.25, 0.5])
+    monkeypatch.setattr(Validation, "loss", lambda self: next(answers))
+    words = ["train", str(config), "--data.validation_split", "0.4", "--training.epochs", "4"]
+    assert main([*words, "--validation.stop_after", "1", "--validation.every_n_steps", "1"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The loss on held-out pictures falls no more: the training ends at step 2." in shown
+    assert "step 1 (epoch 1) had the lowest loss on held-out pictures, 0.2500; no LoRA was kept there" in shown

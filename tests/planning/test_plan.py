@@ -328,7 +328,8 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert set(data) == {
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
         "modules",
-        *("samples", "seed", "skipped", "troubles", "warnings"),
+        *("samples", "measured_at", "stop_after", "logs"),
+        *("seed", "skipped", "troubles", "warnings"),
     }
     assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
     assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)
@@ -409,6 +410,7 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "network.dora": ({}, True),
     "network.dora_side": ({"network.dora": True}, "output"),
     "network.tucker": ({"network.conv_rank": 2}, True),
+    "network.use_scalar": ({}, True),
     "network.factor": ({"network.kind": "lokr"}, 4),
     "network.decompose_both": ({"network.kind": "lokr"}, True),
     "network.full_matrix": ({"network.kind": "lokr", "network.rank": 8, "network.alpha": 1.0}, True),
@@ -442,6 +444,11 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "training.max_train_steps": ({}, 2),
     "training.gradient_accumulation_steps": ({}, 2),
     "training.seed": ({}, 6),
+    "validation.every_n_steps": ({"data.validation_split": 0.4}, 2),
+    "validation.every_n_epochs": ({"data.validation_split": 0.4}, 0),
+    "validation.stop_after": ({"data.validation_split": 0.4}, 2),
+    "logs.folder": ({}, "somewhere"),
+    "logs.log_with": ({"logs.folder": "somewhere"}, "all"),
     "samples.every_n_steps": ({"samples.prompts": "a"}, 2),
     "samples.every_n_epochs": ({"samples.prompts": "a"}, 1),
     "samples.at_first": ({"samples.prompts": "a"}, True),
@@ -470,6 +477,10 @@ PLACES = (
     "network.dim_from_weights",
     "network.unit",
     "samples.prompts_file",
+    "logs.prefix",
+    "logs.tracker_name",
+    "logs.run_name",
+    "logs.wandb_offline",
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {

@@ -139,12 +139,21 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.gradient_accumulation_steps": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    "validation.every_n_epochs": st.integers(0, 100),
+    "validation.every_n_steps": st.integers(0, 1000),
+    "validation.stop_after": st.integers(0, 9),
     "samples.every_n_steps": st.integers(0, 1000),
     "samples.every_n_epochs": st.integers(0, 100),
     "samples.at_first": st.booleans(),
     "samples.sampler": st.sampled_from(["ddim", "euler_a", "dpmsolver++", "k_dpm_2_a"]),
     "samples.prompts": st.sampled_from(["", "a cat --d 1 --n dog", "# two\na cat\n(帽子:1.2)"]),
     "samples.prompts_file": path | st.just(""),
+    "logs.folder": path | st.just(""),
+    "logs.prefix": st.sampled_from(["", "mofu-"]),
+    "logs.log_with": st.sampled_from(["auto", "tensorboard", "wandb", "all"]),
+    "logs.tracker_name": st.sampled_from(["", "cats"]),
+    "logs.run_name": text,
+    "logs.wandb_offline": st.booleans(),
     "output.folder": path,
     "output.name": st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1),
     "output.overwrite": st.booleans(),
@@ -170,6 +179,7 @@ RULED = (
     "samples.every_n_steps",
     "samples.every_n_epochs",
     "samples.at_first",
+    "logs.log_with",
 )
 
 
@@ -199,6 +209,7 @@ def fits_together(flat: dict[str, Any]) -> bool:
         and not (flat.get("feed.persistent_data_loader_workers") and not flat.get("feed.max_data_loader_n_workers"))
         and not (flat.get("data.class_words") and not flat.get("data.repeats"))
         and not (flat.get("data.validation_split") and flat.get("data.validation_folder"))
+        and not (flat.get("logs.log_with") in ("tensorboard", "all") and not flat.get("logs.folder"))
         and not (flat.get("samples.prompts") and flat.get("samples.prompts_file"))
         and not (
             any(flat.get(f"samples.{name}") for name in ("every_n_steps", "every_n_epochs", "at_first"))
@@ -678,6 +689,7 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     filled = paths | {
         "network.weights",
         "samples.prompts_file",
+        "logs.folder",
         "data.metadata_file",
         "data.sets",
         "data.resolution",

@@ -11,11 +11,14 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 
+from tehon.catalog.header import read_header
+from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_data, as_text
 from tehon.settings.files import validate
 from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, start_run
-from tehon.training.validation import LEVELS
+from tehon.training.validation import LEVELS, Validation
 
 Tree = dict[str, Any]
 
@@ -97,3 +100,37 @@ def test_the_loss_is_the_mean_over_noise_levels(held: Tree, monkeypatch: pytest.
         noise = (noisy - level.sqrt() * clean) / (1 - level).sqrt()
         squares.append(noise.square().mean((1, 2, 3)))
     assert loss == pytest.approx(float(torch.cat(squares).mean()), rel=0.05)  # the posterior's spread is in it
+
+
+def test_the_loss_is_measured_by_steps_too(held: Tree) -> None:
+    changes = {"training": {"epochs": 2, "max_train_steps": 7}}
+    _, table = run(planned(held, **changes, validation={"every_n_steps": 3, "every_n_epochs": 0}))
+    assert [row["step"] for row in table] == [3, 6, 7]
+    plan = planned(held, **changes, validation={"every_n_steps": 3, "every_n_epochs": 2})
+    assert as_data(plan)["measured_at"] == [3, 6, 7]
+    assert not any(planned(held, validation={"every_n_epochs": 0}).measured_at(step) for step in range(9))
+
+
+def test_the_training_ends_when_the_loss_falls_no_more(held: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the report names the LoRA nearest to the lowest loss."""
+    answers = iter([0.5, 0.3, 0.4, 0.3, 0.1])
+    monkeypatch.setattr(Validation, "loss", lambda self: next(answers))
+    told: dict[str, dict[str, Any]] = {}
+    plan = planned(held, training={"epochs": 3}, validation={"every_n_steps": 2, "stop_after": 2})
+    outcome = start_run(plan, lambda name, facts: told.setdefault(name, facts) and None)
+    assert plan.steps == 12
+    assert outcome.steps == told["enough"]["step"] == 8
+    assert outcome.lora is not None
+    assert read_header(outcome.lora).metadata["ss_steps"] == "8"
+    judged = told["judged"]
+    assert (judged["step"], judged["loss"]) == (4, 0.3)
+
+
+def test_stopping_by_a_loss_that_is_not_measured_is_refused(tree: Tree, held: Tree) -> None:
+    with pytest.raises(Problem, match=r"validation\.stop_after: no loss on held-out pictures is measured"):
+        planned(held, validation={"stop_after": 1, "every_n_epochs": 0})
+    del tree["data"]["validation_folder"]
+    with pytest.raises(Problem, match=r"validation\.stop_after: no loss on held-out pictures is measured"):
+        planned(tree, validation={"stop_after": 1})
+    text = as_text(planned(tree, validation={"every_n_steps": 2}))
+    assert "validation.every_n_steps has no effect: no pictures are held out." in text

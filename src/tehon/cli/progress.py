@@ -47,6 +47,10 @@ class Watcher:
             self.say(say("cli.sampled", step=facts["step"], path=Path(facts["files"][0]).parent))
         elif name == "validated":
             self.say(say("cli.validated", step=facts["step"], loss=f"{facts['validation_loss']:.4f}"))
+        elif name == "enough":
+            self.say(say("cli.enough", step=facts["step"]), "yellow")
+        elif name == "judged":
+            self.say(_judged(facts), "green")
         elif name == "checked":
             self.close()
             for row in facts["readers"]:
@@ -91,6 +95,16 @@ class Watcher:
             loss = facts["loss"]
             figures = say("cli.figures", loss="…" if loss is None else f"{loss:.4f}", rate=shown)
             self.bar.update(self.bar.task_ids[0], completed=facts["step"], figures=figures)
+
+
+def _judged(facts: dict[str, Any]) -> str:
+    """Which LoRA has the lowest loss on held-out pictures."""
+    known = {"loss": f"{facts['loss']:.4f}", "step": facts["step"], "epoch": facts["epoch"]}
+    if facts["lora"] is None:
+        return say("cli.judged_alone", **known)
+    if facts["lora_step"] == facts["step"]:
+        return say("cli.judged", path=facts["lora"], **known)
+    return say("cli.judged_near", path=facts["lora"], near=facts["lora_step"], **known)
 
 
 def _checked(row: dict[str, Any]) -> str:

@@ -67,8 +67,7 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         if rules.keep and not (rules.shuffle or rules.tag_dropout):
             yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
     yield from _limits(plan)
-    if given.samples.sampler != "euler_a" and not plan.samples.prompts:
-        yield say("notice.without_effect", field="samples.sampler", reason=say("reason.no_prompts"))
+    yield from _observers(plan)
     feed = given.feed
     if feed.persistent_data_loader_workers and feed.cache_latents:
         field = "feed.persistent_data_loader_workers"
@@ -89,6 +88,25 @@ def _schedule(plan: Plan) -> Iterator[str]:
             yield say("notice.without_effect", field=field, reason=say("reason.schedule", schedule=schedule.name))
     if schedule.warmup >= plan.steps:
         yield say("notice.warmup_long", warmup=schedule.warmup, total=plan.steps)
+
+
+def _observers(plan: Plan) -> Iterator[str]:
+    """Settings of what looks on while the training runs."""
+    logs = plan.given.logs
+    validation = plan.given.validation
+    if plan.given.samples.sampler != "euler_a" and not plan.samples.prompts:
+        yield say("notice.without_effect", field="samples.sampler", reason=say("reason.no_prompts"))
+    if (validation.every_n_steps or validation.every_n_epochs != 1) and not plan.validation:
+        name = "every_n_steps" if validation.every_n_steps else "every_n_epochs"
+        yield say("notice.without_effect", field=f"validation.{name}", reason=say("reason.nothing_held_out"))
+    for name in ("prefix", "tracker_name"):
+        if getattr(logs, name) and not logs.wanted:
+            yield say("notice.without_effect", field=f"logs.{name}", reason=say("reason.no_logs"))
+    if logs.prefix and logs.wanted and not logs.folder:
+        yield say("notice.without_effect", field="logs.prefix", reason=say("reason.no_log_folder"))
+    for name in ("run_name", "wandb_offline"):
+        if getattr(logs, name) and "wandb" not in logs.wanted:
+            yield say("notice.without_effect", field=f"logs.{name}", reason=say("reason.no_wandb"))
 
 
 def _limits(plan: Plan) -> Iterator[str]:

@@ -16,6 +16,7 @@ from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.intervals import Intervals
 from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
@@ -64,6 +65,15 @@ class Plan:
         if not network.dim_from_weights:
             return network.rank, network.alpha
         return max(((m.rank, m.alpha) for m in self.modules), key=lambda size: size[1] / size[0])
+
+    def measured_at(self, step: int) -> bool:
+        """Whether the loss on held-out pictures is measured after an update; always after the last one."""
+        own = self.settings.validation
+        if not self.validation or not (own.every_n_steps or own.every_n_epochs):
+            return False
+        return step == self.steps or Intervals(
+            own.every_n_steps, own.every_n_epochs, self.steps, self.steps_per_epoch
+        ).due(step)
 
     @cached_property
     def repeats(self) -> list[int]:
@@ -148,6 +158,9 @@ def draft_plan(given: Settings) -> Plan:
         steps = min(steps, training.max_train_steps)
     base_rates = _base_rates(settings, family)
     schedule = schedule_for(rates, steps, rates.learning_rate or max(base_rates.values()))
+    own = settings.validation
+    if own.stop_after and not (found.validation and (own.every_n_steps or own.every_n_epochs)):
+        found.troubles.problems.append(Problem("nothing_measured", field="validation.stop_after"))
     samples = plan_samples(settings, side, steps, per_epoch, found.troubles.problems)
     return Plan(
         given=given,

@@ -15,6 +15,7 @@ from typing import Any
 from tehon.catalog.samplers import SAMPLERS
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.intervals import Intervals
 from tehon.settings.files import read_toml
 from tehon.settings.settings import Settings
 
@@ -74,27 +75,23 @@ class PlannedSamples:
     prompts: tuple[SamplePrompt, ...]
     remarks: tuple[str, ...]
     rules: SampleRules
-    every_n_steps: int
-    every_n_epochs: int
+    intervals: Intervals
     at_first: bool
-    steps: int
-    steps_per_epoch: int
 
     def tag(self, step: int) -> str | None:
         """Whether samples are due after an update, and kohya's mark for it in their names: the epoch that it ends, as
         e000002, else the step, as 000100."""
         if step == 0:
             return "e000000" if self.at_first else None
-        epoch = -(-step // self.steps_per_epoch)
-        ends = step % self.steps_per_epoch == 0 or step == self.steps
-        if ends and self.every_n_epochs and epoch % self.every_n_epochs == 0:
+        epoch = self.intervals.by_epoch(step)
+        if epoch is not None:
             return f"e{epoch:06d}"
-        return f"{step:06d}" if self.every_n_steps and step % self.every_n_steps == 0 else None
+        return f"{step:06d}" if self.intervals.by_step(step) else None
 
     @property
     def drawn_at(self) -> list[int]:
         """The steps after which they are drawn."""
-        return [step for step in range(self.steps + 1) if self.tag(step) is not None]
+        return [step for step in range(self.intervals.steps + 1) if self.tag(step) is not None]
 
 
 def plan_samples(
@@ -116,11 +113,8 @@ def plan_samples(
         prompts=tuple(prompts),
         remarks=tuple(remarks),
         rules=rules,
-        every_n_steps=samples.every_n_steps,
-        every_n_epochs=samples.every_n_epochs,
+        intervals=Intervals(samples.every_n_steps, samples.every_n_epochs, steps, steps_per_epoch),
         at_first=samples.at_first,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
     )
 
 

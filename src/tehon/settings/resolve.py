@@ -20,7 +20,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
     Paths become absolute, so that the run can be repeated from anywhere.
     """
     feed, network, rates, training = settings.feed, settings.network, settings.optimizer, settings.training
-    model, samples = settings.model.path, settings.samples
+    model, samples, logs = settings.model.path, settings.samples, settings.logs
     return settings.model_copy(
         update={
             "model": settings.model.model_copy(update={"path": model if model == DEMO else _absolute(model)}),
@@ -51,6 +51,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
             "samples": samples.model_copy(
                 update={"prompts_file": samples.prompts_file and _absolute(samples.prompts_file)}
             ),
+            "logs": logs.model_copy(update={"folder": logs.folder and _absolute(logs.folder)}),
             "output": settings.output.model_copy(update={"folder": _absolute(settings.output.folder)}),
         }
     )

@@ -59,6 +59,8 @@ def _samples(settings: Settings) -> Iterator[Problem]:
     wanted = samples.every_n_steps or samples.every_n_epochs or samples.at_first
     if wanted and not samples.prompts.strip() and not samples.prompts_file:
         yield Problem("prompts_none", field="samples.prompts")
+    if "tensorboard" in settings.logs.wanted and not settings.logs.folder:
+        yield Problem("log_folder_missing", field="logs.folder", log_with=settings.logs.log_with)
 
 
 def _sources(data: DataSettings) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tehon.settings.dataset import DataSettings
 from tehon.settings.feed import FeedSettings
+from tehon.settings.logs import LogSettings
 from tehon.settings.model import ModelSettings
 from tehon.settings.network import NetworkSettings
 from tehon.settings.objective import ObjectiveSettings
@@ -16,6 +17,7 @@ from tehon.settings.samples import SampleSettings
 from tehon.settings.section import Section
 from tehon.settings.text import TextSettings
 from tehon.settings.training import TrainingSettings
+from tehon.settings.validation import ValidationSettings
 
 
 class Settings(Section):
@@ -43,8 +45,14 @@ class Settings(Section):
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     """Length, seed and device."""
 
+    validation: ValidationSettings = Field(default_factory=ValidationSettings)
+    """The loss on held-out pictures."""
+
     samples: SampleSettings = Field(default_factory=SampleSettings)
     """Pictures on the way."""
+
+    logs: LogSettings = Field(default_factory=LogSettings)
+    """Logs for other programs."""
 
     output: OutputSettings
     """Results."""

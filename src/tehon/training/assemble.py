@@ -32,7 +32,9 @@ from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.files import to_toml
+from tehon.settings.logs import LogSettings
 from tehon.settings.samples import SampleSettings
+from tehon.settings.validation import ValidationSettings
 from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import AdamW
@@ -225,10 +227,11 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def fingerprint(plan: Plan) -> str:
-    """A digest of all that a saved state depends on: settings but for the feed's and the samples', the pictures'
+    """A digest of all that a saved state depends on: settings but for the feed's and the observers', the pictures'
     contents, places, masks and captions, and the model (of each of its weight files the size and the first MiB)."""
     feed = FeedSettings(read_npz=plan.settings.feed.read_npz)
-    same = plan.settings.model_copy(update={"feed": feed, "samples": SampleSettings()})
+    looked_on = {"samples": SampleSettings(), "logs": LogSettings(), "validation": ValidationSettings()}
+    same = plan.settings.model_copy(update={"feed": feed, **looked_on})
     digest = blake2b(to_toml(same).encode(), digest_size=16)
     for file in sorted(plan.model.rglob("*.safetensors")):
         with file.open("rb") as stream:

@@ -7,20 +7,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tehon import __version__
-from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
-from tehon.planning.prompts import SamplePrompt, read_prompts
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.read import latest_state
 from tehon.runs.record import append_rows, event, keep_rows, write_aside, write_json
@@ -29,10 +26,11 @@ from tehon.training.assemble import Trainer, assemble, choose_device, fingerprin
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Every, Metrics
 from tehon.training.facts import run_facts
+from tehon.training.logs import check_logs
 from tehon.training.loop import Report
-from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
+from tehon.training.observers import Observers
 from tehon.training.state import load_state, save_state
-from tehon.weights.lora_file import as_saved, check_readers, write_lora
+from tehon.weights.lora_file import check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
 _METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
@@ -60,7 +58,6 @@ class Run:
         self.started = time.time()
         self.session = secrets.randbelow(2**32)
         self.stopping = False
-        self.prompts: Sequence[SamplePrompt] = plan.samples.prompts
 
     @property
     def lora_name(self) -> str:
@@ -85,66 +82,38 @@ class Run:
             keep_rows(self.directory.metrics, lambda row: row["step"] <= trainer.state.step)
         facts = {"steps": self.plan.steps, "first": trainer.state.step, "device": str(trainer.parts.alphas.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
-        with _signals(self._stop):
-            self._updates(trainer)
-        if trainer.state.step < self.plan.steps:
+        observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch)
+        try:
+            with _signals(self._stop):
+                self._updates(trainer, observers)
+        finally:
+            observers.close()
+        if trainer.state.step < self.plan.steps and not observers.enough:
             self.tell("stopped", step=trainer.state.step)
             return Outcome(self.directory, None, trainer.state.step)
         lora = self._finish(trainer)
+        observers.judge()
         self.tell("finished", path=str(lora), seconds=round(time.time() - self.started, 1))
         return Outcome(self.directory, lora, trainer.state.step)
 
-    def _updates(self, trainer: Trainer) -> None:
+    def _updates(self, trainer: Trainer, observers: Observers) -> None:
         plan = self.plan
         every = 1 if trainer.state.flat.weights.device.type == "cpu" else _METRICS_EVERY
         metrics = Metrics(self.directory.metrics, every, plan.steps, lambda i: plan.pictures[i].path.name)
         save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer, metrics))
-        epoch_ends = plan.steps_per_epoch if plan.validation else 0
-        validate = Every(epoch_ends, partial(self._validate, trainer), plan.steps)
-        previews = self._previews(trainer)
-        previews.begin(trainer.state.step, planned=bool(plan.samples.drawn_at))
-        chores: list[Chore] = [metrics, validate, save, previews]  # nothing that takes memory before what is saved
+        observers.begin(trainer.state.step)
+        chores: list[Chore] = [metrics, save, *observers.chores]
         for report in trainer.updates():
             for chore in chores:
                 if chore.due(report):
                     chore.run(report)
             self._tell_step(report, metrics.recent_loss)
+            if observers.enough and report.step < plan.steps:
+                self.tell("enough", step=report.step)
+                return
             if self._asked_to_stop() and report.step < plan.steps:
                 self._save(trainer, metrics)
                 return
-
-    def _previews(self, trainer: Trainer) -> Previews:
-        settings, adapters = self.plan.settings, trainer.adapters
-        precision = settings.output.save_precision
-
-        def seen() -> AbstractContextManager[None]:
-            return seen_as_saved(adapters, as_saved(file_tensors(adapters), precision))
-
-        return Previews(
-            self.directory,
-            settings.output.name,
-            self.plan.samples.tag,
-            self._prompts,
-            partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
-            seen,
-            partial(unseen, adapters),
-            self.tell,
-        )
-
-    def _prompts(self) -> Sequence[SamplePrompt]:
-        """The sample prompts as they are now: a file may have been changed since the start."""
-        samples = self.plan.settings.samples
-        if samples.prompts_file:
-            try:
-                self.prompts, _ = read_prompts("", Path(samples.prompts_file), self.plan.samples.rules)
-            except Problem as problem:
-                self._notice(say("notice.prompts_kept", problem=problem))
-        return self.prompts
-
-    def _validate(self, trainer: Trainer, report: Report) -> None:
-        row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": trainer.validation.loss()}
-        append_rows(self.directory.metrics, [row])
-        self.watch("validated", row)
 
     def _tell_step(self, report: Report, loss: float | None) -> None:
         self.watch("step", {"step": report.step, "epoch": report.epoch + 1, "loss": loss, "rates": dict(report.rates)})
@@ -198,6 +167,7 @@ def start_run(plan: Plan, watch: Watch) -> Outcome:
     output = plan.settings.output
     folder = Path(output.folder)
     choose_device(plan.settings.training.device)
+    check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
     check_output(folder / f"{output.name}.safetensors", output.overwrite)
     directory = new_run_directory(folder, output.name)
     run = Run(plan, directory, watch)
@@ -215,6 +185,7 @@ def resume_run(directory: RunDirectory, watch: Watch) -> Outcome:
     state = latest_state(directory)
     plan = make_plan(load_settings(directory.settings, {}))
     run = Run(plan, directory, watch)
+    check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
     output = plan.settings.output
     place, own = Path(output.folder) / run.lora_name, directory.weights / run.lora_name
     its_own = place.is_file() and own.is_file() and place.read_bytes() == own.read_bytes()

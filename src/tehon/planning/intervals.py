@@ -1,0 +1,25 @@
+"""Every so many steps and every so many epochs: after which updates something is due."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """0 means never by that count. `steps` are the run's updates; an epoch that these cut short ends with them."""
+
+    every_n_steps: int
+    every_n_epochs: int
+    steps: int
+    steps_per_epoch: int
+
+    def by_epoch(self, step: int) -> int | None:
+        """The epoch, counted from 1, that ends with this update, if that makes it due."""
+        epoch = -(-step // self.steps_per_epoch)
+        ends = step > 0 and (step % self.steps_per_epoch == 0 or step == self.steps)
+        return epoch if ends and self.every_n_epochs and epoch % self.every_n_epochs == 0 else None
+
+    def by_step(self, step: int) -> bool:
+        return step > 0 and self.every_n_steps > 0 and step % self.every_n_steps == 0
+
+    def due(self, step: int) -> bool:
+        return self.by_step(step) or self.by_epoch(step) is not None

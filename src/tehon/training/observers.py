@@ -1,0 +1,142 @@
+"""Those who look on while a run trains and change nothing: the loss on held-out pictures, samples, logs.
+
+>>> observers = Observers(plan, directory, trainer, tell, watch)
+>>> observers.begin(step=0)
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan
+from tehon.planning.prompts import SamplePrompt, read_prompts
+from tehon.runs.judge import best_measurement, losses, stale
+from tehon.runs.layout import RunDirectory
+from tehon.runs.read import rows
+from tehon.runs.record import append_rows
+from tehon.training.assemble import Trainer
+from tehon.training.attach import file_tensors
+from tehon.training.chores import Chore
+from tehon.training.logs import Follower, Log, TensorBoard, WeightsAndBiases
+from tehon.training.loop import Report
+from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
+from tehon.weights.lora_file import as_saved
+
+Tell = Callable[..., None]
+Watch = Callable[[str, dict[str, Any]], None]
+
+
+class Measure:
+    """A chore: the loss on held-out pictures, after the updates that the plan names."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, loss: Callable[[], float], watch: Watch) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.loss = loss
+        self.watch = watch
+        self.enough = False
+
+    def due(self, report: Report) -> bool:
+        return self.plan.measured_at(report.step)
+
+    def run(self, report: Report) -> None:
+        row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": self.loss()}
+        append_rows(self.directory.metrics, [row])
+        self.watch("validated", row)
+        patience = self.plan.settings.validation.stop_after
+        measured = [loss for step, _, loss in losses(self.directory) if step <= report.step]
+        self.enough = bool(patience) and stale(measured) >= patience
+
+
+class Observers:
+    """`chores` are theirs, in the order in which they must come, and behind all that saves."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, trainer: Trainer, tell: Tell, watch: Watch) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.tell = tell
+        self.known: Sequence[SamplePrompt] = plan.samples.prompts
+        self.measure = Measure(plan, directory, trainer.validation.loss, watch)
+        self.previews = self._previews(trainer)
+        self.follower: Follower | None = None
+
+    @property
+    def chores(self) -> list[Chore]:
+        follower: list[Chore] = [self.follower] if self.follower else []
+        return [self.measure, self.previews, *follower]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the loss on held-out pictures says that the training may end here."""
+        return self.measure.enough
+
+    def begin(self, step: int) -> None:
+        """Before the first update, which comes after `step` others."""
+        logs = self._logs()
+        if logs:
+            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch)
+        self.previews.begin(step, planned=bool(self.plan.samples.drawn_at))
+
+    def close(self) -> None:
+        """Lets the logs finish; however the run ended."""
+        if self.follower:
+            self.follower.close()
+
+    def judge(self) -> None:
+        """Names the LoRA with the lowest loss on held-out pictures, after everything is saved."""
+        best = best_measurement(self.directory)
+        if best is not None:
+            lora = None if best.lora is None else str(best.lora)
+            self.tell("judged", step=best.step, epoch=best.epoch, loss=best.loss, lora=lora, lora_step=best.lora_step)
+
+    def _previews(self, trainer: Trainer) -> Previews:
+        settings, adapters = self.plan.settings, trainer.adapters
+        precision = settings.output.save_precision
+
+        def seen() -> AbstractContextManager[None]:
+            return seen_as_saved(adapters, as_saved(file_tensors(adapters), precision))
+
+        return Previews(
+            self.directory,
+            settings.output.name,
+            self.plan.samples.tag,
+            self._prompts,
+            partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
+            seen,
+            partial(unseen, adapters),
+            self.tell,
+        )
+
+    def _prompts(self) -> Sequence[SamplePrompt]:
+        """The sample prompts as they are now: a file may have been changed since the start."""
+        samples = self.plan.settings.samples
+        if samples.prompts_file:
+            try:
+                self.known, _ = read_prompts("", Path(samples.prompts_file), self.plan.samples.rules)
+            except Problem as problem:
+                self.tell("notice", text=say("notice.prompts_kept", problem=problem))
+        return self.known
+
+    def _logs(self) -> list[Log]:
+        """What the settings ask for, in this run's folder for logs, which a resumed run finds in its events."""
+        settings, run = self.plan.settings, self.directory.path.name
+        own = settings.logs
+        if not own.wanted:
+            return []
+        before = [row["folder"] for row in rows(self.directory.events) if row["event"] == "logging"]
+        named = Path(own.folder) / f"{own.prefix}{datetime.now():%Y%m%d%H%M%S}"
+        folder = Path(before[-1]) if before else named if own.folder else self.directory.path / "logs"
+        self.tell("logging", folder=str(folder))
+        project = own.tracker_name or "network_train"
+        found: list[Log] = []
+        if "tensorboard" in own.wanted:
+            found.append(TensorBoard(folder / project, self.directory.settings.read_text("utf8")))
+        if "wandb" in own.wanted:
+            data = settings.model_dump()
+            found.append(WeightsAndBiases(folder, project, own.run_name or run, run, data, own.wandb_offline))
+        return found

@@ -1,0 +1,176 @@
+"""Logs for other programs: everything of the record is in them, by the programs' own readers."""
+
+import builtins
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto import wandb_internal_pb2
+
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_text
+from tehon.runs.read import rows
+from tehon.settings.files import validate
+from tehon.training import logs as logs_module
+from tehon.training.run import resume_run, start_run
+
+Tree = dict[str, Any]
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
+    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
+
+
+def quiet(name: str, facts: dict[str, Any]) -> None:
+    pass
+
+
+def read_tensorboard(folder: Path) -> EventAccumulator:
+    reader = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    reader.Reload()
+    return reader
+
+
+def read_wandb(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(configuration, history) of an offline run: records in the log format of LevelDB behind a header of 7 bytes."""
+    data, place, buffer = file.read_bytes(), 7, b""
+    config: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        buffer += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(buffer)
+            buffer = b""
+            if record.WhichOneof("record_type") == "run":
+                config |= {item.key: item.value_json for item in record.run.config.update}
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                history.append({item.key or ".".join(item.nested_key): item.value_json for item in items})
+    return config, history
+
+
+@pytest.fixture
+def logged(tree: Tree, tmp_path: Path) -> Tree:
+    tree["training"] |= {"epochs": 2, "gradient_accumulation_steps": 2}
+    tree["data"]["validation_split"] = 0.4
+    tree["network"]["scale_weight_norms"] = 5.0
+    tree["samples"] = {"prompts": "a cat --w 64 --h 64 --s 1 --n dog", "every_n_steps": 2}
+    tree["logs"] = {"folder": str(tmp_path / "logs"), "prefix": "mofu-"}
+    return tree
+
+
+def test_tensorboard_finds_all_figures_also_after_a_resume(logged: Tree, tmp_path: Path) -> None:
+    logged["output"]["save_state_every_n_steps"] = 1
+
+    def stop_after_one(name: str, facts: dict[str, Any]) -> None:
+        if name == "step" and facts["step"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    plan = planned(logged)
+    stopped = start_run(plan, stop_after_one)
+    assert stopped.lora is None
+    outcome = resume_run(stopped.run, quiet)
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert folder.name.startswith("mofu-2")
+    assert len(folder.name) == len("mofu-") + len("YYYYmmddHHMMSS")
+    reader = read_tensorboard(folder / "network_train")
+    found = {name: [(e.step, e.value) for e in reader.Scalars(name)] for name in reader.Tags()["scalars"]}
+
+    table = rows(outcome.run.metrics)
+    steps = [row for row in table if "loss" in row]
+    assert len(steps) == plan.steps
+    expected = {
+        "loss/current": [(row["step"], row["loss"]) for row in steps],
+        "gradient_norm": [(row["step"], row["gradient_norm"]) for row in steps],
+        "lr/unet": [(row["step"], row["rates"]["lora_unet"]) for row in steps],
+        "lr/textencoder": [(row["step"], row["rates"]["lora_te"]) for row in steps],
+        "max_norm/keys_scaled": [(row["step"], row["norms_scaled"]) for row in steps],
+        "max_norm/max_key_norm": [(row["step"], row["norm_largest"]) for row in steps],
+        "max_norm/average_key_norm": [(row["step"], row["norm_mean"]) for row in steps],
+        "loss/validation": [(row["step"], row["validation_loss"]) for row in table if "validation_loss" in row],
+    }
+    for name, values in expected.items():
+        assert [step for step, _ in found[name]] == [step for step, _ in values], name
+        assert [value for _, value in found[name]] == pytest.approx([value for _, value in values], rel=1e-6), name
+    per_epoch = plan.steps_per_epoch
+    means = [sum(row["loss"] for row in steps[max(0, n - per_epoch) : n]) / min(n, per_epoch) for n in range(1, 5)]
+    assert [value for _, value in found["loss/average"]] == pytest.approx(means[: plan.steps], rel=1e-6)
+    assert [event.step for event in reader.Images("sample_0")] == [2, 4][: plan.steps // 2]
+    assert len(reader.Images("base_0")) == 1
+    text = reader.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "scale_weight_norms = 5.0" in text
+
+
+def test_a_wandb_offline_run_can_be_read_back(
+    logged: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    logged["logs"] |= {"log_with": "all", "wandb_offline": True, "run_name": "first", "tracker_name": "cats"}
+    logged["training"]["epochs"] = 1
+    outcome = start_run(planned(logged), quiet)
+    assert "wandb" not in capfd.readouterr().out
+    (file,) = (tmp_path / "logs").rglob("*.wandb")
+    assert (tmp_path / "logs") in file.parents
+    config, history = read_wandb(file)
+    assert '"mofu-"' in config["logs"]
+    steps = [row for row in rows(outcome.run.metrics) if "loss" in row]
+    told = [(int(row["step"]), float(row["loss/current"])) for row in history if "loss/current" in row]
+    assert told == [(row["step"], row["loss"]) for row in steps]
+    assert any("loss/validation" in row for row in history)
+    assert any("sample_0._type" in row or "sample_0" in row for row in history)
+    assert read_tensorboard(next(file.parents[3].glob("*/cats"))).Tags()["scalars"]
+    ours = [path for path in tmp_path.rglob("*") if path.is_file() and "wandb" not in path.parts]
+    assert [path for path in ours if KEY.encode() in path.read_bytes()] == [], "the key is in no file of ours"
+
+
+def test_a_missing_package_or_key_is_refused_before_anything_is_written(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(Problem, match=r"no key on this machine; run wandb login, set WANDB_API_KEY"):
+        start_run(planned(tree, logs={"log_with": "wandb"}), quiet)
+    monkeypatch.setattr(logs_module, "find_spec", lambda name: None)
+    with pytest.raises(Problem, match=r'pip install "tehon\[tensorboard\]"'):
+        start_run(planned(tree, logs={"folder": str(tmp_path / "logs")}), quiet)
+    assert not Path(tree["output"]["folder"]).exists()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_the_packages_are_imported_only_when_asked_for(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def guarded(name: str, *rest: Any, **more: Any) -> Any:
+        assert name.partition(".")[0] not in ("tensorboard", "wandb"), name
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", guarded)
+    monkeypatch.setattr(logs_module, "import_module", guarded)
+    assert start_run(planned(tree, training={"max_train_steps": 1}), quiet).lora
+
+
+def test_where_logs_go_has_to_be_said_and_settings_for_other_logs_are_named(tree: Tree) -> None:
+    with pytest.raises(Problem, match="needs a folder for logs"):
+        planned(tree, logs={"log_with": "tensorboard"})
+    notes = as_text(planned(tree, logs={"prefix": "a", "tracker_name": "b", "run_name": "c", "wandb_offline": True}))
+    assert "logs.prefix has no effect: no logs are written." in notes
+    assert "logs.tracker_name has no effect: no logs are written." in notes
+    assert "logs.run_name has no effect: nothing is logged to W&B." in notes
+    assert "logs.wandb_offline has no effect: nothing is logged to W&B." in notes
+    assert "logs.prefix has no effect: logs.folder is empty." in as_text(
+        planned(tree, logs={"log_with": "wandb", "prefix": "a"})
+    )

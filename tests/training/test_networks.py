@@ -265,3 +265,10 @@ def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> No
     assert outcome.lora is not None
     assert len(read_header(outcome.lora).layers()) == 151
     assert Path(outcome.lora).exists()
+
+
+def test_a_run_that_learns_too_little_for_fp16_says_so(small: Tree) -> None:
+    small["optimizer"]["learning_rate"] = 1e-9
+    outcome = start_run(planned(small), lambda event, facts: None)
+    said = " ".join(row["text"] for row in rows(outcome.run.events) if row["event"] == "notice")
+    assert "are so small that fp16 made them zero" in said

@@ -51,6 +51,13 @@ def test_numbers_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path
     assert file.read_bytes() == before
 
 
+def test_what_a_narrow_type_made_zero_is_named(tmp_path: Path) -> None:
+    tensors = {"a.lora_up.weight": torch.tensor([1e-9, 0.0]), "b.lora_up.weight": torch.tensor([1e-9, 1.0])}
+    tensors["c.lora_up.weight"] = torch.zeros(2)
+    assert write_lora(tmp_path / "x.safetensors", tensors, {}, "fp16") == ["a.lora_up.weight"]
+    assert write_lora(tmp_path / "x.safetensors", tensors, {}, "bf16") == []
+
+
 def test_a_file_without_a_lora_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     write_lora(file, {"weight": torch.zeros(2)}, {}, "float")

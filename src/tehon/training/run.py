@@ -153,7 +153,9 @@ class Run:
             version=__version__,
         )
         kept = self.directory.weights / self.lora_name
-        write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
+        lost = write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
+        if lost:
+            self._notice(say("notice.lora_lost", name=lost[0], count=len(lost), precision=output.save_precision))
         self.tell("checked", readers=[asdict(row) for row in check_readers(kept)])
         place = Path(output.folder) / self.lora_name
         aside = place.with_name(f"{place.name}.new")

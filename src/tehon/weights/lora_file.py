@@ -27,9 +27,10 @@ def layer_name(prefix: str, path: str) -> str:
     return f"{prefix}_{path.replace('.', '_')}"
 
 
-def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> None:
+def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> list[str]:
     """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included, but for
     DoRA's lengths: training moves them by less than a narrow type's steps, so that casting them loses what was learned.
+    Returns the names of those that are too small for the type and became zero.
 
     Adds kohya's hashes to the metadata: `sshs_model_hash` is the sha256 of the file's body, `sshs_legacy_hash`
     A1111's old one over the file as it would be with the `ss_` metadata alone.
@@ -54,6 +55,7 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
         aside.replace(file)
     except OSError as error:
         raise Problem("file_unwritable", field="output.folder", path=file, reason=error.strerror or error) from None
+    return [name for name, tensor in cast.items() if tensors[name].any() and not tensor.any()]
 
 
 def as_saved(tensors: dict[str, Tensor], precision: str) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.messages.catalogue import languages
 from tehon.settings.reference import page
 
@@ -13,3 +15,11 @@ def test_the_reference_page_is_current(language: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TEHON_LANG", language)
     name = "settings.md" if language == "en" else f"settings.{language}.md"
     assert (DOCS / name).read_text("utf8") == page(), "run python -m tehon.settings.reference docs"
+
+
+@pytest.mark.parametrize("name", ["optimizers.md", "optimizers.ja.md"])
+def test_the_page_on_optimizers_lists_every_one_with_its_arguments(name: str) -> None:
+    rows = [line.split(" | ") for line in (DOCS / name).read_text("utf8").splitlines() if line.startswith("| ")]
+    listed = {row[0].strip("| "): set(re.findall(r"`(\w+)`", row[-1])) for row in rows if len(row) == 5}
+    for optimizer, row in OPTIMIZERS.items():
+        assert listed[optimizer] == set(row.arguments), optimizer

@@ -16,6 +16,7 @@ from tehon.cli.main import main
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_data, as_text
+from tehon.settings import optimizer_rules
 from tehon.settings.fields import fields
 from tehon.settings.files import to_toml, validate
 
@@ -147,6 +148,30 @@ def test_a_part_with_the_rate_zero_is_left_out(tree: Tree, field: str, left: lis
     assert list(data_of(tree, optimizer__learning_rate=0)["rates"]) == ["lora_te"]
 
 
+def test_adafactors_own_rates_are_in_the_plan(tree: Tree) -> None:
+    changes: dict[str, Any] = {"optimizer__name": "adafactor", "training__epochs": 5, "optimizer__unet_lr": 7.0}
+    own = [min(1e-2, (step + 1) ** -0.5) for step in range(20)]
+    assert data_of(tree, **changes)["rates"] == {"lora_te": own, "lora_unet": own}
+    slow = data_of(tree, **changes, optimizer__arguments="warmup_init=True")["rates"]["lora_unet"]
+    assert slow == pytest.approx([1e-6 * (step + 1) for step in range(20)])
+
+
+def test_factors_by_block_do_not_go_with_one_rate_for_all(tree: Tree) -> None:
+    rates = {"optimizer__name": "Prodigy", "optimizer__learning_rate": 1.0, "optimizer__text_encoder_lr": 1.0}
+    assert set(data_of(tree, **rates, network__mid_lr_weight=0.0)["rates"]) == {"lora_te", "lora_unet"}
+    with pytest.raises(Problem, match=r"network.mid_lr_weight: Prodigy finds one rate for all weights"):
+        planned(tree, **rates, network__mid_lr_weight=0.5)
+
+
+def test_the_notice_about_the_default_optimizer_comes_only_where_it_is_not_the_articles(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "AdamW is used; AdamW8bit, which needs a quarter of the memory for its state,"
+    monkeypatch.setattr(optimizer_rules, "find_spec", lambda name: None)
+    assert [warning for warning in data_of(tree)["warnings"] if warning.startswith(said)]
+    assert not [warning for warning in data_of(tree, optimizer__name="AdamW")["warnings"] if said in warning]
+
+
 def test_polynomial_falls_also_where_only_the_parts_have_rates(tree: Tree) -> None:
     rates = data_of(tree, optimizer__learning_rate=0, optimizer__unet_lr=1e-3, optimizer__lr_scheduler="polynomial")
     assert rates["rates"]["lora_unet"] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4], rel=1e-3)
@@ -242,6 +267,33 @@ def as_it_is(tree: Tree) -> None:
         ),
         (
             as_it_is,
+            {"optimizer__name": "Adafactor", "optimizer__lr_scheduler": "linear", "optimizer__unet_lr": 1e-3},
+            [
+                "optimizer.lr_scheduler has no effect: "
+                "Adafactor finds its own rates (relative_step=False among its arguments takes yours).",
+                "optimizer.unet_lr has no effect: "
+                "Adafactor finds its own rates (relative_step=False among its arguments takes yours).",
+            ],
+        ),
+        (as_it_is, {"optimizer__name": "Adafactor"}, []),
+        (
+            as_it_is,
+            {"optimizer__name": "SGDScheduleFree", "optimizer__lr_scheduler": "linear"},
+            [
+                "optimizer.lr_scheduler has no effect: "
+                "SGDScheduleFree needs no schedule; its rate climbs once and stays."
+            ],
+        ),
+        (
+            as_it_is,
+            {"optimizer__name": "Prodigy", "optimizer__text_encoder_lr": 0.0},
+            [
+                "Prodigy finds its own rate, and the learning rate 0.0001 is only a factor on it; "
+                "set the rates to 1 unless you mean that."
+            ],
+        ),
+        (
+            as_it_is,
             {"optimizer__lr_warmup_steps": 9},
             ["The rate still climbs when the training ends: the warm-up takes 9 of 7 steps; shorten it."],
         ),
@@ -327,7 +379,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert data == data_of(tree, training__epochs=2, network__rank=4)
     assert set(data) == {
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
-        "modules",
+        *("modules", "optimizer"),
         *("samples", "measured_at", "stop_after", "logs"),
         *("seed", "skipped", "troubles", "warnings"),
     }
@@ -427,6 +479,8 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "network.conv_block_alphas": ({"network.conv_rank": 2}, [0.5] * 25),
     "network.include": ({}, "attn1"),
     "network.exclude": ({}, "attn1"),
+    "optimizer.name": ({}, "Lion"),
+    "optimizer.arguments": ({}, "eps=1e-6"),
     "optimizer.learning_rate": ({}, 1e-3),
     "optimizer.unet_lr": ({}, 1e-3),
     "optimizer.text_encoder_lr": ({}, 1e-3),
@@ -499,7 +553,6 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "network.rank_dropout": (0.5, "training"),
     "network.module_dropout": (0.5, "training"),
     "network.scale_weight_norms": (0.5, "training"),
-    "optimizer.weight_decay": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
     "output.folder": ("elsewhere", "cli"),

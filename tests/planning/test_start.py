@@ -225,7 +225,7 @@ def test_the_file_is_never_overwritten(tree: Tree, tmp_path: Path) -> None:
 def test_training_goes_on_from_the_file(tree: Tree, tmp_path: Path) -> None:
     """With a rate of nearly zero the result is the file; from scratch it would be nothing."""
     file = file_of(tree, tmp_path / "first.safetensors", rank=4, alpha=2.0)
-    tree |= {"optimizer": {"unet_lr": 1e-12, "text_encoder_lr": 1e-12, "weight_decay": 0.0}}
+    tree |= {"optimizer": {"unet_lr": 1e-12, "text_encoder_lr": 1e-12, "name": "AdamW", "arguments": "weight_decay=0"}}
     tree["output"]["save_precision"] = "float"
     outcome = start_run(planned(tree, rank=4, alpha=1.0, weights=str(file)), lambda name, facts: None)
     assert outcome.lora is not None

@@ -102,7 +102,7 @@ def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: st
 
 def test_weight_decay_spares_doras_lengths(small: Tree) -> None:
     """They are the model's own weights: pulled to zero, the model itself would fade."""
-    small["optimizer"] |= {"weight_decay": 0.5}
+    small["optimizer"] |= {"name": "AdamW", "arguments": "weight_decay=0.5"}
     trainer = assemble(planned(small, dora=True, rank=2))
     decay = {group["name"]: group["weight_decay"] for group in trainer.state.optimizer.param_groups}
     assert decay == {"lora_te": 0.5, "lora_te lengths": 0.0, "lora_unet": 0.5, "lora_unet lengths": 0.0}

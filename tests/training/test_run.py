@@ -86,6 +86,21 @@ def test_a_state_saved_on_the_way_resumes_too(tree: Tree) -> None:
     assert same(tensors(resume_run(straight.run, quiet)), before)
 
 
+def test_a_schedule_free_run_resumes_and_saves_the_weights_to_use(tree: Tree) -> None:
+    rates = {"name": "AdamWScheduleFree", "learning_rate": 1e-2, "lr_scheduler": "constant"}
+    straight = run(tree, optimizer=rates, output={"save_state_every_n_steps": 2, "save_precision": "float"})
+    before = tensors(straight)
+    states = sorted(straight.run.state.iterdir())
+    trained = torch.load(states[-1], weights_only=True)["weights"]
+    saved = torch.cat([tensor.flatten() for name, tensor in before.items() if not name.endswith("alpha")])
+    assert saved.numel() == trained.numel()
+    assert abs(float(saved.norm() / trained.norm()) - 1) > 1e-5, "the file holds the average, not what is trained"
+    states[-1].unlink()
+    assert straight.lora is not None
+    straight.lora.unlink()
+    assert same(tensors(resume_run(straight.run, quiet)), before)
+
+
 def test_an_inbox_file_stops_a_run(tree: Tree) -> None:
     def drop(name: str, facts: dict[str, Any]) -> None:
         if name == "started":
@@ -144,6 +159,8 @@ def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
     assert metadata["ss_network_module"] == "networks.lora"
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("2", "1.0")
     assert metadata["ss_training_comment"] == "hello"
+    assert metadata["ss_optimizer"] == "bitsandbytes.optim.adamw.AdamW8bit"
+    assert (metadata["ss_lr_scheduler"], metadata["ss_unet_lr"]) == ("cosine", "0.0001")
     assert metadata["ss_base_model_version"] == "sd_v1"
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert metadata["modelspec.resolution"] == "128x128"
@@ -174,15 +191,16 @@ def test_a_part_with_rate_zero_is_neither_trained_nor_saved(
     [
         ("optimizer", {"learning_rate": 5e-4, "unet_lr": 5e-4}),
         ("optimizer", {"text_encoder_lr": 5e-4}),
-        ("optimizer", {"weight_decay": 0.5, "unet_lr": 0.1}),
+        ("optimizer", {"arguments": "weight_decay=0.5", "unet_lr": 0.1}),
         ("optimizer", {"max_grad_norm": 1e-9}),
         ("optimizer", {"lr_scheduler": "linear"}),
+        ("optimizer", {"name": "Lion"}),
         ("network", {"alpha": 2.0}),
         ("training", {"gradient_accumulation_steps": 2}),
     ],
 )
 def test_each_training_setting_changes_what_is_learned(tree: Tree, section: str, change: dict[str, Any]) -> None:
-    plain = {"output": {"name": "plain"}, "optimizer": {"unet_lr": 0.1} if "weight_decay" in change else {}}
+    plain = {"output": {"name": "plain"}, "optimizer": {"unet_lr": 0.1} if "arguments" in change else {}}
     assert not same(
         tensors(run(tree | {"optimizer": {}}, **plain)), tensors(run(tree | {"optimizer": {}}, **{section: change}))
     )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """`weights` and `gradients` are float32 vectors; `groups` are the parameters that an optimizer is given."""
+    """`weights` and `gradients` are float32 vectors. An optimizer is given `groups`, one vector each, or `members`, the
+    views that make up each group."""
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
         """Moves every parameter's values into the flat buffer, group after group."""
@@ -20,6 +21,7 @@ class FlatParameters:
         total = sum(parameter.numel() for parameter in everything)
         self.weights = torch.empty(total, dtype=torch.float32, device=device)
         self.gradients = torch.zeros(total, dtype=torch.float32, device=device)
+        self.members = groups
         self.groups: dict[str, nn.Parameter] = {}
         start = 0
         for name, members in groups.items():

@@ -22,7 +22,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "data": {"resolution": 128, "batch_size": 4},
     "feed": {"vae_batch_size": 8},
     "network": {"rank": 16, "alpha": 16.0},
-    "optimizer": {"learning_rate": 4e-3, "text_encoder_lr": 2e-3, "lr_scheduler": "cosine", "lr_warmup": 5.0},
+    "optimizer": {
+        "name": "AdamW",
+        "learning_rate": 4e-3,
+        "text_encoder_lr": 2e-3,
+        "lr_scheduler": "cosine",
+        "lr_warmup": 5.0,
+    },
     "training": {"epochs": 5, "max_train_steps": 270, "seed": 7},
     "output": {"name": "mofu"},
 }

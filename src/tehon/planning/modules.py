@@ -17,6 +17,7 @@ from pathlib import Path
 from tehon.catalog.families import Family
 from tehon.catalog.kinds import FAST, LENGTHS, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
 from tehon.catalog.layers import LayerRow
+from tehon.catalog.optimizers import optimizer_row
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.blocks import block_alphas, block_ranks, rate_weights
 from tehon.settings.network import NetworkSettings
@@ -122,6 +123,15 @@ def check_dropout(network: NetworkSettings, modules: Iterable[PlannedModule]) ->
     for name in ("dropout", "rank_dropout"):
         if getattr(network, name) and whole:
             raise Problem("lokr_whole_dropout", field=f"network.{name}", count=whole)
+
+
+def check_one_rate(settings: Settings, rates: dict[str, float]) -> None:
+    """A Problem when factors by block meet an optimizer that finds one rate for all weights."""
+    name = settings.optimizer.name
+    if optimizer_row(name).rate_free and len(set(rates.values())) > 1:
+        lists = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
+        given = next(name for name in lists if getattr(settings.network, name) != "")
+        raise Problem("one_rate_factor", field=f"network.{given}", optimizer=name)
 
 
 def wanted(network: NetworkSettings, path: str) -> bool:

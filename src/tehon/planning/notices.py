@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from tehon.catalog.optimizers import optimizer_row
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.messages.catalogue import say
 from tehon.planning.lengths import overlong_captions
 from tehon.planning.plan import Plan
 from tehon.planning.start import start_notices
 from tehon.planning.troubles import KINDS
+from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.schedule_rules import unheeded
 
 _NAMED = 5
+_SMALL_FACTOR = 0.1
 _WITH_FOLDER = frozenset(("folder_ignored", "folder_without_pictures", "folders_inside"))
 
 
@@ -59,6 +62,7 @@ def _captions(plan: Plan) -> Iterator[str]:
 def _without_effect(plan: Plan) -> Iterator[str]:
     """Settings that were given and change nothing."""
     settings, given = plan.settings, plan.given
+    yield from _optimizer(plan)
     yield from _schedule(plan)
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
@@ -76,9 +80,26 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         yield say("notice.without_effect", field="feed.vae_batch_size", reason=say("reason.latents_not_cached"))
 
 
+def _optimizer(plan: Plan) -> Iterator[str]:
+    name, given = plan.optimizer.name, plan.given.optimizer
+    row = optimizer_row(name)
+    if not given.name and name == FALLBACK:
+        yield say("notice.optimizer_default", optimizer=name, preferred=PREFERRED)
+    if row.rate_free and max(plan.base_rates.values()) <= _SMALL_FACTOR:
+        yield say("notice.rate_is_factor", optimizer=name, rate=f"{max(plan.base_rates.values()):g}")
+    relative = plan.optimizer.relative
+    own, none = say("reason.own_rates", optimizer=name), say("reason.no_schedule", optimizer=name)
+    if given.lr_scheduler != plan.schedule.name and "lr_scheduler" in given.model_fields_set:
+        yield say("notice.without_effect", field="optimizer.lr_scheduler", reason=own if relative else none)
+    if relative:
+        for rate in ("learning_rate", "unet_lr", "text_encoder_lr"):
+            if rate in given.model_fields_set and getattr(given, rate):
+                yield say("notice.without_effect", field=f"optimizer.{rate}", reason=own)
+
+
 def _schedule(plan: Plan) -> Iterator[str]:
     schedule, given = plan.schedule, plan.given.optimizer
-    for name in unheeded(given):
+    for name in unheeded(given, schedule.name):
         field = f"optimizer.{name}"
         if name == "lr_warmup" and given.lr_warmup_steps:
             yield say("notice.without_effect", field=field, reason=say("reason.steps_given"))

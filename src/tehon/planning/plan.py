@@ -17,12 +17,20 @@ from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.intervals import Intervals
-from tehon.planning.modules import PlannedModule, check_dropout, group_rates, loraplus_ratios, plan_modules
+from tehon.planning.modules import (
+    PlannedModule,
+    check_dropout,
+    check_one_rate,
+    group_rates,
+    loraplus_ratios,
+    plan_modules,
+)
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
 from tehon.planning.rates import Schedule, schedule_for
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
+from tehon.settings.optimizer_rules import OptimizerChoice, choose_optimizer
 from tehon.settings.resolve import resolve
 from tehon.settings.rules import check_rules
 from tehon.settings.settings import Settings
@@ -47,6 +55,7 @@ class Plan:
     steps_per_epoch: int
     epochs: int
     steps: int
+    optimizer: OptimizerChoice
     schedule: Schedule
     base_rates: dict[str, float]
     modules: tuple[PlannedModule, ...]
@@ -156,8 +165,8 @@ def draft_plan(given: Settings) -> Plan:
     steps = per_epoch * epochs
     if training.max_train_steps:
         steps = min(steps, training.max_train_steps)
-    base_rates = _base_rates(settings, family)
-    schedule = schedule_for(rates, steps, rates.learning_rate or max(base_rates.values()))
+    base_rates, optimizer = _base_rates(settings, family), choose_optimizer(rates)
+    base = rates.learning_rate or max(base_rates.values())
     own = settings.validation
     if own.stop_after and not (found.validation and (own.every_n_steps or own.every_n_epochs)):
         found.troubles.problems.append(Problem("nothing_measured", field="validation.stop_after"))
@@ -176,7 +185,8 @@ def draft_plan(given: Settings) -> Plan:
         steps_per_epoch=per_epoch,
         epochs=epochs,
         steps=steps,
-        schedule=schedule,
+        optimizer=optimizer,
+        schedule=schedule_for(rates, steps, base, optimizer.warmup_init),
         base_rates=base_rates,
         modules=modules,
         start=start,
@@ -197,6 +207,7 @@ def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile
     if start is not None:
         check_start(start, settings, modules)
     check_dropout(settings.network, modules)
+    check_one_rate(settings, group_rates(modules, rates, loraplus_ratios(settings.network, family)))
     return start, modules
 
 
@@ -224,11 +235,12 @@ def _grouped(pictures: Sequence[PlannedPicture]) -> tuple[Group, ...]:
 
 
 def _base_rates(settings: Settings, family: Family) -> dict[str, float]:
-    """{prefix: learning rate} of the parts that are trained."""
+    """{prefix: learning rate} of the parts that are trained; 1 where Adafactor finds it, which the schedule follows."""
     rates = settings.optimizer
     assert rates.unet_lr is not None, "a plan's settings are resolved"
     both = {
         root: rates.text_encoder_lr if root in family.text_rate_roots else rates.unet_lr
         for root in family.adapter_roots
     }
-    return {root: rate for root, rate in both.items() if rate > 0}
+    own = choose_optimizer(rates).relative
+    return {root: 1.0 if own else rate for root, rate in both.items() if rate > 0}

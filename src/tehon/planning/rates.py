@@ -1,7 +1,8 @@
 """Learning-rate schedules: the factor on each part's own rate, at each step.
 
 The formulas are those of transformers' schedulers as sd-scripts calls them, except that `polynomial` heeds the cycles
-and `cosine_with_min_lr` jumps back after each; `rex` is arXiv 2107.04197, eq. 3.
+and `cosine_with_min_lr` jumps back after each; `rex` is arXiv 2107.04197, eq. 3, and
+`adafactor` the relative step of arXiv 1804.04235, algorithm 5, before it is scaled by the size of each tensor.
 
 >>> schedule = Schedule("cosine", total=1000, warmup=100)
 >>> schedule.factor(50), schedule.factor(550)
@@ -25,7 +26,7 @@ class Schedule:
     `base` is the run's learning rate; only polynomial needs it, to know which factor its end rate is. `floor` is the
     factor at which cosine_with_min_lr and warmup_stable_decay end, `decay` the number of steps in which the latter gets
     there, `timescale` the steps in which inverse_sqrt falls to 0.7. `pieces` are piecewise_constant's (last step,
-    factor), in order.
+    factor), in order. `slow_start` is Adafactor's warmup_init.
     """
 
     name: str
@@ -38,11 +39,14 @@ class Schedule:
     decay: int = 0
     timescale: int = 0
     pieces: Pieces = ()
+    slow_start: bool = False
 
     def factor(self, step: int) -> float:
         """The factor for the update number `step`, counted from 0."""
         if self.name == "constant":
             return 1.0
+        if self.name == "adafactor":
+            return min(1e-6 * (step + 1) if self.slow_start else 1e-2, (step + 1) ** -0.5)
         if self.name == "piecewise_constant":
             return next((factor for last, factor in self.pieces if step < last), 1.0)
         if step < self.warmup:
@@ -82,7 +86,7 @@ class Schedule:
                 raise ValueError(f"no schedule is called {self.name}")
 
 
-def schedule_for(settings: OptimizerSettings, total: int, base: float) -> Schedule:
+def schedule_for(settings: OptimizerSettings, total: int, base: float, slow_start: bool) -> Schedule:
     """The schedule that the settings ask for over `total` steps; `base` is the run's learning rate."""
     name = settings.lr_scheduler
     return Schedule(
@@ -96,6 +100,7 @@ def schedule_for(settings: OptimizerSettings, total: int, base: float) -> Schedu
         _steps(settings.lr_decay, total),
         settings.lr_scheduler_timescale,
         read_pieces(settings.lr_scheduler_pieces) if name == "piecewise_constant" else (),
+        slow_start,
     )
 
 

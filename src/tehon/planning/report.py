@@ -52,6 +52,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "total": plan.steps,
         },
         "first_epoch": _first_epoch(plan),
+        "optimizer": {"name": plan.optimizer.name, "arguments": plan.optimizer.arguments},
         "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
         "scale": _scale(plan),
         "modules": [module_row(plan, module) for module in plan.modules],
@@ -126,6 +127,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _table(plan)
     yield _arithmetic(plan)
     yield network_line(plan)
+    arguments = ", ".join(f"{name}={value}" for name, value in plan.optimizer.arguments.items())
+    yield say("plan.optimizer", name=plan.optimizer.name, arguments=f"({arguments})" if arguments else "")
     for root, rate in plan.base_rates.items():
         yield say("plan.rate", part=plan.family.adapter_roots[root], rate=f"{rate:g}")
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
@@ -205,7 +208,8 @@ def _arithmetic(plan: Plan) -> str:
 def _curve(plan: Plan) -> str:
     width = min(_CURVE_WIDTH, plan.steps)
     factors = [plan.schedule.factor(i * (plan.steps - 1) // max(1, width - 1)) for i in range(width)]
-    return "".join(_LEVELS[round(factor * (len(_LEVELS) - 1))] for factor in factors)
+    highest = max(*factors, 1e-12)
+    return "".join(_LEVELS[round(factor / highest * (len(_LEVELS) - 1))] for factor in factors)
 
 
 def _changed(plan: Plan) -> Iterator[str]:

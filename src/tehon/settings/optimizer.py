@@ -19,10 +19,18 @@ ScheduleName = Literal[
     "warmup_stable_decay",
     "rex",
     "piecewise_constant",
+    "adafactor",
 ]
 
 
 class OptimizerSettings(Section):
+    name: str = ""
+    """The rule by which weights move: a name like AdamW, Lion or Prodigy, or the import path of a class. Empty:
+    AdamW8bit where bitsandbytes is installed and runs, else AdamW."""
+
+    arguments: str = ""
+    """More arguments for the optimizer, like `weight_decay=0.1 betas=0.9,0.99`; docs/optimizers.md lists them."""
+
     learning_rate: Rate = 1e-4
     """How far weights move per step. The U-Net uses it when it has no rate of its own."""
 
@@ -33,7 +41,7 @@ class OptimizerSettings(Section):
     """The text encoder's learning rate; 0 leaves the text encoder out."""
 
     lr_scheduler: ScheduleName = "cosine"
-    """The shape of the learning rate over the run."""
+    """The shape of the learning rate over the run; `adafactor` is what Adafactor does when it finds its own rates."""
 
     lr_warmup: float = Field(default=10.0, ge=0, le=100)
     """How long the rate climbs from zero, in percent of all steps; `constant` and `piecewise_constant` don't climb."""
@@ -59,9 +67,6 @@ class OptimizerSettings(Section):
     lr_scheduler_pieces: str = ""
     """The pieces of piecewise_constant: `1:300,0.1:600,0.01` is the full rate to step 300, a tenth to step 600, a
     hundredth to the end."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """How strongly AdamW pulls weights back to zero."""
 
     max_grad_norm: float = Field(default=1.0, ge=0)
     """The longest gradient that is used as it is; longer ones are shortened to this. 0 means no limit."""

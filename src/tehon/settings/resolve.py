@@ -9,6 +9,7 @@ from tehon.catalog.detect import DEMO
 from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
 from tehon.settings.network_rules import fallbacks
+from tehon.settings.optimizer_rules import resolved_name, resolved_schedule
 from tehon.settings.settings import Settings
 
 _PATHS = ("folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file")
@@ -39,6 +40,8 @@ def resolve(settings: Settings, native_side: int) -> Settings:
             ),
             "optimizer": rates.model_copy(
                 update={
+                    "name": resolved_name(rates.name),
+                    "lr_scheduler": resolved_schedule(rates),
                     "unet_lr": rates.learning_rate if rates.unet_lr is None else rates.unet_lr,
                 }
             ),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
 from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
+from tehon.settings.optimizer_rules import optimizer_problems
 from tehon.settings.schedule_rules import schedule_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
@@ -15,7 +16,13 @@ from tehon.settings.settings import Settings
 
 def check_rules(settings: Settings) -> None:
     """Raises one Problem for each rule that the settings break."""
-    found = [*_rates(settings), *_feed(settings), *_sources(settings.data), *network_problems(settings.network)]
+    found = [
+        *_rates(settings),
+        *optimizer_problems(settings.optimizer, settings.network),
+        *_feed(settings),
+        *_sources(settings.data),
+        *network_problems(settings.network),
+    ]
     try:
         sets = data_sets(settings.data)
     except Problem as problem:

@@ -24,6 +24,7 @@ HEEDED: dict[str, set[str]] = {
     "warmup_stable_decay": _WARMUP | {"lr_decay", "lr_scheduler_min_lr_ratio"},
     "rex": _WARMUP,
     "piecewise_constant": {"lr_scheduler_pieces"},
+    "adafactor": set(),
 }
 """{schedule: the settings that change it}."""
 
@@ -58,9 +59,9 @@ def read_pieces(rule: str) -> Pieces:
     return (*found, (inf, float(last)))
 
 
-def unheeded(settings: OptimizerSettings) -> list[str]:
-    """Names of the schedule's settings that were written to change something and change nothing."""
-    names = set[str]().union(*HEEDED.values()) - HEEDED[settings.lr_scheduler]
+def unheeded(settings: OptimizerSettings, schedule: str) -> list[str]:
+    """Names of settings that were written to change the schedule and do nothing with the one that is used."""
+    names = set[str]().union(*HEEDED.values()) - HEEDED[schedule]
     if settings.lr_warmup_steps:
         names.add("lr_warmup")
     own = {name: info.default for name, info in OptimizerSettings.model_fields.items()} | {"lr_warmup": 0.0}

@@ -1,6 +1,7 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -37,7 +38,7 @@ from tehon.settings.samples import SampleSettings
 from tehon.settings.validation import ValidationSettings
 from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
-from tehon.training.optimizers import AdamW
+from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
 from tehon.training.state import State
 from tehon.training.step import Step
@@ -76,6 +77,11 @@ class Trainer:
                 yield report if (norms := self._limit_norms()) is None else replace(report, norms=norms)
         finally:
             self.latents.close()
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """While it lasts, the network has the weights to use, which are not those to train where the optimizer needs no
+        schedule. Whoever measures, draws or saves the LoRA does it within."""
+        return in_use(self.state.optimizer, self.state.flat)
 
     def _group(self, step: int) -> tuple[int, Sequence[Batch]]:
         self.texts.prepare(step)
@@ -123,9 +129,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     )
     if plan.start is not None:
         start_from(adapters, plan.modules, plan.start.path)
-    decay = settings.optimizer.weight_decay
     flat = FlatParameters(_rate_groups(plan, adapters))
-    state = State(flat, AdamW(flat.groups, {name: decay if decays(name) else 0.0 for name in flat.groups}))
+    spared = [name for name in flat.groups if not decays(name)]
+    state = State(flat, build_optimizer(plan.optimizer.name, plan.optimizer.arguments, flat, spared))
     step = Step(
         behaviour,
         parts,

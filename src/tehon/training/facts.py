@@ -5,6 +5,7 @@ from typing import Any
 
 from tehon import __version__
 from tehon.catalog.detect import DEMO
+from tehon.catalog.optimizers import optimizer_row
 from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan
 
@@ -18,9 +19,9 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "training_started_at": started,
         "output_name": settings.output.name,
         "training_comment": settings.output.training_comment or None,
-        "learning_rate": rates.learning_rate,
+        "learning_rate": None if plan.optimizer.relative else rates.learning_rate,
         "text_encoder_lr": rates.text_encoder_lr,
-        "unet_lr": rates.unet_lr,
+        "unet_lr": None if plan.optimizer.relative else rates.unet_lr,
         "num_train_images": sum(picture.repeats for picture in plan.pictures if not picture.is_reg),
         "num_validation_images": len(plan.validation),
         "num_reg_images": plan.reg_reads,
@@ -30,7 +31,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "gradient_checkpointing": False,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "lr_warmup_steps": plan.schedule.warmup,
-        "lr_scheduler": rates.lr_scheduler,
+        "lr_scheduler": f"adafactor:{rates.learning_rate}" if plan.optimizer.relative else rates.lr_scheduler,
         **network_facts(plan),
         "mixed_precision": "no",
         "full_fp16": False,
@@ -43,7 +44,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "noise_offset": None,
         "zero_terminal_snr": False,
         "sd_scripts_commit_hash": f"tehon {__version__}",
-        "optimizer": f"torch.optim.adamw.AdamW(weight_decay={rates.weight_decay})",
+        "optimizer": _optimizer(plan),
         "max_grad_norm": rates.max_grad_norm,
         "caption_dropout_rate": data.caption_dropout_rate,
         "caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
@@ -65,6 +66,17 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "min_bucket_reso": data.min_bucket_reso,
         "max_bucket_reso": data.max_bucket_reso,
     }
+
+
+def _optimizer(plan: Plan) -> str:
+    """The class and its arguments, as sd-scripts writes them."""
+    choice = plan.optimizer
+    row = optimizer_row(choice.name)
+    values = row.fixed | choice.arguments
+    if choice.name == "Adafactor":
+        values |= {"relative_step": choice.relative, "warmup_init": choice.warmup_init}
+    arguments = ",".join(f"{name}={value}" for name, value in values.items())
+    return f"{row.told or row.path}({arguments})" if arguments else row.told or row.path
 
 
 def _data_facts(plan: Plan) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tehon.adapters.restraint import Norms
 from tehon.data.plan.epochs import Batch
+from tehon.training.optimizers import update
 from tehon.training.state import State
 
 Group = Callable[[int], tuple[int, Sequence[Batch]]]
@@ -47,8 +48,6 @@ def train(
             total += loss.detach()
         norm = state.flat.clip(max_grad_norm)
         now = rates(state.step)
-        for parameters in state.optimizer.param_groups:
-            parameters["lr"] = now[parameters["name"]]
-        state.optimizer.step()
+        update(state.optimizer, now)
         state.step += 1
         yield Report(state.step, epoch, now, total, norm, batches)

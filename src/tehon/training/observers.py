@@ -4,8 +4,8 @@
 >>> observers.begin(step=0)
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ class Observers:
         self.directory = directory
         self.tell = tell
         self.known: Sequence[SamplePrompt] = plan.samples.prompts
-        self.measure = Measure(plan, directory, trainer.validation.loss, watch)
+        self.measure = Measure(plan, directory, partial(_used_loss, trainer), watch)
         self.previews = self._previews(trainer)
         self.follower: Follower | None = None
 
@@ -98,8 +98,10 @@ class Observers:
         settings, adapters = self.plan.settings, trainer.adapters
         precision = settings.output.save_precision
 
-        def seen() -> AbstractContextManager[None]:
-            return seen_as_saved(adapters, as_saved(file_tensors(adapters), precision))
+        @contextmanager
+        def seen() -> Generator[None, None, None]:
+            with trainer.in_use(), seen_as_saved(adapters, as_saved(file_tensors(adapters), precision)):
+                yield
 
         return Previews(
             self.directory,
@@ -140,3 +142,9 @@ class Observers:
             data = settings.model_dump()
             found.append(WeightsAndBiases(folder, project, own.run_name or run, run, data, own.wandb_offline))
         return found
+
+
+def _used_loss(trainer: Trainer) -> float:
+    """The held-out loss of the weights that a saved LoRA has."""
+    with trainer.in_use():
+        return trainer.validation.loss()

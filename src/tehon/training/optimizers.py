@@ -1,13 +1,19 @@
-"""Optimizers over the flat parameter groups.
+"""Builds an optimizer from its row in the catalog, over the flat parameters or over their views."""
 
-AdamW is ours: on flat buffers it is a dozen operations, without the lists that torch's class keeps for many tensors.
-"""
-
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from tehon.adapters.flat import FlatParameters
+from tehon.catalog.optimizers import OptimizerRow, optimizer_row
+from tehon.messages.problem import Problem
+
+_PROBE = 4096  # numbers; 8-bit optimizers keep smaller parameters in 32 bits
 
 
 class Optimizer(Protocol):
@@ -25,45 +31,91 @@ class Optimizer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-class AdamW:
-    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; one parameter group a part, named for it.
+def build_optimizer(
+    name: str, arguments: Mapping[str, Any], flat: FlatParameters, spared: Container[str] = ()
+) -> Optimizer:
+    """The optimizer called `name`, one parameter group for each group of `flat`, named for it. Rates are set before
+    each step; weight decay leaves the `spared` groups alone. A Problem when its package is missing, when it does not
+    take an argument, or when it can't make a step on this device."""
+    row = optimizer_row(name)
+    kind = _class_of(row, name)
+    known = inspect.signature(kind).parameters
+    values = {**row.fixed, **arguments}
+    for argument in values:
+        if argument not in known:
+            names = ", ".join(known)
+            raise Problem("optimizer_argument", field="optimizer.arguments", name=argument, optimizer=name, names=names)
+    members = flat.groups if row.flat else flat.members
+    spare = {"weight_decay": 0.0} if "weight_decay" in known else {}
+    groups: list[dict[str, Any]] = [
+        {"params": _listed(parameters), "name": group, **(spare if group in spared else {})}
+        for group, parameters in members.items()
+    ]
+    rate = 1.0 if row.rate_free else 1e-3
+    try:
+        optimizer = kind(groups, lr=rate, **values)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise Problem("optimizer_refuses", field="optimizer.arguments", optimizer=name, reason=error) from None
+    if row.package:
+        _try_a_step(name, lambda probe: kind(probe, lr=rate, **values), flat.weights)
+    to_train(optimizer)
+    return optimizer
 
-    `weight_decay` is {name of a group: its decay}.
-    """
 
-    betas = (0.9, 0.999)
-    epsilon = 1e-8
+def _try_a_step(name: str, make: Callable[[list[dict[str, Any]]], Any], like: torch.Tensor) -> None:
+    """A Problem when the optimizer can't move a parameter of this device and type: now, and not at the first step."""
+    probe = nn.Parameter(torch.zeros(_PROBE, device=like.device, dtype=like.dtype))
+    probe.grad = torch.ones_like(probe)
+    try:
+        optimizer = make([{"params": [probe], "name": "probe"}])
+        to_train(optimizer)
+        optimizer.step()
+    except Exception as error:  # noqa: BLE001  each package has errors of its own
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise Problem("optimizer_device", optimizer=name, device=like.device, reason=lines[0]) from None
 
-    def __init__(self, groups: Mapping[str, nn.Parameter], weight_decay: Mapping[str, float]) -> None:
-        self.steps = 0
-        self.param_groups: list[dict[str, Any]] = [
-            {"params": [parameter], "name": name, "lr": 0.0, "weight_decay": weight_decay[name]}
-            for name, parameter in groups.items()
-        ]
-        self._first = [torch.zeros_like(parameter) for parameter in groups.values()]
-        self._second = [torch.zeros_like(parameter) for parameter in groups.values()]
 
-    @torch.no_grad()
-    def step(self) -> None:
-        self.steps += 1
-        for group, first, second in zip(self.param_groups, self._first, self._second, strict=True):
-            self._move(group, first, second)
+def _class_of(row: OptimizerRow, name: str) -> Any:
+    module, _, last = row.path.rpartition(".")
+    try:
+        return getattr(import_module(module), last)
+    except ImportError:
+        raise Problem("optimizer_missing", field="optimizer.name", optimizer=name, package=row.package) from None
+    except AttributeError:
+        raise Problem("optimizer_unknown", field="optimizer.name", optimizer=name) from None
 
-    def _move(self, group: dict[str, Any], first: Tensor, second: Tensor) -> None:
-        weights, rate = group["params"][0], group["lr"]
-        gradient = weights.grad
-        assert gradient is not None, "flat groups always have their gradients"
-        slow, slower = self.betas
-        weights.mul_(1 - rate * group["weight_decay"])
-        first.lerp_(gradient, 1 - slow)
-        second.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
-        spread = (second.sqrt() / (1 - slower**self.steps) ** 0.5).add_(self.epsilon)
-        weights.addcdiv_(first, spread, value=-rate / (1 - slow**self.steps))
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "first": self._first, "second": self._second}
+def _listed(parameters: nn.Parameter | Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.steps = int(state_dict["steps"])
-        for own, saved in zip(self._first + self._second, state_dict["first"] + state_dict["second"], strict=True):
-            own.copy_(saved)
+
+def update(optimizer: Optimizer, rates: Mapping[str, float]) -> None:
+    """One step at {name of a group: its rate}. Optimizers that find their own rate `d` divide by the rate, so they wait
+    while that is 0."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+    waits = "d" in optimizer.param_groups[0] and not any(rates.values())
+    if not waits:
+        optimizer.step()
+
+
+def to_train(optimizer: Optimizer) -> None:
+    """Schedule-free optimizers keep two sets of weights: this puts those to train into the parameters."""
+    if hasattr(optimizer, "train"):
+        optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def in_use(optimizer: Optimizer, flat: FlatParameters) -> Generator[None, None, None]:
+    """While it lasts the parameters hold the weights to use, for measuring, drawing and saving the LoRA; afterwards
+    those to train, to the last bit."""
+    if not hasattr(optimizer, "eval"):
+        yield
+        return
+    training = flat.weights.clone()
+    optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+        flat.weights.copy_(training)

@@ -153,7 +153,8 @@ class Run:
             version=__version__,
         )
         kept = self.directory.weights / self.lora_name
-        lost = write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
+        with trainer.in_use():
+            lost = write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
         if lost:
             self._notice(say("notice.lora_lost", name=lost[0], count=len(lost), precision=output.save_precision))
         self.tell("checked", readers=[asdict(row) for row in check_readers(kept)])

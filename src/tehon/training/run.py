@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tehon import __version__
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory, new_run_directory

@@ -35,7 +35,7 @@ class Watcher:
         if self.lines:
             print(json.dumps({"event": name, **facts}, ensure_ascii=False), flush=True)
         elif name == "encoding":
-            self._encode(facts["done"], facts["total"])
+            self.count(say("cli.encoding"), facts["done"], facts["total"])
         elif name == "started":
             self.close()
             self._begin(facts)
@@ -64,10 +64,13 @@ class Watcher:
             self.bar.stop()
             self.bar = None
 
-    def _encode(self, done: int, total: int) -> None:
+    def count(self, label: str, done: int, total: int) -> None:
+        """A bar that shows how much of something is done."""
+        if self.lines:
+            return
         if self.bar is None:
             self.bar = self._new_bar()
-            self.bar.add_task(say("cli.encoding"), total=total, figures="")
+            self.bar.add_task(label, total=total, figures="")
         self.bar.update(self.bar.task_ids[0], completed=done)
 
     def _new_bar(self) -> Progress:

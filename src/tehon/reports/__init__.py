@@ -1,0 +1,1 @@
+"""What runs look like side by side: pages and pictures made from their records. No torch."""

@@ -48,7 +48,7 @@ def config(tree: dict[str, Any], tmp_path: Path) -> str:
     return str(file)
 
 
-COMMANDS = ["demo", "train", "resume", "plan", "sample", "compare", "grid", "inspect"]
+COMMANDS = ["demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])

@@ -122,7 +122,7 @@ def test_the_file_of_prompts_may_change_on_the_way_and_a_request_draws_now(stron
         if name == "notice":
             notices.append(facts["text"])
         if name == "started":
-            inbox.joinpath("preview").touch()
+            assert main(["preview", str(inbox.parent)]) == 0
         if (name, facts.get("step")) == ("step", 1):
             file.write_text(f"one {SMALL} --l x", "utf8")
         if (name, facts.get("step")) == ("step", 2):
@@ -139,6 +139,7 @@ def test_the_file_of_prompts_may_change_on_the_way_and_a_request_draws_now(stron
     assert notices[0].endswith("Until then the samples keep the prompts that they had.")
     assert not list(outcome.run.inbox.iterdir())
     text = Image.open(outcome.run.previews / rows(outcome.run.samples)[-1]["file"]).text["parameters"]  # type: ignore
+    assert main(["preview", str(outcome.run.path)]) == 2, "it has finished"
     assert text.startswith("two\nSteps: 2, Sampler: euler_a, CFG scale: 7.5, Seed: ")
 
 

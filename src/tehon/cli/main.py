@@ -14,7 +14,7 @@ from tehon import __version__
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
-COMMANDS = ("demo", "train", "resume", "plan", "sample", "compare", "grid", "inspect", "cut")
+COMMANDS = ("demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect", "cut")
 WITH_SETTINGS = ("train", "plan")
 EXIT_PROBLEM = 2
 EXIT_STOPPED = 3

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
+from rich.cells import cell_len
 
 from tehon.messages.catalogue import say
 from tehon.reports.curves import Points, chart, smoothed
@@ -105,8 +106,12 @@ def as_data(found: Comparison) -> dict[str, Any]:
 def as_text(found: Comparison) -> str:
     """A table for the terminal, in the language to speak."""
     lines = [("", *(run.name for run in found.runs)), *_summary(found), *((n, *v) for n, v in found.settings)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)  # noqa: B905
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = (
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)
 
 
 def _summary(found: Comparison) -> list[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ class Measure:
         return self.plan.measured_at(report.step)
 
     def run(self, report: Report) -> None:
-        row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": self.loss()}
+        loss = self.loss()
+        if not isfinite(loss):
+            raise Problem("held_out_not_finite", step=report.step)
+        row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": loss}
         append_rows(self.directory.metrics, [row])
         self.watch("validated", row)
         patience = self.plan.settings.validation.stop_after

@@ -273,14 +273,20 @@ def resume_nothing(folder: Path) -> Made:
     return ["resume", str(folder / "none")], f"{folder / 'none'}: this is not a run directory"
 
 
-def resume_a_run_without_a_state(folder: Path) -> Made:
+def run_in(folder: Path, settings: str) -> str:
     (folder / "run").mkdir()
-    (folder / "run" / "settings.toml").write_text("")
-    return ["resume", str(folder / "run")], f"{folder / 'run'}: this run has no saved state"
+    (folder / "run" / "settings.toml").write_text(settings)
+    return str(folder / "run")
 
 
-def resume_with_a_setting(folder: Path) -> Made:
-    return ["resume", str(folder), "--network.rank", "4"], "--network.rank: there is no such option"
+def resume_a_run_with_damaged_settings(folder: Path) -> Made:
+    return ["resume", run_in(folder, "[model")], f"{folder / 'run' / 'settings.toml'}: this is not valid TOML ("
+
+
+def resume_with_an_unknown_setting(folder: Path) -> Made:
+    settings = '[model]\npath = "demo"\n[data]\nfolder = "p"\n[output]\nfolder = "o"\n'
+    words = ["resume", run_in(folder, settings), "--network.rnak", "4"]
+    return words, "network.rnak: there is no such setting; did you mean network.rank?"
 
 
 def sample_without_a_model(folder: Path) -> Made:
@@ -354,8 +360,8 @@ COMMANDS: list[Callable[[Path], Made]] = [
     inspect_with_an_unknown_option,
     resume_a_folder_that_is_no_run,
     resume_nothing,
-    resume_a_run_without_a_state,
-    resume_with_a_setting,
+    resume_a_run_with_damaged_settings,
+    resume_with_an_unknown_setting,
     sample_without_a_model,
     sample_with_a_missing_lora,
     sample_with_a_lora_that_is_none,

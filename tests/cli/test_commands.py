@@ -21,7 +21,7 @@ def config(tree: dict[str, Any], tmp_path: Path) -> Path:
 def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(config), "--json", "--training.max_train_steps", "2"]) == 0
     events = [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()]
-    names = ["encoding", "encoding", "started", "step", "step", "checked", "finished"]
+    names = ["encoding", "encoding", "started", "step", "state_saved", "step", "checked", "finished"]
     assert [event["event"] for event in events] == names
     lora = Path(events[-1]["path"])
     assert lora == tmp_path / "out" / "mine.safetensors"

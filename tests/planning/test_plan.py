@@ -381,7 +381,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
         *("modules", "optimizer"),
         *("samples", "measured_at", "stop_after", "logs"),
-        *("seed", "skipped", "troubles", "warnings"),
+        *("seed", "saves", "skipped", "troubles", "warnings"),
     }
     assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
     assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)
@@ -508,8 +508,16 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "samples.at_first": ({"samples.prompts": "a"}, True),
     "samples.sampler": ({"samples.prompts": "a"}, "ddim"),
     "samples.prompts": ({}, "a cat"),
+    "output.save_precision": ({}, "float"),
+    "output.save_every_n_epochs": ({"training.epochs": 3}, 2),
+    "output.save_every_n_steps": ({}, 2),
+    "output.save_last_n_epochs": ({"training.epochs": 3}, 1),
+    "output.save_last_n_steps": ({"output.save_every_n_steps": 1}, 1),
+    "output.save_last_n_states": ({}, 1),
+    "output.save_last_n_steps_state": ({"output.save_state_every_n_steps": 1}, 2),
 }
 PLACES = (
+    "training.allow_changes",
     "model.path",
     "data.folder",
     "data.repeats",
@@ -555,12 +563,15 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "network.scale_weight_norms": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
+    "training.resume": ("run", "training"),
     "output.folder": ("elsewhere", "cli"),
     "output.name": ("other", "cli"),
     "output.overwrite": (True, "cli"),
-    "output.save_precision": ("float", "training"),
     "output.training_comment": ("hello", "training"),
     "output.save_state_every_n_steps": (2, "training"),
+    "output.save_state_every_n_epochs": (1, "training"),
+    "output.save_state_every_n_minutes": (1.0, "training"),
+    "output.save_state_on_train_end": (False, "training"),
 }
 
 

@@ -139,6 +139,8 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.max_train_steps": st.integers(0, 100_000),
     "training.gradient_accumulation_steps": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
+    "training.resume": path | st.just(""),
+    "training.allow_changes": st.lists(st.sampled_from(["data", "optimizer.unet_lr"])),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     "validation.every_n_epochs": st.integers(0, 100),
     "validation.every_n_steps": st.integers(0, 1000),
@@ -160,7 +162,16 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "output.overwrite": st.booleans(),
     "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),
     "output.training_comment": text,
+    "output.save_every_n_epochs": st.integers(0, 1000),
+    "output.save_every_n_steps": st.integers(0, 1000),
+    "output.save_last_n_epochs": st.integers(0, 1000),
+    "output.save_last_n_steps": st.integers(0, 1000),
     "output.save_state_every_n_steps": st.integers(0, 1000),
+    "output.save_state_every_n_epochs": st.integers(0, 1000),
+    "output.save_state_every_n_minutes": rate,
+    "output.save_state_on_train_end": st.booleans(),
+    "output.save_last_n_states": st.integers(0, 9),
+    "output.save_last_n_steps_state": st.integers(0, 1000),
 }
 unhurried = settings(deadline=None, max_examples=60)  # no limit on time: the machine may be busy
 REQUIRED = ("model.path", "data.folder", "output.folder")
@@ -181,6 +192,10 @@ RULED = (
     "samples.every_n_epochs",
     "samples.at_first",
     "logs.log_with",
+    "output.save_last_n_epochs",
+    "output.save_last_n_steps",
+    "output.save_last_n_states",
+    "training.allow_changes",
 )
 
 
@@ -216,6 +231,10 @@ def fits_together(flat: dict[str, Any]) -> bool:
             any(flat.get(f"samples.{name}") for name in ("every_n_steps", "every_n_epochs", "at_first"))
             and not (flat.get("samples.prompts") or flat.get("samples.prompts_file"))
         )
+        and not (flat.get("output.save_last_n_epochs") and not flat.get("output.save_every_n_epochs", 1))
+        and not (flat.get("output.save_last_n_steps") and not flat.get("output.save_every_n_steps"))
+        and not (flat.get("output.save_last_n_states") and flat.get("output.save_last_n_steps_state"))
+        and not (flat.get("training.allow_changes") and not flat.get("training.resume"))
         and not all(masks)
         and any(masks) == flat.get("objective.masked_loss", False)
     )
@@ -562,6 +581,16 @@ def test_all_problems_are_told_at_once() -> None:
             {"feed__cache_latents": False, "feed__read_npz": True},
             "feed.read_npz: these latents go into the cache, but feed.cache_latents is false;",
         ),
+        ({"output__save_last_n_steps": 300}, "output.save_last_n_steps: nothing is saved that could be kept, since"),
+        (
+            {"output__save_last_n_epochs": 2, "output__save_every_n_epochs": 0},
+            "output.save_last_n_epochs: nothing is saved that could be kept, since output.save_every_n_epochs is 0;",
+        ),
+        (
+            {"output__save_last_n_states": 2, "output__save_last_n_steps_state": 100},
+            "output.save_last_n_states: how many states are kept is set both by number and by steps;",
+        ),
+        ({"training__allow_changes": ["data"]}, "training.allow_changes: nothing is resumed, so there is nothing to"),
         (
             {"feed__persistent_data_loader_workers": True},
             "feed.persistent_data_loader_workers: there are no processes to keep;",
@@ -697,6 +726,7 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
         "feed.cache_folder",
         "optimizer.name",  # as the catalog writes it, and the default where it is empty
         "output.folder",
+        "training.resume",
     }
     for name, value in flat.items():
         section, _, field = name.partition(".")

@@ -23,7 +23,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.read import rows
 from tehon.settings.files import validate
-from tehon.training.assemble import assemble, fingerprint
+from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 
 Tree = dict[str, Any]
@@ -384,18 +384,6 @@ def test_a_broken_colour_profile_is_told_once(grain: Tree) -> None:
         )
         texts = [row["text"] for row in rows(outcome.run.events) if row["event"] == "notice"]
         assert len([text for text in texts if file.name in text and "colour profile is damaged" in text]) == 1
-
-
-def test_how_pictures_are_fed_does_not_change_the_fingerprint(grain: Tree, tmp_path: Path) -> None:
-    own = fingerprint(planned(grain))
-    for feed in ({"max_data_loader_n_workers": 3}, disk(tmp_path), {"cache_text": False}):
-        assert fingerprint(planned(grain, feed=feed)) == own
-    assert fingerprint(planned(grain, feed={"read_npz": True})) != own
-    assert fingerprint(planned(grain, text={"clip_skip": 2})) != own
-    file = next(Path(grain["data"]["folder"]).rglob("*.png"))
-    with Image.open(file) as picture:
-        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file)
-    assert fingerprint(planned(grain)) != own
 
 
 def test_overlong_captions_with_emphasis_are_named_with_what_is_cut(grain: Tree) -> None:

@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "lr_warmup": 5.0,
     },
     "training": {"epochs": 5, "max_train_steps": 270, "seed": 7},
-    "output": {"name": "mofu"},
+    "output": {"name": "mofu", "save_every_n_epochs": 0},
 }
 
 

@@ -15,7 +15,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 COMMANDS = ("demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect", "cut")
-WITH_SETTINGS = ("train", "plan")
+WITH_SETTINGS = ("train", "plan", "resume")
 EXIT_PROBLEM = 2
 EXIT_STOPPED = 3
 EXIT_INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""`tehon resume RUN`: goes on with a run that was stopped."""
+"""`tehon resume RUN [--section.field value]… [--allow-changes NAME…]`: goes on with a run, to the last bit."""
 
 import argparse
 from pathlib import Path
@@ -10,17 +10,20 @@ from tehon.messages.catalogue import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="RUN", help=say("cli.run_directory"))
+    parser.add_argument("--allow-changes", nargs="+", default=[], metavar="NAME", help=say("cli.allow_changes"))
     add_progress(parser)
+    parser.epilog = say("cli.resume_settings")
 
 
 def run(options: argparse.Namespace) -> int:
     from tehon.cli.train import finish
-    from tehon.runs.read import latest_state, open_run
+    from tehon.runs.read import open_run
+    from tehon.settings.files import load_settings
 
     directory = open_run(options.directory)
-    latest_state(directory)
+    load_settings(directory.settings, options.settings)  # what is wrong with them is said without waiting for torch
     watcher = Watcher(options)
 
     from tehon.training.run import resume_run
 
-    return finish(resume_run(directory, watcher), watcher)
+    return finish(resume_run(directory, watcher, options.settings, options.allow_changes), watcher)

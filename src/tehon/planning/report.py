@@ -7,11 +7,13 @@ from typing import Any
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.data.plan.epochs import Group
+from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
 from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
+from tehon.planning.saves import bytes_needed, final_name, planned_loras
 from tehon.settings.fields import fields
 
 _CURVE_WIDTH = 60
@@ -61,6 +63,10 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "stop_after": plan.settings.validation.stop_after,
         "logs": plan.settings.logs.wanted,
         "seed": training.seed,
+        "saves": {
+            "loras": [{"step": file.step, "name": file.name} for file in planned_loras(plan)],
+            "bytes": bytes_needed(plan),
+        },
         "skipped": [str(problem) for problem in plan.troubles.skipped],
         "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
         "warnings": list(notices_for(plan)),
@@ -134,6 +140,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
     if plan.samples.prompts:
         yield say("plan.samples", count=len(plan.samples.prompts), times=len(plan.samples.drawn_at))
+    name, room = final_name(settings.output.name), megabytes(bytes_needed(plan))
+    yield say("plan.saves", count=len(planned_loras(plan)), name=name, room=room)
     changed = list(_changed(plan))
     if changed:
         yield say("plan.changed", settings=", ".join(changed))

@@ -1,10 +1,13 @@
 """Where everything lies in a run directory. Each file has one writer.
 
-settings.toml, origin.json        written once, at the start
+settings.toml, data.json          the trainer, at the start and when a resume changes them
+origin.json                       the trainer, once, at the start
 events.jsonl, metrics.jsonl       the trainer appends
 samples.jsonl, previews/          the trainer appends a row for each picture that it puts there
+progress.json                     the trainer, about once a second: what it is doing now
 weights/ state/                   the trainer writes aside, then renames
-inbox/                            anyone puts an empty file `stop` or `preview` here; the trainer obeys and removes it
+lock                              held by the trainer for as long as it lives
+inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it
 """
 
 from dataclasses import dataclass
@@ -43,6 +46,18 @@ class RunDirectory:
         return self.path / "previews"
 
     @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
     def weights(self) -> Path:
         return self.path / "weights"
 
@@ -54,18 +69,30 @@ class RunDirectory:
     def inbox(self) -> Path:
         return self.path / "inbox"
 
+    def state_file(self, step: int) -> Path:
+        return self.state / f"step-{step:08d}.pt"
+
     def make(self) -> None:
         """Creates the directory and its folders."""
         for folder in (self.path, self.weights, self.state, self.inbox):
             folder.mkdir(parents=True, exist_ok=True)
 
 
+def runs_folder(output: Path) -> Path:
+    """Where the runs of an output folder have their directories."""
+    return output / "runs"
+
+
 def new_run_directory(output: Path, name: str) -> RunDirectory:
-    """`<output>/runs/<name>-<date>-<time>`, with a number behind it where that exists."""
+    """`<output>/runs/<name>-<date>-<time>`, created, with a number behind it where that exists."""
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    path = output / "runs" / stem
-    number = 2
-    while path.exists():
-        path = output / "runs" / f"{stem}-{number}"
-        number += 1
-    return RunDirectory(path)
+    number = 1
+    while True:
+        run = RunDirectory(runs_folder(output) / (stem if number == 1 else f"{stem}-{number}"))
+        try:
+            run.path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            run.make()
+            return run

@@ -16,22 +16,35 @@ def open_run(path: Path) -> RunDirectory:
     return run
 
 
-def latest_state(run: RunDirectory) -> Path:
-    """The newest saved state; a Problem when the run has none."""
-    states = sorted(run.state.glob("step-*.pt"))
-    if not states:
-        raise Problem("state_missing", path=run.path)
-    return states[-1]
+def state_step(file: Path) -> int:
+    """The number of updates done in a state, by the file's name."""
+    return int(file.stem.rpartition("-")[2])
+
+
+def states(run: RunDirectory) -> list[Path]:
+    """The saved states, newest first."""
+    return sorted((file for file in run.state.glob("step-*.pt") if file.stem[5:].isdigit()), key=state_step)[::-1]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What is in a JSON file of a run; {} when it is not there or damaged."""
+    try:
+        found = json.loads(file.read_text("utf8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a .jsonl file; a last line that is only half there is left out."""
+    """The rows of a .jsonl file, but for lines that a process was writing when it died."""
     if not file.exists():
         return []
     found: list[dict[str, Any]] = []
-    for line in file.read_text("utf8").splitlines():
+    for line in file.read_text("utf8", errors="replace").splitlines():
         try:
-            found.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
-            break
+            continue
+        if isinstance(row, dict):
+            found.append(row)
     return found

@@ -38,9 +38,9 @@ def unknown_key(shown: str, name: str) -> Problem:
     """The Problem for a name that no setting has, with the nearest that one has."""
     names = [field.name for field in fields()]
     short = {n.partition(".")[2]: n for n in names}
-    near = get_close_matches(name, names, 1, 0.7) or [
-        short[n] for n in get_close_matches(name.rpartition(".")[2], short, 1, 0.7)
-    ]
+    field = name.rpartition(".")[2]
+    near = [short[field]] if field in short else get_close_matches(name, names, 1, 0.7)
+    near = near or [short[n] for n in get_close_matches(field, short, 1, 0.7)]
     if near:
         return Problem("unknown_key_near", field=shown, near=near[0])
     return Problem("unknown_key", field=shown)

@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,27 @@ Tree = dict[str, Any]
 
 def load_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
     """Settings from a TOML file, if there is one, with {dotted name: value} on top."""
-    tree: Tree = read_toml(file) if file else {}
+    return validate(_with(read_toml(file) if file else {}, options))
+
+
+def _with(tree: Tree, options: Mapping[str, Any]) -> Tree:
     for name, value in options.items():
         section, _, field = name.partition(".")
         inner = tree.setdefault(section, {})
         if isinstance(inner, dict):
             inner[field] = value
-    return validate(tree)
+    return tree
+
+
+def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str]) -> Settings:
+    """A run's stored settings with {dotted name: value} on top. Those which were `filled` because they were left open
+    are open again when there are options, as they may follow from these; the seed stays."""
+    tree = read_toml(file)
+    for name in filled if options else ():
+        section, _, field = name.partition(".")
+        if name not in ("training.seed", *options):
+            tree.get(section, {}).pop(field, None)
+    return validate(_with(tree, options))
 
 
 def read_toml(file: Path) -> Tree:

@@ -24,5 +24,36 @@ class OutputSettings(Section):
     training_comment: str = ""
     """A text that is stored in the LoRA file and shown by programs that read it."""
 
+    save_every_n_epochs: int = Field(default=1, ge=0)
+    """Save a LoRA after every so many epochs, as `<name>-000002.safetensors`; the last epoch's is the finished one.
+    0: none."""
+
+    save_every_n_steps: int = Field(default=0, ge=0)
+    """Save a LoRA after every so many steps, as `<name>-step00000200.safetensors`; the last step's is the finished
+    one. 0: none."""
+
+    save_last_n_epochs: int = Field(default=0, ge=0)
+    """Of the LoRAs saved by epochs, keep this many, counted in files; 0 keeps all."""
+
+    save_last_n_steps: int = Field(default=0, ge=0)
+    """Of the LoRAs saved by steps, keep those of the last so many steps (a number of steps, not of files); 0 keeps
+    all. With 300 and a file every 100 steps, saving step 500 removes step 100."""
+
     save_state_every_n_steps: int = Field(default=0, ge=0)
-    """Save the run's whole state every so many steps, to resume from; 0 means only when the run is stopped."""
+    """Save the run's whole state every so many steps, to resume from; 0: not by steps."""
+
+    save_state_every_n_epochs: int = Field(default=0, ge=0)
+    """Save the run's whole state after every so many epochs; 0: not by epochs."""
+
+    save_state_every_n_minutes: float = Field(default=10.0, ge=0)
+    """Save the run's whole state when so many minutes have passed since the last one, so that a crash costs no more
+    than these; 0: not by time."""
+
+    save_state_on_train_end: bool = True
+    """Save the state after the last step too, so that the run can be made longer."""
+
+    save_last_n_states: int | None = Field(default=None, ge=0)
+    """How many saved states are kept; 0 keeps all. Empty: 2, or no such limit when save_last_n_steps_state is set."""
+
+    save_last_n_steps_state: int = Field(default=0, ge=0)
+    """Keep the states of the last so many steps; 0: their number decides."""

@@ -10,8 +10,10 @@ from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
 from tehon.settings.network_rules import fallbacks
 from tehon.settings.optimizer_rules import resolved_name, resolved_schedule
+from tehon.settings.output import OutputSettings
 from tehon.settings.settings import Settings
 
+KEPT_STATES = 2  # the newest, and one in case its disk block goes bad
 _PATHS = ("folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file")
 
 
@@ -48,6 +50,7 @@ def resolve(settings: Settings, native_side: int) -> Settings:
             "training": training.model_copy(
                 update={
                     "max_train_epochs": training.max_train_epochs or training.epochs,
+                    "resume": training.resume and _absolute(training.resume),
                     "seed": secrets.randbelow(2**32) if training.seed is None else training.seed,
                 }
             ),
@@ -55,9 +58,16 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                 update={"prompts_file": samples.prompts_file and _absolute(samples.prompts_file)}
             ),
             "logs": logs.model_copy(update={"folder": logs.folder and _absolute(logs.folder)}),
-            "output": settings.output.model_copy(update={"folder": _absolute(settings.output.folder)}),
+            "output": _output(settings.output),
         }
     )
+
+
+def _output(output: OutputSettings) -> OutputSettings:
+    states = output.save_last_n_states
+    if states is None:
+        states = 0 if output.save_last_n_steps_state else KEPT_STATES
+    return output.model_copy(update={"folder": _absolute(output.folder), "save_last_n_states": states})
 
 
 def _data(data: DataSettings, native_side: int) -> DataSettings:
@@ -84,3 +94,13 @@ def _table(values: dict[str, Any], native_side: int) -> dict[str, Any]:
 
 def _absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).absolute())
+
+
+def filled_names(given: Settings, resolved: Settings) -> list[str]:
+    """The settings that were left empty and have a value now."""
+    return [
+        f"{section}.{name}"
+        for section, values in given.model_dump().items()
+        for name, value in values.items()
+        if value is None and getattr(getattr(resolved, section), name) is not None
+    ]

@@ -23,6 +23,7 @@ def check_rules(settings: Settings) -> None:
         *_sources(settings.data),
         *network_problems(settings.network),
     ]
+    found += _saves(settings)
     try:
         sets = data_sets(settings.data)
     except Problem as problem:
@@ -68,6 +69,17 @@ def _samples(settings: Settings) -> Iterator[Problem]:
         yield Problem("prompts_none", field="samples.prompts")
     if "tensorboard" in settings.logs.wanted and not settings.logs.folder:
         yield Problem("log_folder_missing", field="logs.folder", log_with=settings.logs.log_with)
+
+
+def _saves(settings: Settings) -> Iterator[Problem]:
+    output = settings.output
+    for unit in ("epochs", "steps"):
+        if getattr(output, f"save_last_n_{unit}") and not getattr(output, f"save_every_n_{unit}"):
+            yield Problem("kept_unsaved", field=f"output.save_last_n_{unit}", needed=f"output.save_every_n_{unit}")
+    if output.save_last_n_states and output.save_last_n_steps_state:
+        yield Problem("states_twice", field="output.save_last_n_states")
+    if settings.training.allow_changes and not settings.training.resume:
+        yield Problem("allowed_without_resume", field="training.allow_changes")
 
 
 def _sources(data: DataSettings) -> Iterator[Problem]:

@@ -23,5 +23,13 @@ class TrainingSettings(Section):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """All random choices follow from this number. Empty: one is drawn and written into the run."""
 
+    resume: str = ""
+    """Go on from a saved state in a new run: a run's directory, or a state file in its folder `state`. To start from a
+    finished LoRA's weights alone, see `network.weights`."""
+
+    allow_changes: list[str] = Field(default_factory=list)
+    """Names of what may differ from the run that is resumed: settings, `model`, `data`. Whatever else differs is
+    refused."""
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto takes the graphics card when there is one."""

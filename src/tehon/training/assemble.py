@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,6 @@ from tehon.planning.lengths import longest_captions
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
-from tehon.settings.files import to_toml
-from tehon.settings.logs import LogSettings
-from tehon.settings.samples import SampleSettings
-from tehon.settings.validation import ValidationSettings
 from tehon.training.attach import Adapters, Shares, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import build_optimizer, in_use
@@ -230,23 +225,3 @@ def choose_device(wanted: str) -> torch.device:
     if not there[wanted]:
         raise Problem("device_missing", field="training.device", device=wanted)
     return torch.device(wanted)
-
-
-def fingerprint(plan: Plan) -> str:
-    """A digest of all that a saved state depends on: settings but for the feed's and the observers', the pictures'
-    contents, places, masks and captions, and the model (of each of its weight files the size and the first MiB)."""
-    feed = FeedSettings(read_npz=plan.settings.feed.read_npz)
-    looked_on = {"samples": SampleSettings(), "logs": LogSettings(), "validation": ValidationSettings()}
-    same = plan.settings.model_copy(update={"feed": feed, **looked_on})
-    digest = blake2b(to_toml(same).encode(), digest_size=16)
-    for file in sorted(plan.model.rglob("*.safetensors")):
-        with file.open("rb") as stream:
-            digest.update(f"{file.relative_to(plan.model)} {file.stat().st_size}".encode() + stream.read(1 << 20))
-    if plan.start is not None:
-        digest.update(plan.start.path.read_bytes())
-    for picture in plan.pictures:
-        facts = picture.name, picture.digest, picture.placement, picture.caption.text, picture.repeats
-        digest.update(repr(facts).encode())
-        if picture.mask is not None:
-            digest.update(blake2b(picture.mask.read_bytes()).digest())
-    return digest.hexdigest()

@@ -77,18 +77,3 @@ def _norms(report: Report) -> dict[str, Any]:
         "norm_mean": float(norms.mean),
         "norm_largest": float(norms.largest),
     }
-
-
-class Every:
-    """Does something every so many steps, and after the step `last`; never for 0."""
-
-    def __init__(self, steps: int, action: Callable[[Report], None], last: int | None = None) -> None:
-        self.steps = steps
-        self.action = action
-        self.last = last
-
-    def due(self, report: Report) -> bool:
-        return self.steps > 0 and (report.step % self.steps == 0 or report.step == self.last)
-
-    def run(self, report: Report) -> None:
-        self.action(report)

@@ -48,6 +48,7 @@ def train(
             total += loss.detach()
         norm = state.flat.clip(max_grad_norm)
         now = rates(state.step)
+        state.moving = True
         update(state.optimizer, now)
         state.step += 1
         yield Report(state.step, epoch, now, total, norm, batches)

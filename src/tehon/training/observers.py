@@ -52,13 +52,18 @@ class Measure:
         row = {"step": report.step, "epoch": report.epoch + 1, "validation_loss": loss}
         append_rows(self.directory.metrics, [row])
         self.watch("validated", row)
+        self.decide(report.step)
+
+    def decide(self, now: int) -> None:
+        """Whether it is enough, by all that was measured up to this update, before a resume too."""
         patience = self.plan.settings.validation.stop_after
-        measured = [loss for step, _, loss in losses(self.directory) if step <= report.step]
+        measured = [loss for step, _, loss in losses(self.directory) if step <= now]
         self.enough = bool(patience) and stale(measured) >= patience
 
 
 class Observers:
-    """`chores` are theirs, in the order in which they must come, and behind all that saves."""
+    """`measure` comes before a state is saved, since it decides whether the training ends; the other `chores` come in
+    their order behind all that saves."""
 
     def __init__(self, plan: Plan, directory: RunDirectory, trainer: Trainer, tell: Tell, watch: Watch) -> None:
         self.plan = plan
@@ -72,7 +77,7 @@ class Observers:
     @property
     def chores(self) -> list[Chore]:
         follower: list[Chore] = [self.follower] if self.follower else []
-        return [self.measure, self.previews, *follower]
+        return [self.previews, *follower]
 
     @property
     def enough(self) -> bool:
@@ -84,6 +89,7 @@ class Observers:
         logs = self._logs()
         if logs:
             self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch)
+        self.measure.decide(step)
         self.previews.begin(step, planned=bool(self.plan.samples.drawn_at))
 
     def close(self) -> None:

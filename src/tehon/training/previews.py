@@ -23,6 +23,7 @@ from tehon.adapters.adapter import attach, detach, fill
 from tehon.families.family import Behaviour
 from tehon.families.samplers import SampleRequest, sample
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 from tehon.planning.prompts import SamplePrompt
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
@@ -143,7 +144,7 @@ class Previews:
         """Pictures are not worth a run: without memory or space for them they are left out, with a notice."""
         try:
             draw(prompts, step, *rest)
-        except (torch.OutOfMemoryError, OSError) as error:
+        except (torch.OutOfMemoryError, OSError, Problem) as error:
             reason = str(error).partition("\n")[0]
             self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason))
 

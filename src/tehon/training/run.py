@@ -1,200 +1,152 @@
-"""One run from its start or its last state to its LoRA file, with everything recorded in its run directory."""
+"""Beginning a run, and going on with one: what is checked and claimed before the first update.
+
+>>> outcome = start_run(make_plan(settings), watch)
+>>> resume_run(outcome.run, watch, {"training.epochs": 20})
+"""
 
 import os
 import platform
 import secrets
-import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tehon import __version__
+from tehon.disk import check_space, write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.identity import Identity, identity
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
 from tehon.runs.layout import RunDirectory, new_run_directory
-from tehon.runs.read import latest_state
-from tehon.runs.record import append_rows, event, keep_rows, write_aside, write_json
-from tehon.settings.files import load_settings, to_toml
-from tehon.training.assemble import Trainer, assemble, choose_device, fingerprint
-from tehon.training.attach import file_tensors
-from tehon.training.chores import Chore, Every, Metrics
-from tehon.training.facts import run_facts
+from tehon.runs.lock import holding
+from tehon.runs.read import read_json, rows
+from tehon.runs.record import write_json
+from tehon.settings.files import reopen_settings, to_toml
+from tehon.settings.resolve import filled_names
+from tehon.training.assemble import choose_device
 from tehon.training.logs import check_logs
-from tehon.training.loop import Report
-from tehon.training.observers import Observers
-from tehon.training.state import load_state, save_state
-from tehon.weights.lora_file import check_readers, write_lora
-from tehon.weights.metadata import kohya_metadata, modelspec_metadata
+from tehon.training.resume import Start, check_same, newest_state, state_at
+from tehon.training.saving import Loras
+from tehon.training.session import Outcome, Run, Watch, made_by
 
-_METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
-Watch = Callable[[str, dict[str, Any]], None]
-"""Told of everything that happens: (event name, facts). `step` comes after each update."""
+__all__ = ["Outcome", "Watch", "resume_run", "start_run"]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `lora` is its file, or None when it was stopped before its last step."""
-
-    run: RunDirectory
-    lora: Path | None
-    steps: int
-
-
-class Run:
-    """One run in its directory."""
-
-    def __init__(self, plan: Plan, directory: RunDirectory, watch: Watch) -> None:
-        self.plan = plan
-        self.directory = directory
-        self.watch = watch
-        self.fingerprint = fingerprint(plan)
-        self.started = time.time()
-        self.session = secrets.randbelow(2**32)
-        self.stopping = False
-
-    @property
-    def lora_name(self) -> str:
-        return f"{self.plan.settings.output.name}.safetensors"
-
-    def tell(self, name: str, **facts: Any) -> None:
-        """Records an event, and tells the watcher."""
-        append_rows(self.directory.events, [event(name, **facts)])
-        self.watch(name, facts)
-
-    def _notice(self, text: str) -> None:
-        self.tell("notice", text=text)
-
-    def _encoded(self, done: int, total: int) -> None:
-        self.watch("encoding", {"done": done, "total": total})
-
-    def train(self, resume: Path | None = None) -> Outcome:
-        """Trains to the end, or until stopped by a signal or by a file `stop` in the inbox."""
-        trainer = assemble(self.plan, self._notice, self._encoded)
-        if resume:
-            load_state(trainer.state, resume, self.fingerprint)
-            keep_rows(self.directory.metrics, lambda row: row["step"] <= trainer.state.step)
-        facts = {"steps": self.plan.steps, "first": trainer.state.step, "device": str(trainer.parts.alphas.device)}
-        self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
-        observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch)
-        try:
-            with _signals(self._stop):
-                self._updates(trainer, observers)
-        finally:
-            observers.close()
-        if trainer.state.step < self.plan.steps and not observers.enough:
-            self.tell("stopped", step=trainer.state.step)
-            return Outcome(self.directory, None, trainer.state.step)
-        lora = self._finish(trainer)
-        observers.judge()
-        self.tell("finished", path=str(lora), seconds=round(time.time() - self.started, 1))
-        return Outcome(self.directory, lora, trainer.state.step)
-
-    def _updates(self, trainer: Trainer, observers: Observers) -> None:
-        plan = self.plan
-        every = 1 if trainer.state.flat.weights.device.type == "cpu" else _METRICS_EVERY
-        metrics = Metrics(self.directory.metrics, every, plan.steps, lambda i: plan.pictures[i].path.name)
-        save = Every(plan.settings.output.save_state_every_n_steps, lambda _: self._save(trainer, metrics))
-        observers.begin(trainer.state.step)
-        chores: list[Chore] = [metrics, save, *observers.chores]
-        for report in trainer.updates():
-            for chore in chores:
-                if chore.due(report):
-                    chore.run(report)
-            self._tell_step(report, metrics.recent_loss)
-            if observers.enough and report.step < plan.steps:
-                self.tell("enough", step=report.step)
-                return
-            if self._asked_to_stop() and report.step < plan.steps:
-                self._save(trainer, metrics)
-                return
-
-    def _tell_step(self, report: Report, loss: float | None) -> None:
-        self.watch("step", {"step": report.step, "epoch": report.epoch + 1, "loss": loss, "rates": dict(report.rates)})
-
-    def _stop(self) -> None:
-        self.stopping = True
-
-    def _asked_to_stop(self) -> bool:
-        asked = self.directory.inbox / "stop"
-        if asked.exists():
-            asked.unlink(missing_ok=True)
-            self.stopping = True
-        return self.stopping
-
-    def _save(self, trainer: Trainer, metrics: Metrics) -> None:
-        metrics.flush()
-        file = self.directory.state / f"step-{trainer.state.step:08d}.pt"
-        save_state(trainer.state, file, self.fingerprint)
-        self.tell("state_saved", path=str(file), step=trainer.state.step)
-
-    def _finish(self, trainer: Trainer) -> Path:
-        """Writes the LoRA into the run, and a copy of it where the user asked for it."""
-        plan, output = self.plan, self.plan.settings.output
-        facts = run_facts(plan, self.session, self.started)
-        facts |= {
-            "training_finished_at": time.time(),
-            "steps": trainer.state.step,
-            "epoch": plan.group(trainer.state.step - 1)[0] + 1,
-        }
-        resolution = plan.settings.data.resolution
-        assert isinstance(resolution, list), "a plan's settings are resolved"
-        metadata = kohya_metadata(facts) | modelspec_metadata(
-            architecture=plan.family.architecture,
-            title=output.name,
-            resolution=(resolution[0], resolution[1]),
-            prediction_type="epsilon",
-            version=__version__,
-        )
-        kept = self.directory.weights / self.lora_name
-        with trainer.in_use():
-            lost = write_lora(kept, file_tensors(trainer.adapters), metadata, output.save_precision)
-        if lost:
-            self._notice(say("notice.lora_lost", name=lost[0], count=len(lost), precision=output.save_precision))
-        self.tell("checked", readers=[asdict(row) for row in check_readers(kept)])
-        place = Path(output.folder) / self.lora_name
-        aside = place.with_name(f"{place.name}.new")
-        shutil.copyfile(kept, aside)
-        aside.replace(place)
-        return place
-
-
-def start_run(plan: Plan, watch: Watch) -> Outcome:
-    """Begins a new run; a Problem, before anything is written, when its LoRA exists or its folder can't be written."""
+def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -> Outcome:
+    """Begins a new run, in a new directory or in the one given; a Problem, before anything is written, when one of its
+    LoRAs exists, another run is writing under its name, or its folder can't be written or is too small."""
     output = plan.settings.output
     folder = Path(output.folder)
     choose_device(plan.settings.training.device)
     check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
-    check_output(folder / f"{output.name}.safetensors", output.overwrite)
-    directory = new_run_directory(folder, output.name)
-    run = Run(plan, directory, watch)
-    try:
-        directory.make()
-    except OSError as error:
-        raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
-    write_aside(directory.settings, to_toml(plan.settings).encode())
-    write_json(directory.origin, _origin(run.fingerprint))
-    return run.train()
+    own = identity(plan)
+    early: list[str] = []
+    start = state_at(Path(plan.settings.training.resume), early.append) if plan.settings.training.resume else None
+    if start is not None:
+        check_same(start, own, plan.settings.training.allow_changes)
+        _check_left(plan, start)
+    for name in [final_name(output.name), *(lora.name for lora in planned_loras(plan))]:
+        check_output(folder / name, output.overwrite)
+    check_space(folder, bytes_needed(plan))
+    with _name_held(plan):
+        try:
+            directory = directory or new_run_directory(folder, output.name)
+            directory.make()
+        except OSError as error:
+            reason = error.strerror or error
+            raise Problem("file_unwritable", field="output.folder", path=folder, reason=reason) from None
+        with _directory_held(directory):
+            filled = filled_names(plan.given, plan.settings)
+            write_json(directory.origin, _origin(filled))
+            _write_plan(plan, own, directory)
+            run = Run(plan, directory, watch, own)
+            for text in early:
+                run.notice(text)
+            return run.train(start)
 
 
-def resume_run(directory: RunDirectory, watch: Watch) -> Outcome:
-    """Goes on from a run's newest state, in the same directory."""
-    state = latest_state(directory)
-    plan = make_plan(load_settings(directory.settings, {}))
-    run = Run(plan, directory, watch)
-    check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
+def resume_run(
+    directory: RunDirectory, watch: Watch, options: Mapping[str, Any] | None = None, allowed: Collection[str] = ()
+) -> Outcome:
+    """Goes on from a run's newest state, in the same directory; from its beginning when it has none yet.
+
+    `options` are {dotted name: value} that change its settings. Other changes since the state was saved are refused
+    with a Problem that lists them, unless they are named in `allowed`.
+    """
+    with _directory_held(directory):
+        filled: list[str] = read_json(directory.origin).get("filled", [])
+        plan = make_plan(reopen_settings(directory.settings, options or {}, filled))
+        check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
+        own = identity(plan)
+        run = Run(plan, directory, watch, own)
+        start = newest_state(directory, run.notice)
+        if start is not None:
+            implied = filled if options else ()
+            check_same(start, own, [*allowed, *(name for name in (*(options or {}), *implied) if name in own.settings)])
+        elif plan.settings.training.resume:
+            start = state_at(Path(plan.settings.training.resume), run.notice)
+            check_same(start, own, plan.settings.training.allow_changes)
+        else:
+            run.notice(say("notice.from_beginning"))
+        with _name_held(plan):
+            _check_unfinished(run, start)
+            _write_plan(plan, own, directory)
+            return run.train(start)
+
+
+def _check_unfinished(run: Run, start: Start | None) -> None:
+    """A Problem when there is nothing left to do, or when somebody else's file has taken the LoRA's place."""
+    plan, output = run.plan, run.plan.settings.output
+    if start is not None:
+        _check_left(plan, start)
+    place = Path(output.folder) / final_name(output.name)
+    loras = Loras(plan, run.directory, made_by(run.directory), lambda: nullcontext({}), run.tell)
+    is_own = loras.is_own(place)
+    if start is not None and start.step == plan.steps and is_own and _ended(run.directory) == "finished":
+        raise Problem("run_finished", path=run.directory.path, epochs=plan.epochs)
+    check_output(place, output.overwrite or is_own)
+    check_space(run.directory.path, bytes_of_state(plan) + bytes_of_lora(plan))
+
+
+def _check_left(plan: Plan, start: Start) -> None:
+    if start.step > plan.steps:
+        raise Problem("resume_beyond", path=start.file, step=start.step, steps=plan.steps)
+
+
+def _ended(directory: RunDirectory) -> str:
+    """The name of the run's last event."""
+    found = rows(directory.events)
+    return str(found[-1].get("event")) if found else ""
+
+
+def _write_plan(plan: Plan, own: Identity, directory: RunDirectory) -> None:
+    """What the run is now. The settings come last: a directory without them is none that anybody goes on with."""
+    write_json(directory.data, own.as_data())
+    write_whole(directory.settings, to_toml(plan.settings).encode())
+
+
+@contextmanager
+def _directory_held(directory: RunDirectory) -> Generator[None, None, None]:
+    with holding(directory.lock) as mine:
+        if not mine:
+            raise Problem("run_running", path=directory.path)
+        yield
+
+
+@contextmanager
+def _name_held(plan: Plan) -> Generator[None, None, None]:
+    """As long as this lasts, no other run writes LoRAs of this name into this folder."""
     output = plan.settings.output
-    place, own = Path(output.folder) / run.lora_name, directory.weights / run.lora_name
-    its_own = place.is_file() and own.is_file() and place.read_bytes() == own.read_bytes()
-    check_output(place, output.overwrite or its_own)
-    return run.train(state)
+    with holding(Path(output.folder) / f".{output.name}.lock") as mine:
+        if not mine:
+            raise Problem("name_in_use", field="output.name", name=output.name, path=output.folder)
+        yield
 
 
 def check_output(lora: Path, overwrite: bool) -> None:
@@ -213,35 +165,16 @@ def check_output(lora: Path, overwrite: bool) -> None:
         raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
 
 
-def _origin(digest: str) -> dict[str, Any]:
+def _origin(filled: list[str]) -> dict[str, Any]:
     return {
         "tehon": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
         "command": sys.argv,
-        "fingerprint": digest,
+        "session": secrets.randbelow(2**32),
+        "started": time.time(),
+        "filled": filled,
         "threads": torch.get_num_threads(),
         "processor": os.cpu_count(),
     }
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """The first Ctrl-C or SIGTERM asks to stop after the update at hand; the second ends at once."""
-
-    def handle(number: int, frame: Any) -> None:
-        stop()
-        for known, former in before.items():
-            signal.signal(known, former)
-
-    try:
-        before = {known: signal.signal(known, handle) for known in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals can't be caught
-        yield
-        return
-    try:
-        yield
-    finally:
-        for known, former in before.items():
-            signal.signal(known, former)

@@ -1,29 +1,39 @@
 """All that changes while a run trains, and how it is saved and comes back.
 
 Random numbers are functions of (seed, epoch, picture) and the rates are functions of the step, so weights, the
-optimizer's memory and the step number are the whole state.
+optimizer's memory and the step number are the whole state. The generators that the process shares are saved with it,
+for optimizers of other libraries that may draw from them.
+
+A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.save writes.
 """
 
 import io
+import pickle
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tehon.adapters.flat import FlatParameters
+from tehon.disk import check_space, write_whole
 from tehon.messages.problem import Problem
-from tehon.runs.record import write_aside
+from tehon.training.generators import generator_states, restore_generators
 from tehon.training.optimizers import Optimizer
+
+_MARK = b"tehon-state 1 "
 
 
 @dataclass
 class State:
-    """`step` counts the updates that are done."""
+    """`step` counts the updates that are done. `moving` is true while one is made, when weights and optimizer need not
+    belong together."""
 
     flat: FlatParameters
     optimizer: Optimizer
     step: int = 0
+    moving: bool = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()}
@@ -33,21 +43,48 @@ class State:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = int(saved["step"])
 
+    @property
+    def device(self) -> torch.device:
+        return self.flat.weights.device
 
-def save_state(state: State, file: Path, fingerprint: str) -> None:
-    """Writes the state aside and renames it. `fingerprint` says for which settings and data it holds."""
+
+def save_state(state: State, file: Path, about: dict[str, Any]) -> None:
+    """The file is there whole or not at all. `about` says in plain values what the state belongs to."""
     buffer = io.BytesIO()
-    torch.save(state.state_dict() | {"fingerprint": fingerprint}, buffer)
-    write_aside(file, buffer.getvalue())
+    torch.save(state.state_dict() | {"generators": generator_states(state.device), "about": about}, buffer)
+    content = buffer.getbuffer()
+    check_space(file.parent, len(content))
+    write_whole(file, _MARK + _digest(content) + b"\n", content)
 
 
-def load_state(state: State, file: Path, fingerprint: str) -> None:
-    """Brings a saved state back; a Problem when it is damaged or belongs to other settings or data."""
+def read_state(file: Path) -> dict[str, Any]:
+    """What was saved, on the CPU; a Problem when not every byte is as it was written."""
     try:
-        saved = torch.load(file, map_location=state.flat.weights.device, weights_only=True)
-        own = saved["fingerprint"]
-    except Exception:  # noqa: BLE001  torch raises whatever its reader met
-        raise Problem("state_broken", path=file) from None
-    if own != fingerprint:
-        raise Problem("state_of_other_data", path=file)
-    state.load_state_dict(saved)
+        content = memoryview(file.read_bytes())
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
+    start = len(_MARK) + len(_digest(b"")) + 1
+    if bytes(content[:start]) != _MARK + _digest(content[start:]) + b"\n":
+        raise Problem("state_broken", path=file)
+    try:
+        return torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:  # whole, but not what this torch reads
+        raise _unfit(file, error) from None
+
+
+def restore_state(state: State, saved: dict[str, Any], file: Path) -> None:
+    """Brings back what was read; a Problem when it is of another network or optimizer."""
+    try:
+        state.load_state_dict(saved)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise _unfit(file, error) from None
+    restore_generators(saved["generators"], state.device)
+
+
+def _unfit(file: Path, error: Exception) -> Problem:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return Problem("state_unfit", path=file, reason=reason)
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return blake2b(content, digest_size=32).hexdigest().encode()

@@ -6,7 +6,6 @@ torch.Size([8, 96])
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import safetensors.torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import kind_of
+from tehon.disk import fill_whole
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
 from tehon.weights.readers import Match, match
@@ -42,19 +42,15 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
     draft = safetensors.torch.save(cast, {k: v for k, v in metadata.items() if k.startswith("ss_")})
     body = draft[8 + int.from_bytes(draft[:8], "little") :]
     hashes = {"sshs_model_hash": hashlib.sha256(body).hexdigest(), "sshs_legacy_hash": legacy_hash(draft)}
-    aside = file.with_name(f"{file.name}.new")
-    try:
+
+    def fill(aside: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as stream:
-            stream.write(safetensors.torch.save(cast, metadata | hashes))
-            stream.flush()
-            os.fsync(stream.fileno())
+        aside.write_bytes(safetensors.torch.save(cast, metadata | hashes))
         written = safetensors.torch.load_file(aside)
         if any(not torch.equal(written[name], tensor) for name, tensor in cast.items()):
             raise Problem("lora_written_wrong", path=file)
-        aside.replace(file)
-    except OSError as error:
-        raise Problem("file_unwritable", field="output.folder", path=file, reason=error.strerror or error) from None
+
+    fill_whole(file, fill)
     return [name for name, tensor in cast.items() if tensors[name].any() and not tensor.any()]
 
 

@@ -1,0 +1,139 @@
+"""Files that are there whole or not at all, whatever ends the process or the machine while they are written.
+
+A file is written beside its place, forced to disk, and renamed; then the folder is forced to disk too, since a rename
+is an entry in the folder and may be forgotten with it when the power fails.
+
+>>> write_whole(Path("state.pt"), header, payload)
+"""
+
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tehon.messages.problem import Problem
+
+ASIDE = ".new"
+"""The ending of a file that is being written; one that nobody is writing is left over from a process that died."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_whole(file: Path, *parts: bytes | memoryview) -> None:
+    """The parts become the file's content. A Problem when they can't; what was there before then stays."""
+    fill_whole(file, lambda aside: _write(aside, parts))
+
+
+def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
+    """`fill` is given a path beside the file's, and what it writes there becomes the file."""
+    aside = file.with_name(file.name + ASIDE)
+    try:
+        fill(aside)
+        sync_file(aside)
+        _rename(aside, file)
+        sync_folder(file.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(file, error) from None
+        raise
+
+
+def append(file: Path, text: str, durable: bool = False) -> None:
+    """Adds to a file in one write; with `durable` it is on the disk when this returns."""
+    try:
+        with file.open("a", encoding="utf8") as stream:
+            stream.write(text)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+    except OSError as error:
+        raise unwritable(file, error) from None
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same content at a second place, without taking its room twice where the disk can do that."""
+
+    def fill(aside: Path) -> None:
+        aside.unlink(missing_ok=True)
+        try:
+            os.link(source, aside)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(source, aside)
+
+    fill_whole(target, fill)
+
+
+def remove(file: Path) -> None:
+    """Takes a file away, if it is there; one that resists stays."""
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
+
+
+def sync_file(file: Path) -> None:
+    """Forces a file's content to disk."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces the folder's entries to disk. Windows can't and needn't: it writes them with the file."""
+    if sys.platform != "win32":
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some network disks have no such thing
+                raise
+        finally:
+            os.close(number)
+
+
+def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: True) -> None:
+    """Removes what a process that died was writing there, of the files that `own` says are ours by their names."""
+    for file in folder.glob("*" + ASIDE):
+        if own(file.name.removesuffix(ASIDE)):
+            remove(file)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """A Problem when the disk has less room than this many bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Problem("disk_full", path=folder, free=megabytes(free), needed=megabytes(needed))
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def unwritable(file: Path, error: OSError) -> Problem:
+    """The sentence for a write that failed; a full disk has one of its own."""
+    if error.errno in _FULL:
+        free = 0
+        with suppress(OSError):
+            free = shutil.disk_usage(file.parent).free
+        return Problem("disk_full_at", path=file, free=megabytes(free))
+    return Problem("not_written", path=file, reason=error.strerror or error)
+
+
+def _write(aside: Path, parts: tuple[bytes | memoryview, ...]) -> None:
+    with aside.open("wb") as stream:
+        stream.writelines(parts)
+
+
+def _rename(aside: Path, file: Path) -> None:
+    """Windows refuses while somebody reads the old file; whoever does is soon done."""
+    for left in reversed(range(20)):
+        try:
+            aside.replace(file)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or not left:
+                raise
+            time.sleep(0.05)

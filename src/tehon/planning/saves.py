@@ -1,0 +1,135 @@
+"""Which LoRAs a run saves on the way, how long they are kept, and how much room all that takes.
+
+The names are sd-scripts': `<name>-000002.safetensors` after the second epoch, `<name>-step00000200.safetensors` after
+the 200th step, `<name>.safetensors` at the end.
+
+>>> [file.name for file in planned_loras(plan)]
+['mofu-000001.safetensors', 'mofu-000002.safetensors']
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tehon.planning.plan import Plan
+
+_BYTES = {"float": 4, "fp16": 2, "bf16": 2}
+_STATE_NUMBERS = 3  # float32 numbers of a state for each weight: itself, and two of the optimizer
+
+
+@dataclass(frozen=True)
+class PlannedLora:
+    """A LoRA that is saved on the way after an update."""
+
+    step: int
+    name: str
+
+
+def final_name(name: str) -> str:
+    return f"{name}.safetensors"
+
+
+def epoch_name(name: str, epoch: int) -> str:
+    """`epoch` counts from 1."""
+    return f"{name}-{epoch:06d}.safetensors"
+
+
+def step_name(name: str, step: int) -> str:
+    return f"{name}-step{step:08d}.safetensors"
+
+
+def is_name_of(name: str, file: str) -> bool:
+    """Whether a file is named as one of the LoRAs of a run with this name."""
+    return re.fullmatch(rf"{re.escape(name)}(-\d{{6}}|-step\d{{8}})?\.safetensors", file) is not None
+
+
+def numbers_of(name: str, files: Iterable[str]) -> tuple[dict[int, str], dict[int, str]]:
+    """({epoch: file}, {step: file}) of those that were saved on the way."""
+    epochs: dict[int, str] = {}
+    steps: dict[int, str] = {}
+    for file in files:
+        if match := re.fullmatch(rf"{re.escape(name)}-(step)?(\d{{6}}|\d{{8}})\.safetensors", file):
+            (steps if match[1] else epochs)[int(match[2])] = file
+    return epochs, steps
+
+
+def lora_names(plan: Plan, step: int) -> list[str]:
+    """The files that are due after an update; none after the last one, whose LoRA is the finished one."""
+    output = plan.settings.output
+    if not 0 < step < plan.steps:
+        return []
+    found: list[str] = []
+    epoch, rest = divmod(step, plan.steps_per_epoch)
+    if output.save_every_n_epochs and not rest and epoch % output.save_every_n_epochs == 0:
+        found.append(epoch_name(output.name, epoch))
+    if output.save_every_n_steps and step % output.save_every_n_steps == 0:
+        found.append(step_name(output.name, step))
+    return found
+
+
+def planned_loras(plan: Plan) -> list[PlannedLora]:
+    """All that are saved on the way, those too that are removed again."""
+    output = plan.settings.output
+    steps: set[int] = set()
+    for every in (output.save_every_n_epochs * plan.steps_per_epoch, output.save_every_n_steps):
+        steps |= set(range(every, plan.steps, every)) if every else set()
+    return [PlannedLora(step, name) for step in sorted(steps) for name in lora_names(plan, step)]
+
+
+def outdated_steps(steps: Iterable[int], now: int, last: int) -> list[int]:
+    """Of files saved by steps, those that go when the one of step `now` is there: older than the last `last` steps."""
+    return [step for step in steps if last and step < now - last]
+
+
+def outdated_epochs(epochs: Iterable[int], now: int, every: int, last: int) -> list[int]:
+    """Of files saved every so many epochs, those that go when the one of epoch `now` is there: all but `last` files."""
+    return [epoch for epoch in epochs if last and epoch <= now - every * last]
+
+
+def outdated_states(steps: Iterable[int], count: int, last: int) -> list[int]:
+    """Of saved states, those that go: older than the newest by more than `last` steps, or, without that, all but the
+    newest `count`. The newest one always stays."""
+    newest_first = sorted(steps, reverse=True)
+    if not newest_first:
+        return []
+    if last:
+        return [step for step in newest_first[1:] if step < newest_first[0] - last]
+    return newest_first[max(1, count) :] if count else []
+
+
+def bytes_of_lora(plan: Plan) -> int:
+    return sum(module.parameters for module in plan.modules) * _BYTES[plan.settings.output.save_precision]
+
+
+def bytes_of_state(plan: Plan) -> int:
+    """About: how much an optimizer remembers is its own affair."""
+    return sum(module.parameters for module in plan.modules) * 4 * _STATE_NUMBERS
+
+
+def bytes_needed(plan: Plan) -> int:
+    """About the room that the run takes on the disk at most: its LoRAs, its states, and the one being written."""
+    return (_most_loras(plan) + 1) * bytes_of_lora(plan) + (_most_states(plan) + 1) * bytes_of_state(plan)
+
+
+def _most_loras(plan: Plan) -> int:
+    output = plan.settings.output
+    by_epochs = by_steps = 0
+    if output.save_every_n_epochs:
+        by_epochs = (plan.steps - 1) // (output.save_every_n_epochs * plan.steps_per_epoch)
+        by_epochs = min(by_epochs, output.save_last_n_epochs or by_epochs)
+    if output.save_every_n_steps:
+        by_steps = (plan.steps - 1) // output.save_every_n_steps
+        if output.save_last_n_steps:
+            by_steps = min(by_steps, output.save_last_n_steps // output.save_every_n_steps + 1)
+    return by_epochs + by_steps
+
+
+def _most_states(plan: Plan) -> int:
+    output = plan.settings.output
+    if output.save_last_n_states and not output.save_last_n_steps_state:
+        return output.save_last_n_states
+    found = 1
+    for every in (output.save_state_every_n_steps, output.save_state_every_n_epochs * plan.steps_per_epoch):
+        span = min(plan.steps, output.save_last_n_steps_state or plan.steps)
+        found += span // every if every else 0
+    return found

@@ -1,0 +1,61 @@
+"""Asking a running trainer for something: an empty file in the run's inbox, which the trainer takes away and obeys.
+
+A file works on every system, over ssh and from a page that was started anew, and needs no connection to the trainer.
+
+>>> ask(run, "stop")
+"""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from tehon.disk import remove
+from tehon.messages.problem import Problem
+from tehon.runs.layout import RunDirectory
+from tehon.runs.lock import is_held
+from tehon.runs.read import read_json
+
+REQUESTS = ("stop", "save", "preview")
+
+
+class Inbox:
+    """The trainer's side."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def asked(self, request: str) -> bool:
+        """Whether this has been asked for since the last time."""
+        file = self.folder / request
+        found = file.exists()
+        if found:
+            remove(file)
+        return found
+
+    def clear(self) -> None:
+        """Forgets what was asked of a process that is no more."""
+        for request in REQUESTS:
+            self.asked(request)
+
+
+def ask(run: RunDirectory, request: str) -> None:
+    """Asks the run's trainer; a Problem when none is at work."""
+    if not is_held(run.lock):
+        raise Problem("run_not_running", path=run.path)
+    try:
+        run.inbox.mkdir(exist_ok=True)
+        (run.inbox / request).touch()
+    except OSError as error:
+        raise Problem("not_written", path=run.inbox / request, reason=error.strerror or error) from None
+
+
+def end_now(run: RunDirectory) -> None:
+    """Ends the run's trainer at once, with nothing saved. The number in its heartbeat is its own for sure, since it
+    holds the lock; a Problem when it is at work on another machine."""
+    if not is_held(run.lock):
+        raise Problem("run_not_running", path=run.path)
+    now = read_json(run.progress)
+    if now.get("host") != socket.gethostname():
+        raise Problem("run_elsewhere", path=run.path, host=now.get("host"))
+    os.kill(int(now["pid"]), getattr(signal, "SIGKILL", signal.SIGTERM))

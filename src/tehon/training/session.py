@@ -1,0 +1,279 @@
+"""A run at work in its directory: from taking it up, over the updates and what is done between them, to leaving it.
+
+>>> Run(plan, directory, watch, identity(plan)).train(start=None).lora
+PosixPath('output/mofu.safetensors')
+"""
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tehon import __version__
+from tehon.disk import clear_leftovers, sync_file
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.planning.identity import Identity
+from tehon.planning.plan import Plan
+from tehon.runs.inbox import Inbox
+from tehon.runs.layout import RunDirectory
+from tehon.runs.progress import Progress
+from tehon.runs.read import read_json
+from tehon.runs.record import append_rows, event, keep_rows
+from tehon.training.assemble import Trainer, assemble, choose_device
+from tehon.training.attach import file_tensors
+from tehon.training.chores import Chore, Metrics
+from tehon.training.generators import seeded
+from tehon.training.loop import Report
+from tehon.training.observers import Observers
+from tehon.training.resume import Start
+from tehon.training.saving import Loras, Made, States
+from tehon.training.state import restore_state
+
+_METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
+Watch = Callable[[str, dict[str, Any]], None]
+"""Told of everything that happens: (event name, facts). `step` comes after each update."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `lora` is its file, or None when it was stopped before its last step."""
+
+    run: RunDirectory
+    lora: Path | None
+    steps: int
+
+
+class _StoppedEarly(Exception):
+    """Somebody asked to stop before the first update."""
+
+
+class Run:
+    """One run in its directory, from taking it up to leaving it. The directory's lock is held by whoever makes this."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, watch: Watch, own: Identity) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.watch = watch
+        self.identity = own
+        self.inbox = Inbox(directory.inbox)
+        self.progress = Progress(directory.progress)
+        self.began = time.monotonic()
+        self.stopping = False
+        self.first: tuple[int, float] | None = None  # the first update of this session and when it was done
+
+    def tell(self, name: str, **facts: Any) -> None:
+        """Records an event, and tells the watcher."""
+        self._record(name, **facts)
+        self.watch(name, facts)
+
+    def notice(self, text: str) -> None:
+        self.tell("notice", text=text)
+
+    def _record(self, name: str, **facts: Any) -> None:
+        append_rows(self.directory.events, [event(name, **facts)], durable=True)
+
+    def train(self, start: Start | None) -> Outcome:
+        """Trains to the end, or until stopped by a signal or by a file `stop` in the inbox. However it ends, an event
+        says so, unless the process is killed."""
+        self._open(start)
+        try:
+            with seeded(self.plan.seed, choose_device(self.plan.settings.training.device)):
+                outcome = self._train(start)
+        except KeyboardInterrupt:
+            self._last_words("interrupted")
+            raise
+        except Problem as problem:
+            self._last_words("failed", reason=str(problem))
+            raise
+        except Exception as error:
+            self._last_words("failed", reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+            raise
+        return outcome
+
+    def _open(self, start: Start | None) -> None:
+        """Takes up the directory: what a process that died has left half done is cleared away."""
+        self.inbox.clear()
+        for folder in (self.directory.path, self.directory.state):
+            clear_leftovers(folder)
+        keep_rows(self.directory.events)
+        step = start.step if start is not None and start.run.path == self.directory.path else 0
+        keep_rows(self.directory.metrics, lambda row: row.get("step", 0) <= step)
+        self._record("opened", pid=os.getpid(), step=start.step if start else 0, versions=_versions(self.plan))
+        self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
+
+    def _last_words(self, name: str, **facts: Any) -> None:
+        self.progress.tell(name)
+        with suppress(Problem):  # the disk may be what is wrong
+            self._record(name, **facts)
+
+    def _train(self, start: Start | None) -> Outcome:
+        try:
+            trainer = assemble(self.plan, self.notice, self._encoded)
+        except _StoppedEarly:
+            return self._stopped(start.step if start else 0)
+        metrics = self._metrics(trainer)
+        states = States(self.plan, self.directory, trainer.state, self._about(), partial(_settle, metrics), self.tell)
+        made = made_by(self.directory)
+        loras = Loras(self.plan, self.directory, made, partial(_in_file, trainer), self.tell)
+        loras.clear()
+        if start is not None:
+            self._take_up(trainer, start, states, loras)
+        first = trainer.state.step
+        facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
+        self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
+        observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch)
+        try:
+            with _signals(self._stop):
+                self._updates(trainer, metrics, loras, states, observers)
+        finally:
+            observers.close()
+        if trainer.state.step < self.plan.steps and not observers.enough:
+            return self._stopped(trainer.state.step)
+        self.progress.tell("saving")
+        lora = loras.finish(trainer.state.step)
+        observers.judge()
+        self.progress.tell("finished")
+        self.tell("finished", path=str(lora), seconds=round(time.monotonic() - self.began, 1))
+        return Outcome(self.directory, lora, trainer.state.step)
+
+    def _take_up(self, trainer: Trainer, start: Start, states: States, loras: Loras) -> None:
+        """Goes on from a state. When settings or data are new, it is saved again with them; a LoRA that was not due in
+        a shorter run is made up for."""
+        restore_state(trainer.state, start.saved, start.file)
+        if start.run.path == self.directory.path:
+            states.drop_after(trainer.state.step)
+        if start.about["versions"] != _versions(self.plan):
+            then, now = (" ".join(map(str, v.values())) for v in (start.about["versions"], _versions(self.plan)))
+            self.notice(say("notice.resumed_elsewhere", then=then, now=now))
+        if start.run.path != self.directory.path or start.about["identity"] != self.identity.summary():
+            states.save()
+        loras.make_up(trainer.state.step)
+
+    def _metrics(self, trainer: Trainer) -> Metrics:
+        every = 1 if trainer.state.device.type == "cpu" else _METRICS_EVERY
+        return Metrics(self.directory.metrics, every, self.plan.steps, lambda i: self.plan.pictures[i].path.name)
+
+    def _about(self) -> dict[str, Any]:
+        return {"identity": self.identity.summary(), "versions": _versions(self.plan)}
+
+    def _updates(self, trainer: Trainer, metrics: Metrics, loras: Loras, states: States, observers: Observers) -> None:
+        observers.begin(trainer.state.step)
+        # A state that is there says that the LoRAs before it are; nothing that takes memory comes before what is saved.
+        chores: list[Chore] = [metrics, observers.measure, loras, states, *observers.chores]
+        try:
+            for report in () if observers.enough else trainer.updates():
+                trainer.state.moving = False
+                for chore in chores:
+                    if chore.due(report):
+                        chore.run(report)
+                self._tell_step(report, metrics.recent_loss)
+                self._answer(report, loras, states)
+                if observers.enough and report.step < self.plan.steps:
+                    self.tell("enough", step=report.step)
+                    if states.last:
+                        states.save()
+                    return
+                if self.stopping and report.step < self.plan.steps:
+                    states.save()
+                    loras.save_now(report.step)
+                    return
+        except Exception as error:
+            spoiled = isinstance(error, Problem) and error.key.endswith("not_finite")
+            if not trainer.state.moving and not spoiled:
+                with suppress(Exception):  # what went wrong first is what has to be said
+                    states.save()
+            raise
+
+    def _answer(self, report: Report, loras: Loras, states: States) -> None:
+        """Does what was asked for through the inbox since the last update."""
+        if self.inbox.asked("save") and report.step < self.plan.steps:
+            states.save()
+            loras.save_now(report.step)
+        if self.inbox.asked("stop"):
+            self.stopping = True
+
+    def _tell_step(self, report: Report, loss: float | None) -> None:
+        facts = {"step": report.step, "epoch": report.epoch + 1, "loss": loss}
+        now = time.monotonic()
+        self.first = self.first or (report.step, now)
+        pace = (now - self.first[1]) / max(1, report.step - self.first[0])
+        self.progress.tell("training", **facts, epochs=self.plan.epochs, seconds_per_step=pace)
+        self.watch("step", {**facts, "rates": dict(report.rates)})
+
+    def _encoded(self, done: int, total: int) -> None:
+        self.progress.tell("encoding", done=done, total=total)
+        self.watch("encoding", {"done": done, "total": total})
+        if self.inbox.asked("stop"):
+            raise _StoppedEarly
+
+    def _stop(self) -> None:
+        self.stopping = True
+
+    def _stopped(self, step: int) -> Outcome:
+        self.progress.tell("stopped")
+        self.tell("stopped", step=step)
+        return Outcome(self.directory, None, step)
+
+
+@contextmanager
+def _in_file(trainer: Trainer) -> Generator[dict[str, Tensor], None, None]:
+    """The tensors of the LoRA as it would be used."""
+    with trainer.in_use():
+        yield file_tensors(trainer.adapters)
+
+
+def made_by(directory: RunDirectory) -> Made:
+    origin = read_json(directory.origin)
+    return Made(int(origin.get("session", 0)), float(origin.get("started", 0.0)))
+
+
+def _settle(metrics: Metrics) -> None:
+    """Before a state is saved: the losses up to it are checked, and are on the disk."""
+    metrics.flush()
+    if metrics.file.exists():
+        sync_file(metrics.file)
+
+
+def _versions(plan: Plan) -> dict[str, str]:
+    device = choose_device(plan.settings.training.device)
+    return {"tehon": __version__, "torch": str(torch.__version__), "device": device.type}
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
+    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once."""
+
+    def handle(number: int, frame: Any) -> None:
+        stop()
+        for known, former in before.items():
+            signal.signal(known, former)
+
+    try:
+        before = {known: signal.signal(known, handle) for known in _ending()}
+    except ValueError:  # not in the main thread, where signals can't be caught
+        yield
+        return
+    try:
+        yield
+    finally:
+        for known, former in before.items():
+            signal.signal(known, former)
+
+
+def _ending() -> list[signal.Signals]:
+    """The signals that ask a process to end. With nohup the loss of the terminal is none of them."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    lost = getattr(signal, "SIGHUP", None)
+    if lost is not None and signal.getsignal(lost) is not signal.SIG_IGN:
+        found.append(lost)
+    return found

@@ -1,0 +1,223 @@
+"""Going on with a run: to the last bit where nothing has changed, and with a list of changes where something has."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tehon.catalog.header import read_header
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.runs.layout import RunDirectory
+from tehon.runs.read import rows, state_step, states
+from tehon.settings.files import validate
+from tehon.training.run import Outcome, resume_run, start_run
+
+Tree = dict[str, Any]
+
+
+def quiet(name: str, facts: dict[str, Any]) -> None:
+    pass
+
+
+def merged(tree: Tree, changes: Tree) -> Tree:
+    return {section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes}
+
+
+def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
+    return make_plan(validate(merged(tree, changes)))
+
+
+def body(lora: Path | None) -> str:
+    """The sha256 of a LoRA's tensors, as the file itself states it."""
+    assert lora is not None
+    return read_header(lora).metadata["sshs_model_hash"]
+
+
+def back_to(outcome: Outcome, step: int) -> RunDirectory:
+    """The run as if its process had been killed after saving the state of this step."""
+    for file in states(outcome.run):
+        if state_step(file) != step:
+            file.unlink()
+    assert outcome.lora is not None
+    outcome.lora.unlink()
+    return outcome.run
+
+
+def with_optimizer(name: str, **settings: Any) -> Tree:
+    return {"optimizer": {"name": name, "lr_scheduler": "constant", **settings}}
+
+
+CASES: dict[str, Tree] = {
+    "Adafactor": with_optimizer("Adafactor"),
+    "Prodigy": with_optimizer("Prodigy", learning_rate=1.0, unet_lr=1.0, text_encoder_lr=1.0),
+    "captions by chance, two processes reading": {
+        "data": {"shuffle_caption": True, "caption_dropout_rate": 0.3, "caption_tag_dropout_rate": 0.3},
+        "feed": {"cache_latents": False, "max_data_loader_n_workers": 2},
+    },
+    "dylora, accumulation, dropout": {
+        "network": {"kind": "dylora", "unit": 1, "dropout": 0.2},
+        "training": {"gradient_accumulation_steps": 3, "epochs": 3},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_going_on_in_the_middle_of_an_epoch_is_the_straight_run(tree: Tree, name: str) -> None:
+    every = {"output": {"save_state_every_n_steps": 1, "save_last_n_states": 0, "save_precision": "float"}}
+    case = merged(CASES[name], every)
+    plan = planned(tree, **case)
+    straight = start_run(plan, quiet)
+    before = body(straight.lora)
+    at = next(step for step in range(plan.steps // 2, plan.steps) if step % plan.steps_per_epoch)
+    resumed = resume_run(back_to(straight, at), quiet)
+    assert body(resumed.lora) == before
+    assert [row["step"] for row in rows(resumed.run.metrics)] == list(range(1, plan.steps + 1))
+
+
+def test_a_damaged_state_is_passed_over_and_said(tree: Tree) -> None:
+    straight = start_run(planned(tree, output={"save_state_every_n_steps": 1, "save_last_n_states": 3}), quiet)
+    before = body(straight.lora)
+    assert straight.lora is not None
+    straight.lora.unlink()
+    newest, middle, _ = states(straight.run)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    newest.write_bytes(content)
+    middle.write_bytes(middle.read_bytes()[:500])
+    told: list[str] = []
+    resumed = resume_run(straight.run, lambda name, facts: told.append(facts.get("text", "")))
+    assert any(f"{middle} is damaged; the run goes on from the one before it, of step 2" in text for text in told)
+    assert body(resumed.lora) == before
+    for file in states(straight.run):
+        file.write_bytes(b"")
+    with pytest.raises(Problem, match="no whole one before it"):
+        resume_run(straight.run, quiet)
+
+
+def test_changes_are_listed_and_refused_unless_allowed_by_name(tree: Tree) -> None:
+    def stop(name: str, facts: dict[str, Any]) -> None:
+        if name == "step" and facts["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run = start_run(planned(tree), stop).run
+    caption = next(Path(tree["data"]["folder"]).rglob("01.txt"))
+    caption.write_text("something else")
+    settings = run.settings.read_text()
+    run.settings.write_text(settings.replace("max_grad_norm = 1.0", "max_grad_norm = 2.0"))
+    with pytest.raises(Problem) as refused:
+        resume_run(run, quiet)
+    assert "changed: optimizer.max_grad_norm (1.0 → 2.0); data (01.png);" in str(refused.value)
+    assert "--allow-changes optimizer.max_grad_norm data" in str(refused.value)
+    with pytest.raises(Problem, match=r"changed: data \(01.png\)"):
+        resume_run(run, quiet, allowed=["optimizer.max_grad_norm"])
+    with pytest.raises(Problem, match="max_grad_nrm is nothing that is compared"):
+        resume_run(run, quiet, allowed=["max_grad_nrm"])
+    with pytest.raises(Problem, match="does not fit the network"):
+        resume_run(run, quiet, {"network.rank": 3}, ["optimizer.max_grad_norm", "data"])
+    run.settings.write_text(settings)
+    new = {"optimizer.learning_rate": 1e-3}
+    resumed = resume_run(run, stop, new, ["data"])
+    assert resumed.lora, "the state of step 2 was of the last but two steps"
+    rates = {row["step"]: row["rates"]["lora_unet"] for row in rows(run.metrics)}
+    plain, raised = planned(tree), planned(tree, optimizer={"learning_rate": 1e-3})
+    assert rates == {s + 1: (plain if s < 2 else raised).rate("lora_unet", s) for s in range(4)}
+    assert "learning_rate = 0.001" in run.settings.read_text(), "what is allowed is what the run now is"
+
+
+def test_a_finished_run_can_be_made_longer_and_is_then_the_long_run(tree: Tree) -> None:
+    steady = {"optimizer": {"lr_scheduler": "constant"}}
+    long = start_run(planned(tree, **steady, training={"epochs": 2}, output={"name": "long"}), quiet)
+    short = start_run(planned(tree, **steady), quiet)
+    with pytest.raises(Problem, match="has finished its 1 epochs"):
+        resume_run(short.run, quiet)
+    extended = resume_run(short.run, quiet, {"training.epochs": 2})
+    assert body(extended.lora) == body(long.lora)
+    folder = Path(tree["output"]["folder"])
+    assert body(folder / "mine-000001.safetensors") == body(folder / "long-000001.safetensors")
+    with pytest.raises(Problem, match="step 8, but the run is to have 4 steps"):
+        resume_run(short.run, quiet, {"training.epochs": 1})
+
+
+def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:
+    first = start_run(planned(tree, output={"save_state_every_n_steps": 2}), quiet)
+    at = {"resume": str(first.run.state_file(2))}
+    with pytest.raises(Problem, match=r"changed: optimizer.max_grad_norm \(1.0 → 1e-09\);"):
+        start_run(planned(tree, training=at, optimizer={"max_grad_norm": 1e-9}, output={"name": "two"}), quiet)
+    same = start_run(planned(tree, training=at, output={"name": "two"}), quiet)
+    assert body(same.lora) == body(first.lora)
+    allowed = at | {"allow_changes": ["optimizer.max_grad_norm"]}
+    other = start_run(
+        planned(tree, training=allowed, optimizer={"max_grad_norm": 1e-9}, output={"name": "three"}), quiet
+    )
+    assert body(other.lora) != body(first.lora)
+    assert [row["step"] for row in rows(other.run.metrics)] == [3, 4]
+
+
+def test_a_run_that_died_starts_afresh_and_clears_what_it_left(tree: Tree) -> None:
+    """Before its first state, with half written lines and files, and with a wish to stop that came too late."""
+    straight = start_run(planned(tree, output={"name": "straight"}), quiet)
+    died = start_run(planned(tree, training={"max_train_steps": 2}), quiet)
+    for file in states(died.run):
+        file.unlink()
+    assert died.lora is not None
+    died.lora.unlink()
+    left = [died.run.state / "step-00000002.pt.new", died.run.weights / "mine.safetensors.new"]
+    left += [died.lora.with_name("mine-000001.safetensors.new"), died.run.inbox / "stop"]
+    other = died.lora.with_name("mine2.safetensors.new")
+    for file in (*left, other):
+        file.write_bytes(b"half")
+    for file in (died.run.metrics, died.run.events):
+        with file.open("a") as stream:
+            stream.write('{"step": 3, "lo')
+    told: list[str] = []
+    resumed = resume_run(
+        died.run, lambda name, facts: told.append(facts.get("text", "")), {"training.max_train_steps": 0}
+    )
+    assert told[0] == "This run had saved no state yet, so it starts from its beginning."
+    assert body(resumed.lora) == body(straight.lora)
+    assert [row["step"] for row in rows(died.run.metrics)] == [1, 2, 3, 4]
+    assert not any(file.exists() for file in left)
+    assert other.exists(), "another run may be writing it"
+
+
+def test_what_goes_wrong_on_the_way_costs_no_step(tree: Tree) -> None:
+    """A picture vanishes in the middle of a run; put back, the run goes on as if nothing had been."""
+    changes: Tree = {"feed": {"cache_latents": False}, "training": {"epochs": 2}}
+    straight = start_run(planned(tree, **changes, output={"name": "straight"}), quiet)
+    picture = next(Path(tree["data"]["folder"]).rglob("02.png"))
+    content = picture.read_bytes()
+
+    def vanish(name: str, facts: dict[str, Any]) -> None:
+        if name == "step" and facts["step"] == 2:
+            picture.unlink()
+
+    with pytest.raises(Problem, match=r"02\.png"):
+        start_run(planned(tree, **changes), vanish)
+    run = RunDirectory(next(Path(tree["output"]["folder"]).glob("runs/mine-2*")))
+    last = rows(run.events)[-1]
+    assert last["event"] == "failed"
+    assert "02.png" in last["reason"]
+    assert state_step(states(run)[0]) == rows(run.metrics)[-1]["step"] >= 2
+    picture.write_bytes(content)
+    assert body(resume_run(run, quiet).lora) == body(straight.lora)
+
+
+def test_the_generators_of_the_process_are_seeded_kept_and_given_back(tree: Tree) -> None:
+    """An optimizer of another library may draw from them."""
+    drawn: dict[int, float] = {}
+
+    def draw(name: str, facts: dict[str, Any]) -> None:
+        if name == "step":
+            drawn[facts["step"]] = float(torch.rand(()))
+
+    outside = torch.random.get_rng_state()
+    straight = start_run(planned(tree, output={"save_state_every_n_steps": 2, "save_last_n_states": 0}), draw)
+    assert torch.equal(torch.random.get_rng_state(), outside)
+    first = dict(drawn)
+    drawn.clear()
+    resume_run(back_to(straight, 2), draw)
+    assert drawn == {3: first[2], 4: first[3]}, "a step is told after its state is saved"

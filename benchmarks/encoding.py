@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tehon.catalog.detect import demo_folder, detect_family
+from tehon.catalog.detect import find_model
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import KeptLatents, Memory
 from tehon.data.feed.loader import Loader
@@ -100,8 +100,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a third of the pictures")
     quick = parser.parse_args().quick
-    behaviour = behaviour_of(detect_family(demo_folder()))
-    demo = behaviour.load(demo_folder(), torch.float32, torch.device("cpu")).vae
+    behaviour = behaviour_of(find_model("demo").family)
+    demo = behaviour.load(find_model("demo"), torch.float32, torch.device("cpu")).vae
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         files = draw(Path(folder), 16 if quick else 48)

@@ -1,5 +1,6 @@
 """What many tests need: golden numbers, small picture folders, the demo model."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+import tehon
 
 settings.register_profile("unhurried", deadline=None)  # the machine may be busy
 settings.load_profile("unhurried")
@@ -68,3 +71,43 @@ def tree(album: Album, tmp_path: Path) -> dict[str, Any]:
         "training": {"seed": 5, "device": "cpu"},
         "output": {"folder": str(tmp_path / "out"), "name": "mine"},
     }
+
+
+def _twins() -> Any:
+    """The module beside this one; pytest's importlib mode has no way to import it by name."""
+    spec = importlib.util.spec_from_file_location("twins", Path(__file__).with_name("twins.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def twins() -> Any:
+    """`tests/twins.py`: random models of every family in both layouts."""
+    return _twins()
+
+
+@pytest.fixture(scope="session")
+def models(twins: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """models("sdxl", "folder") or models("sd1", "model.safetensors"): a tiny random model of a family, written once."""
+    root = tmp_path_factory.mktemp("models")
+
+    def model(family: str, kind: str) -> Path:
+        place = root / family / kind
+        if not place.exists():
+            nets = twins.networks(family)
+            if kind == "folder":
+                twins.write_folder(nets, place, family)
+            else:
+                twins.write_checkpoint(nets, place, family)
+        return place
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> str:
+    """The folder of the demo's vocabulary, for checkpoints, which have none."""
+    return str(Path(tehon.__file__).parent / "demo" / "model" / "tokenizer")

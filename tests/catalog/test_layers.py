@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,20 +78,58 @@ def planned(rows: list[LayerRow], prefix: str, conv_rank: int) -> dict[str, list
     }
 
 
-@pytest.mark.parametrize(("name", "conv_rank"), [("lora_keys_sd15", 0), ("lora_keys_sd15_conv4", 4)])
+TEXTS = {
+    "sd1": {"lora_te": CLIP},
+    "sd2": {"lora_te": CLIP | {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}},
+    "sdxl": {
+        "lora_te1": CLIP,
+        "lora_te2": CLIP | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "unet", "conv_rank"),
+    [
+        ("sd15", "sd1", SD15, 0),
+        ("sd15_conv4", "sd1", SD15, 4),
+        ("sd21", "sd2", SD21, 0),
+        ("sd21_conv4", "sd2", SD21, 4),
+        ("sdxl", "sdxl", SDXL, 0),
+        ("sdxl_conv4", "sdxl", SDXL, 4),
+    ],
+)
 def test_names_shapes_and_blocks_are_those_of_sd_scripts(
-    name: str, conv_rank: int, golden: Callable[[str], Any]
+    name: str, family: str, unet: dict[str, Any], conv_rank: int, golden: Callable[[str], Any]
 ) -> None:
-    rows = list(unet_layers(SD15))
-    tensors = planned(rows, "lora_unet", conv_rank) | planned(list(text_layers(CLIP)), "lora_te", 0)
-    expected = golden(name)
-    assert tensors == expected["tensors"]
+    """sd-scripts' list for 2.1 was made from one file, where it takes the projections for 1x1 convolutions; in truth
+    they are Linear, as in a folder."""
+    facts = FAMILIES[family]
+    rows = [replace(row, path=facts.file_path("lora_unet", row.path)) for row in unet_layers(unet)]
+    tensors = planned(rows, "lora_unet", conv_rank)
+    for prefix, config in TEXTS[family].items():
+        tensors |= planned(list(text_layers(config)), prefix, 0)
+    expected = golden(f"lora_keys_{name}")
+    if family == "sd2":
+        projections = (
+            "proj_in.lora_down.weight",
+            "proj_in.lora_up.weight",
+            "proj_out.lora_down.weight",
+            "proj_out.lora_up.weight",
+        )
+        linear = {key: shape[:2] if key.endswith(projections) else shape for key, shape in expected["tensors"].items()}
+        assert tensors == linear
+    else:
+        assert tensors == expected["tensors"]
     blocks = {
-        f"lora_unet_{row.path.replace('.', '_')}": SD_BLOCKS.index(row.path)
-        for row in rows
+        f"lora_unet_{facts.file_path('lora_unet', row.path).replace('.', '_')}": facts.blocks.index(row.path)
+        for row in unet_layers(unet)
         if row.place == "attention" or conv_rank
     }
     assert blocks == expected["blocks"]
+    assert facts.blocks.count == (23 if family == "sdxl" else 25)
+    names = [facts.blocks.name(n) for n in range(facts.blocks.count)]
+    assert names[-10:][0] == ("OUT00" if family == "sdxl" else "OUT02")
 
 
 def test_blocks_have_the_names_of_a1111() -> None:

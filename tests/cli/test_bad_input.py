@@ -78,7 +78,7 @@ def missing_model(tree: Tree, folder: Path) -> Made:
 
 def model_that_is_a_file(tree: Tree, folder: Path) -> Made:
     (folder / "model.ckpt").write_bytes(b"weights")
-    return ["--model.path", str(folder / "model.ckpt")], f"model.path: {folder / 'model.ckpt'} is not a model in the"
+    return ["--model.path", str(folder / "model.ckpt")], f"model.path: {folder / 'model.ckpt'} is damaged, or older"
 
 
 def model_that_is_any_folder(tree: Tree, folder: Path) -> Made:

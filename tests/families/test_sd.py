@@ -3,15 +3,16 @@ from typing import Any
 import pytest
 import torch
 
-from tehon.catalog.detect import demo_folder, detect_family
+from tehon.catalog.detect import demo_folder, find_model
 from tehon.families.family import behaviour_of
 from tehon.families.samplers import SampleRequest, sample
 
 
 @pytest.fixture(scope="module")
 def model() -> tuple[Any, Any]:
-    behaviour = behaviour_of(detect_family(demo_folder()))
-    return behaviour, behaviour.load(demo_folder(), torch.float32, torch.device("cpu"))
+    model = find_model("demo")
+    behaviour = behaviour_of(model.family)
+    return behaviour, behaviour.load(model, torch.float32, torch.device("cpu"))
 
 
 def test_a_prompt_without_emphasis_is_encoded_as_a_caption(model: tuple[Any, Any]) -> None:

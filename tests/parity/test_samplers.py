@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from tehon.catalog.detect import demo_folder, detect_family
+from tehon.catalog.detect import demo_folder, find_model
 from tehon.catalog.samplers import SAMPLERS
 from tehon.families.family import behaviour_of
 from tehon.families.samplers import SampleRequest, make_scheduler, sample
@@ -39,8 +39,9 @@ def pipe() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> tuple[Any, Any]:
-    behaviour = behaviour_of(detect_family(demo_folder()))
-    return behaviour, behaviour.load(demo_folder(), torch.float32, torch.device("cpu"))
+    model = find_model("demo")
+    behaviour = behaviour_of(model.family)
+    return behaviour, behaviour.load(model, torch.float32, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("sampler", CLASSES)

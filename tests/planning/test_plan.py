@@ -379,6 +379,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert data == data_of(tree, training__epochs=2, network__rank=4)
     assert set(data) == {
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
+        "prediction",
         *("modules", "optimizer"),
         *("samples", "measured_at", "stop_after", "logs"),
         *("seed", "saves", "skipped", "troubles", "warnings"),
@@ -543,6 +544,11 @@ PLACES = (
     "logs.tracker_name",
     "logs.run_name",
     "logs.wandb_offline",
+    "model.revision",
+    "model.vae",
+    "model.tokenizer",
+    "model.prediction",
+    "optimizer.text_encoder_2_lr",
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {

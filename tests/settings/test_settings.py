@@ -9,6 +9,7 @@ import tomli_w
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tehon.catalog.detect import find_model
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import load_settings, read_toml, to_toml, validate
@@ -31,8 +32,13 @@ above_zero = st.floats(0, 100, exclude_min=True)
 share = st.floats(0, 1, exclude_max=True)
 numbers = st.sampled_from(["", "sine", "zeros+0.5", "1, 0.5", "1,2"]) | rate | st.lists(rate, max_size=30)
 whole_numbers = st.sampled_from(["", "8,8", "1 2"]) | st.integers(0, 99) | st.lists(st.integers(0, 99), max_size=30)
+DEMO_MODEL = find_model("demo")
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "model.path": path,
+    "model.revision": text,
+    "model.vae": path,
+    "model.tokenizer": path,
+    "model.prediction": st.sampled_from(["epsilon", "v"]),
     "data.folder": path,
     "data.repeats": st.integers(0, 100),
     "data.class_words": text,
@@ -124,6 +130,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "optimizer.learning_rate": rate,
     "optimizer.unet_lr": rate,
     "optimizer.text_encoder_lr": rate,
+    "optimizer.text_encoder_2_lr": rate,
     "optimizer.lr_scheduler": st.sampled_from(["constant", "cosine", "linear", "polynomial", "rex", "inverse_sqrt"]),
     "optimizer.lr_warmup": st.floats(0, 100),
     "optimizer.lr_warmup_steps": st.integers(0, 1000),
@@ -703,10 +710,10 @@ def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) ->
 @unhurried
 @given(flat=settings_by_name)
 def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str, Any]) -> None:
-    resolved = resolve(validate(nested(flat)), 128)
+    resolved = resolve(validate(nested(flat)), DEMO_MODEL)
     empty = [f"{s}.{f}" for s, fs in resolved.model_dump().items() for f, value in fs.items() if value is None]
     assert empty == []
-    assert resolve(resolved, 128) == resolved
+    assert resolve(resolved, DEMO_MODEL) == resolved
     assert validate(resolved.model_dump()) == resolved
 
 
@@ -714,9 +721,11 @@ def test_resolving_leaves_nothing_open_and_is_done_after_one_time(flat: dict[str
 @given(flat=settings_by_name)
 def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
     assume(flat.get("feed.vae_batch_size", 1))
-    resolved = resolve(validate(nested(flat)), 128).model_dump()
+    resolved = resolve(validate(nested(flat)), DEMO_MODEL).model_dump()
     paths = {"model.path", "data.folder", "data.reg_folder", "data.validation_folder", "data.mask_folder"}
     filled = paths | {
+        "model.vae",
+        "model.tokenizer",
         "network.weights",
         "samples.prompts_file",
         "logs.folder",
@@ -735,45 +744,45 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
 
 def test_a_resolved_run_is_written_down_whole(file: Path) -> None:
     """Defaults too, so that a later version with other defaults repeats the run."""
-    file.write_text(to_toml(resolve(validate(SMALLEST), 128)), "utf8")
+    file.write_text(to_toml(resolve(validate(SMALLEST), DEMO_MODEL)), "utf8")
     stored = [f"{section}.{field}" for section, values in read_toml(file).items() for field in values]
     assert sorted(stored) == sorted(VALID)
 
 
 def test_empty_settings_are_filled_from_the_model_and_their_neighbours() -> None:
     given_ = changed(optimizer__learning_rate=3e-4, training__epochs=7, data__batch_size=5)
-    resolved = resolve(validate(given_), 128)
+    resolved = resolve(validate(given_), DEMO_MODEL)
     assert resolved.data.resolution == [128, 128]
     assert resolved.feed.vae_batch_size == 5
     assert resolved.optimizer.unet_lr == 3e-4
     assert resolved.training.max_train_epochs == 7
-    assert resolve(validate(changed(data__resolution=96)), 128).data.resolution == [96, 96]
-    assert resolve(validate(changed(data__resolution=[96, 64])), 128).data.resolution == [96, 64]
+    assert resolve(validate(changed(data__resolution=96)), DEMO_MODEL).data.resolution == [96, 96]
+    assert resolve(validate(changed(data__resolution=[96, 64])), DEMO_MODEL).data.resolution == [96, 64]
 
 
 def test_zero_is_a_value_and_not_empty() -> None:
     values = changed(training__seed=0, optimizer__unet_lr=0, optimizer__lr_warmup=0, optimizer__learning_rate=1e-3)
-    resolved = resolve(validate(values), 128)
+    resolved = resolve(validate(values), DEMO_MODEL)
     assert resolved.training.seed == 0
     assert resolved.optimizer.unet_lr == 0
     assert resolved.optimizer.lr_warmup == 0
-    text_left_out = resolve(validate(changed(optimizer__text_encoder_lr=0)), 128)
+    text_left_out = resolve(validate(changed(optimizer__text_encoder_lr=0)), DEMO_MODEL)
     assert text_left_out.optimizer.text_encoder_lr == 0
 
 
 def test_a_seed_is_drawn_once() -> None:
-    first, second = (resolve(validate(SMALLEST), 128) for _ in range(2))
+    first, second = (resolve(validate(SMALLEST), DEMO_MODEL) for _ in range(2))
     assert first.training.seed != second.training.seed
     assert first.training.seed in range(2**32)
-    assert resolve(first, 64).training.seed == first.training.seed
+    assert resolve(first, DEMO_MODEL).training.seed == first.training.seed
 
 
 def test_resolving_makes_paths_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    resolved = resolve(validate(changed(data__folder="~/pictures", model__path="models/mine")), 128)
-    assert resolved.model.path == str(tmp_path / "models" / "mine")
+    resolved = resolve(validate(changed(data__folder="~/pictures", model__path="models/of/mine")), DEMO_MODEL)
+    assert resolved.model.path == str(tmp_path / "models" / "of" / "mine")
     assert resolved.data.folder == str(tmp_path / "home" / "pictures")
     assert resolved.output.folder == str(tmp_path / "out")
-    assert resolve(validate(SMALLEST), 128).model.path == "demo"
+    assert resolve(validate(SMALLEST), DEMO_MODEL).model.path == "demo"

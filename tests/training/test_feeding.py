@@ -4,7 +4,6 @@ import copy
 import os
 import signal
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from tehon.catalog.detect import detect_family
+from tehon.catalog.detect import find_model
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.loader import Loader
 from tehon.families.family import behaviour_of
@@ -34,7 +33,10 @@ MOVING = {"random_crop": True, "flip_aug": True, "color_aug": True}
 @pytest.fixture(scope="module")
 def pristine(nano: Path) -> Any:
     """The model as it is loaded."""
-    return behaviour_of(detect_family(nano)).load(nano, torch.float32, torch.device("cpu"))
+    model = find_model(str(nano))
+    parts: Any = behaviour_of(model.family).load(model, torch.float32, torch.device("cpu"))
+    assert [parts.vae, parts.tokenizers], "loaded once for all copies"
+    return parts
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,9 @@ def _load_by_copying(pristine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copying a loaded model takes a tenth of the time of loading it, and these tests need a hundred."""
 
     def load(*_: Any) -> Any:
-        return replace(pristine, text_encoder=copy.deepcopy(pristine.text_encoder), unet=copy.deepcopy(pristine.unet))
+        parts = copy.copy(pristine)
+        parts.text_encoder, parts.unet = copy.deepcopy(pristine.text_encoder), copy.deepcopy(pristine.unet)
+        return parts
 
     monkeypatch.setattr(StableDiffusion, "load", load)
 

@@ -1,13 +1,42 @@
-"""What a model path is: its family, read from the configuration files of a diffusers folder."""
+"""What a model path is: a folder in diffusers' layout, or a checkpoint of one file, and of which family.
+
+Nothing is guessed from names. A folder's configuration files say what it is; a checkpoint's header does: which tensors
+there are and how large. What neither says has to be set, and a setting that contradicts the file is refused.
+
+>>> find_model("demo").family.name
+'sd1'
+"""
 
 import json
-import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tehon.catalog.families import FAMILIES, Family
+from tehon.catalog.checkpoint import Shapes, network_configs, vae_config
+from tehon.catalog.families import FAMILIES, Family, Prediction
+from tehon.catalog.header import Header, check_whole, read_floats, read_header
+from tehon.catalog.hub import hub_folder, is_hub_id, vocabulary_folder
+from tehon.catalog.model import PREDICTIONS, Model, expanded
+from tehon.catalog.pickled import pickled_shapes
 from tehon.messages.problem import Problem
 
 DEMO = "demo"
+_FIELD = "model.path"
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+_CLIP = "clip_text_model"
+_UNET_START = "model.diffusion_model.input_blocks.0.0.weight"
+_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""The noise of every Stable Diffusion, as diffusers' schedulers are told of it."""
 
 
 def demo_folder() -> Path:
@@ -15,35 +44,168 @@ def demo_folder() -> Path:
     return Path(__file__).parents[1] / "demo" / "model"
 
 
-def model_folder(path: str) -> Path:
-    """The folder that a model setting names; a Problem when it holds no model."""
-    folder = demo_folder() if path == DEMO else Path(os.path.expanduser(path))
-    if not os.path.exists(folder):
-        raise Problem("model_missing", field="model.path", path=path)
-    if not (folder / "model_index.json").is_file():
-        raise Problem("model_not_a_folder", field="model.path", path=path)
-    return folder
+def find_model(
+    path: str, *, revision: str = "", vae: str = "", tokenizer: str = "", prediction: Prediction | None = None
+) -> Model:
+    """The model that the settings name; a Problem when there is none, or none that can be trained.
+
+    `prediction` is what the settings say; None leaves it to the file.
+    """
+    place = _place(path, revision)
+    model = _from_file(place, prediction) if place.is_file() else _from_folder(place, prediction)
+    own_vae = _vae(vae, model.family) if vae else None
+    if own_vae is not None:
+        model = replace(model, vae=own_vae[0], configs={**model.configs, "vae": own_vae[1]})
+    if tokenizer:
+        return replace(model, tokenizer=_tokenizer(expanded(tokenizer)))
+    return replace(model, tokenizer=vocabulary_folder()) if model.single_file else model
 
 
-def native_side(folder: Path, family: Family) -> int:
-    """The side in pixels that the model was made for, by its U-Net's configuration."""
-    unet = json.loads((folder / "unet" / "config.json").read_text("utf8"))
-    latent = unet.get("sample_size")
-    return latent * family.stride if isinstance(latent, int) else family.native_side
-
-
-def detect_family(folder: Path) -> Family:
-    """The family of the model in a diffusers folder; a Problem when it is none that we know."""
+def _place(path: str, revision: str) -> Path:
+    """Where the model lies on this machine; from the hub it is fetched."""
+    place = demo_folder() if path == DEMO else expanded(path)
     try:
-        index = json.loads((folder / "model_index.json").read_text("utf8"))
-        unet = json.loads((folder / "unet" / "config.json").read_text("utf8"))
-        text = json.loads((folder / "text_encoder" / "config.json").read_text("utf8"))
-        schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf8"))
+        there = place.exists()
+    except OSError:  # a name too long for the file system
+        there = False
+    if revision and (there or not is_hub_id(path)):
+        raise Problem("revision_alone", field="model.revision", path=path)
+    if not there and is_hub_id(path):
+        return hub_folder(path, revision)
+    if not there:
+        raise Problem("model_missing", field=_FIELD, path=path)
+    if place.is_dir() and not (place / "model_index.json").is_file():
+        raise Problem("model_not_a_folder", field=_FIELD, path=path)
+    return place
+
+
+def _from_folder(folder: Path, wanted: Prediction | None) -> Model:
+    index = _json(folder / "model_index.json", folder)
+    configs = {part: _json(folder / part / "config.json", folder) for part in ("unet", "text_encoder", "vae")}
+    schedule = _json(folder / "scheduler" / "scheduler_config.json", folder)
+    unet = configs["unet"]
+    _refuse_channels(folder, unet.get("in_channels", 4))
+    two = bool(index.get("text_encoder_2", [None])[0])
+    sized = unet.get("addition_embed_type") == "text_time"
+    plain = configs["text_encoder"].get("model_type", _CLIP) == _CLIP and "block_out_channels" in unet
+    if two != sized or not plain:
+        raise Problem("model_unknown", field=_FIELD, path=folder)
+    if two:
+        configs["text_encoder_2"] = _json(folder / "text_encoder_2" / "config.json", folder)
+    family = FAMILIES["sdxl" if two else "sd2" if unet.get("use_linear_projection") else "sd1"]
+    own = schedule.get("prediction_type", "epsilon")
+    if own not in PREDICTIONS:
+        raise Problem("model_unknown", field=_FIELD, path=folder)
+    _check_prediction(folder, PREDICTIONS[own], wanted)
+    return Model(folder, family, configs, schedule)
+
+
+def _json(file: Path, folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf8"))
     except (OSError, ValueError):
-        raise Problem("model_incomplete", field="model.path", path=folder) from None
-    plain = "text_encoder_2" not in index and not unet.get("use_linear_projection")
-    if plain and text.get("num_hidden_layers") == 12 and unet.get("in_channels") == 4:
-        if schedule.get("prediction_type", "epsilon") != "epsilon":
-            raise Problem("model_not_epsilon", field="model.path", path=folder)
-        return FAMILIES["sd1"]
-    raise Problem("model_unknown", field="model.path", path=folder)
+        content = None
+    if not isinstance(content, dict):
+        raise Problem("model_incomplete", field=_FIELD, path=folder)
+    return content
+
+
+def _from_file(file: Path, wanted: Prediction | None) -> Model:
+    header = _header(file)
+    family = _family(file, header.shapes)
+    try:
+        configs = network_configs(header.shapes, family)
+    except (KeyError, IndexError, ValueError) as error:
+        raise Problem("checkpoint_incomplete", field=_FIELD, path=file, name=error.args[0]) from None
+    own = _own_prediction(file, header)
+    _check_prediction(file, own, wanted)
+    prediction = own or wanted or family.predicts
+    if prediction is None:
+        raise Problem("prediction_unknown", field="model.prediction", path=file)
+    configs["unet"]["sample_size"] = family.labels[prediction].native_side // family.stride
+    name = next(name for name, ours in PREDICTIONS.items() if ours == prediction)
+    noise = {"prediction_type": name, "rescale_betas_zero_snr": _ends_in_noise(file, header)}
+    return Model(file, family, configs, _SCHEDULE | noise)
+
+
+def _header(file: Path) -> Header:
+    if file.suffix.lower() in PICKLES:
+        return Header(pickled_shapes(file), {}, {}, 0, {})
+    header = read_header(file)
+    check_whole(file, header)
+    return header
+
+
+def _family(file: Path, shapes: Shapes) -> Family:
+    """Which family's networks the tensors are; a Problem that says what they are instead."""
+    if any(".lora_" in name or ".hada_" in name or ".lokr_" in name for name in shapes):
+        raise Problem("checkpoint_is_lora", field=_FIELD, path=file)
+    if _UNET_START not in shapes:
+        if any(name.removeprefix("first_stage_model.") == "decoder.conv_in.weight" for name in shapes):
+            raise Problem("checkpoint_is_vae", field=_FIELD, path=file)
+        raise Problem("checkpoint_unknown", field=_FIELD, path=file)
+    _refuse_channels(file, shapes[_UNET_START][1])
+    for family in FAMILIES.values():
+        starts = [part.prefix for part in family.file_parts.values()]
+        if all(any(name.startswith(start) for name in shapes) for start in starts):
+            return family
+    raise Problem("checkpoint_unknown", field=_FIELD, path=file)
+
+
+def _refuse_channels(path: Path, channels: int) -> None:
+    """More channels than those of latents are for a mask and a picture to paint into, or a picture to change."""
+    if channels == 9:
+        raise Problem("model_inpainting", field=_FIELD, path=path)
+    if channels != 4:
+        raise Problem("model_unknown", field=_FIELD, path=path)
+
+
+def _own_prediction(file: Path, header: Header) -> Prediction | None:
+    """What the file itself says: modelspec's metadata, the empty tensor `v_pred` of SDXL models, or the configuration
+    that A1111 reads beside a checkpoint."""
+    said = header.metadata.get("modelspec.prediction_type", "").lower()
+    beside = file.with_suffix(".yaml")
+    if "v_pred" in header.shapes or said in ("v", "v_prediction"):
+        return "v"
+    if said == "epsilon":
+        return "epsilon"
+    if beside.is_file():
+        text = beside.read_text("utf8", errors="replace")
+        return "v" if re.search(r"""parameterization["']?:\s*["']?v\b""", text) else "epsilon"
+    return None
+
+
+def _ends_in_noise(file: Path, header: Header) -> bool:
+    """Whether the file's own schedule has no signal left at its end."""
+    if "ztsnr" in header.shapes:
+        return True
+    if "alphas_cumprod" not in header.starts:
+        return False
+    return abs(read_floats(file, header, "alphas_cumprod")[-1]) < 1e-6
+
+
+def _check_prediction(path: Path, own: Prediction | None, wanted: Prediction | None) -> None:
+    if own and wanted and own != wanted:
+        raise Problem("prediction_contradicts", field="model.prediction", path=path, own=own, wanted=wanted)
+
+
+def _vae(path: str, family: Family) -> tuple[Path, Mapping[str, Any]]:
+    """A VAE of its own, with its configuration: a folder of diffusers, or one file in the original layout."""
+    place = expanded(path)
+    try:
+        if place.is_dir():
+            return place, json.loads((place / "config.json").read_text("utf8"))
+        shapes = {name.removeprefix("first_stage_model."): shape for name, shape in _header(place).shapes.items()}
+        return place, vae_config(shapes, family)
+    except (KeyError, IndexError, ValueError, OSError) as error:
+        if isinstance(error, Problem):
+            raise
+        raise Problem("vae_unknown", field="model.vae", path=path) from None
+
+
+def _tokenizer(folder: Path) -> Path:
+    """A folder with a vocabulary, or the folder of a model that has one."""
+    for place in (folder, folder / "tokenizer"):
+        if (place / "vocab.json").is_file() and (place / "merges.txt").is_file():
+            return place
+    raise Problem("tokenizer_missing", field="model.tokenizer", path=folder)

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ _LARGEST = 100_000_000  # the format's own limit for a header
 
 @dataclass(frozen=True)
 class Header:
-    """Shapes and types by tensor name, metadata, and where in the file the tensors' bytes start: all, and each."""
+    """Shapes and types by tensor name, metadata, and where in the file the tensors' bytes start: all, and each.
+    `end` is where the last of them ends."""
 
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     metadata: dict[str, str]
     body: int
     starts: dict[str, int]
+    end: int = 0
 
     def layers(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """{layer: {tensor: shape}} of a LoRA file, whose keys are a layer's and a tensor's name with a dot between."""
@@ -52,9 +55,26 @@ def read_header(file: Path) -> Header:
         shapes = {name: tuple(row["shape"]) for name, row in rows.items()}
         dtypes = {name: row["dtype"] for name, row in rows.items()}
         starts = {name: 8 + length + row["data_offsets"][0] for name, row in rows.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        end = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error):
         raise Problem("not_safetensors", path=file) from None
-    return Header(shapes, dtypes, metadata, 8 + length, starts)
+    return Header(shapes, dtypes, metadata, 8 + length, starts, end)
+
+
+def check_whole(file: Path, header: Header) -> None:
+    """A Problem when the file ends before its last tensor, as a broken download does."""
+    size = file.stat().st_size
+    if size < header.end:
+        raise Problem("file_cut_off", path=file, size=f"{size:,}", wanted=f"{header.end:,}")
+
+
+def read_floats(file: Path, header: Header, name: str) -> list[float]:
+    """The values of a small float tensor."""
+    (code, size) = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[header.dtypes[name]]
+    count = prod(header.shapes[name])
+    with file.open("rb") as stream:
+        stream.seek(header.starts[name])
+        return list(struct.unpack(f"<{count}{code}", stream.read(count * size)))
 
 
 def read_scalars(file: Path, header: Header, names: Iterable[str]) -> dict[str, float]:

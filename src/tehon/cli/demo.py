@@ -131,13 +131,13 @@ class Artist:
     def __init__(self, lora: Path) -> None:
         import torch
 
-        from tehon.catalog.detect import DEMO, detect_family, model_folder
+        from tehon.catalog.detect import DEMO, find_model
         from tehon.families.family import behaviour_of
 
-        folder = model_folder(DEMO)
+        model = find_model(DEMO)
         self.lora = lora
-        self.behaviour = behaviour_of(detect_family(folder))
-        self.parts = self.behaviour.load(folder, torch.float32, torch.device("cpu"))
+        self.behaviour = behaviour_of(model.family)
+        self.parts = self.behaviour.load(model, torch.float32, torch.device("cpu"))
 
     def draw(self, prompts: list[str], seeds: list[int], strength: float) -> "NDArray[np.uint8]":
         """uint8 (prompts, 128, 128, 3)."""

@@ -77,11 +77,10 @@ def _chosen(directory: Any, steps: list[int] | None) -> dict[int, Path]:
 
 def _prompts(settings: "Settings", texts: list[str]) -> list["SamplePrompt"]:
     """Those of the command line, else the run's own."""
-    from tehon.catalog.detect import detect_family, model_folder, native_side
+    from tehon.catalog.detect import find_model
     from tehon.planning.prompts import SampleRules, read_prompts
 
-    folder = model_folder(settings.model.path)
-    side = native_side(folder, detect_family(folder))
+    side = find_model(**settings.model.model_dump()).native_side
     samples = settings.samples
     rules = SampleRules(samples.sampler, side, settings.training.seed or 0)
     file = Path(samples.prompts_file) if samples.prompts_file and not texts else None
@@ -104,16 +103,16 @@ def _draw(
     import torch
     from PIL import Image
 
-    from tehon.catalog.detect import detect_family, model_folder
+    from tehon.catalog.detect import find_model
     from tehon.families.family import behaviour_of
     from tehon.reports.grid import Block
     from tehon.training.assemble import choose_device
     from tehon.training.attach import lora_files
     from tehon.training.previews import draw_with
 
-    folder = model_folder(settings.model.path)
-    behaviour = behaviour_of(detect_family(folder))
-    parts = behaviour.load(folder, torch.float32, choose_device(options.device))
+    model = find_model(**settings.model.model_dump())
+    behaviour = behaviour_of(model.family)
+    parts = behaviour.load(model, torch.float32, choose_device(options.device))
 
     def draw(prompt: "SamplePrompt") -> "Image.Image":
         return Image.fromarray(draw_with(behaviour, parts, settings.text.clip_skip, prompt).numpy())

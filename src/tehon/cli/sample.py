@@ -29,12 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.catalog.detect import detect_family, model_folder, native_side
+    from tehon.catalog.detect import find_model
     from tehon.catalog.header import read_header
 
-    folder = model_folder(options.model)
-    family = detect_family(folder)
-    own = native_side(folder, family)
+    model = find_model(options.model)
+    own = model.native_side
     size = _side("--width", options.width, own), _side("--height", options.height, own)
     files = [_lora(word) for word in options.lora]
     for file, _ in files:
@@ -52,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     from tehon.training.assemble import choose_device
     from tehon.training.attach import lora_files
 
-    behaviour = behaviour_of(family)
-    parts = behaviour.load(folder, torch.float32, choose_device(options.device))
+    behaviour = behaviour_of(model.family)
+    parts = behaviour.load(model, torch.float32, choose_device(options.device))
     seeds = list(range(options.seed, options.seed + options.count))
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """What every family of models must be able to do. A new family is a row in the catalog and a module like `sd.py`."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
+from tehon.catalog.model import Model
 
 Conditioning = dict[str, Tensor]
 """What a network is told beside the noisy latents, by name; the first axis of each tensor counts the samples.
@@ -33,12 +33,12 @@ class Behaviour(Protocol):
 
     family: Family
 
-    def load(self, folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-        """Parts, frozen, from a diffusers folder."""
+    def load(self, model: Model, dtype: torch.dtype, device: torch.device) -> Any:
+        """Parts, frozen. Each network is read when it is first used; U-Net and text encoders take the type."""
         ...
 
-    def roots(self, parts: Any) -> dict[str, nn.Module]:
-        """{prefix of kohya's key names: the network whose layers carry it}."""
+    def roots(self, parts: Any, prefixes: Sequence[str] | None = None) -> dict[str, nn.Module]:
+        """{prefix of kohya's key names: the network whose layers carry it}, of some prefixes or of all."""
         ...
 
     def file_path(self, prefix: str, path: str) -> str:
@@ -84,13 +84,14 @@ class Behaviour(Protocol):
         ...
 
     def predict(self, parts: Any, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
-        """The network's prediction, shaped like `noisy`; times int64 (n,); what it is told as from `encode_text`, with
-        the `frame`."""
+        """The network's prediction, float32, shaped like `noisy`; times int64 (n,); what it is told as from
+        `encode_text`, with the `frame`."""
         ...
 
 
 def behaviour_of(family: Family) -> Behaviour:
     """The behaviour of a family in the catalog."""
     from tehon.families.sd import StableDiffusion
+    from tehon.families.sdxl import stable_diffusion_xl
 
-    return {"sd1": StableDiffusion}[family.name](family)
+    return {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": stable_diffusion_xl}[family.name](family)

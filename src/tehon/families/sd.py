@@ -1,17 +1,20 @@
-"""Stable Diffusion 1.x: CLIP ViT-L text, a 4-channel VAE, a U-Net that predicts the noise (arXiv 2112.10752)."""
+"""Stable Diffusion 1.x and 2.x: CLIP's text, a 4-channel VAE, a U-Net (arXiv 2112.10752).
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Other families share all but what the U-Net is told: they give functions of their own for the text's states and for what
+stands beside them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tehon.catalog.families import Family
+from tehon.catalog.model import Model
 from tehon.families.family import Conditioning
-from tehon.families.networks import Blank, fill
+from tehon.families.parts import LatentParts
 from tehon.families.prompts import (
     MOST_CHUNKS,
     chunks_needed,
@@ -20,84 +23,58 @@ from tehon.families.prompts import (
     plain_chunks,
     weighted_chunks,
 )
-from tehon.messages.problem import Problem
-from tehon.weights.folder import read_part
+
+Encoded = tuple[list[Tensor], Tensor | None]
+"""States (n, 77, width) of each text encoder, and the text as one vector (n, width), where there is one."""
+EncodeIds = Callable[[Any, Mapping[str, Tensor], int], Encoded]
+"""From parts, the ids (n, 77) for each text encoder, and the layer counted from the end."""
+Added = Callable[[Mapping[str, Tensor]], dict[str, Any]]
+"""From conditioning to what the U-Net takes beside states and places."""
 
 
-@dataclass
-class StableDiffusionParts:
-    """Everything is frozen and in evaluation mode."""
+def one_encoder(parts: LatentParts, ids: Mapping[str, Tensor], clip_skip: int) -> Encoded:
+    """The states behind a layer counted from the end, with the norm that ends the last one."""
+    encoder = parts.text_encoder
+    if clip_skip == 1:
+        return [encoder(ids["text_encoder"]).last_hidden_state], None
+    inner = getattr(encoder, "text_model", encoder)
+    hidden = encoder(ids["text_encoder"], output_hidden_states=True).hidden_states
+    return [inner.final_layer_norm(hidden[-clip_skip])], None
 
-    tokenizer: Any
-    text_encoder: Any
-    unet: Any
-    vae: Any
-    alphas: Tensor
-    schedule: dict[str, Any]
+
+def nothing(_told: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The text is all that the U-Net is told."""
+    return {}
 
 
 class StableDiffusion:
     """Implements `tehon.families.family.Behaviour`."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, encode_ids: EncodeIds = one_encoder, added: Added = nothing) -> None:
         self.family = family
+        self._encode_ids = encode_ids
+        self._added = added
 
-    def load(self, folder: Path, dtype: torch.dtype, device: torch.device) -> StableDiffusionParts:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-        from transformers.models.clip.configuration_clip import CLIPTextConfig
-        from transformers.models.clip.modeling_clip import CLIPTextModel
-        from transformers.models.clip.tokenization_clip import CLIPTokenizer
-        from transformers.utils import logging as transformers_logging
+    def load(self, model: Model, dtype: torch.dtype, device: torch.device) -> LatentParts:
+        return LatentParts(model, dtype, device)
 
-        transformers_logging.disable_progress_bar()  # bars of the libraries would break into ours
-        try:
-            with Blank():
-                text_encoder: Any = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
-                unet: Any = _from_config(UNet2DConditionModel, folder / "unet")
-                vae: Any = _from_config(AutoencoderKL, folder / "vae")
-            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            schedule: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise Problem("model_unreadable", field="model.path", path=folder, reason=_first_line(error)) from None
-        fill(text_encoder, _text_tensors(folder / "text_encoder", text_encoder), dtype, device, folder / "text_encoder")
-        for path, embeddings in text_encoder.named_modules():
-            if path.endswith("embeddings"):  # the one tensor that is computed and in no file
-                embeddings.position_ids = torch.arange(text_encoder.config.max_position_embeddings, device=device)[None]
-        fill(unet, read_part(folder / "unet"), dtype, device, folder / "unet")
-        fill(vae, _vae_tensors(folder / "vae"), dtype, device, folder / "vae")
-        if device.type == "cpu":
-            vae.to(memory_format=torch.channels_last)  # a third faster than the other way round
-        alphas = schedule.alphas_cumprod.to(device)
-        return StableDiffusionParts(tokenizer, text_encoder, unet, vae, alphas, dict(schedule.config))
-
-    def roots(self, parts: StableDiffusionParts) -> dict[str, nn.Module]:
-        return {prefix: getattr(parts, part) for prefix, part in self.family.adapter_roots.items()}
+    def roots(self, parts: LatentParts, prefixes: Sequence[str] | None = None) -> dict[str, nn.Module]:
+        wanted = self.family.adapter_roots if prefixes is None else prefixes
+        return {prefix: getattr(parts, self.family.adapter_roots[prefix]) for prefix in wanted}
 
     def file_path(self, prefix: str, path: str) -> str:
         """transformers 5 took the outer `text_model` away from its text encoder; the files keep it."""
-        if self.family.adapter_roots[prefix] == "text_encoder" and not path.startswith("text_model."):
+        if prefix in self.family.text_rate_roots and not path.startswith("text_model."):
             return f"text_model.{path}"
-        return path
+        return self.family.file_path(prefix, path)
 
-    def overlong(
-        self, parts: StableDiffusionParts, caption: str, *, chunks: int = 1, weighted: bool = False
-    ) -> tuple[int, str]:
-        lost = overlong(self._words(parts), caption, chunks, weighted)
+    def overlong(self, parts: LatentParts, caption: str, *, chunks: int = 1, weighted: bool = False) -> tuple[int, str]:
+        lost = overlong(_words(parts.tokenizer), caption, chunks, weighted)
         return len(lost), parts.tokenizer.decode(lost).strip()
-
-    def _ends(self, parts: StableDiffusionParts) -> tuple[int, int, int]:
-        """The ids of start, end and padding."""
-        return parts.tokenizer.bos_token_id, parts.tokenizer.eos_token_id, parts.tokenizer.pad_token_id
-
-    def _words(self, parts: StableDiffusionParts) -> Any:
-        """The function from text to token ids without start, end and padding."""
-        return lambda text: parts.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
     def encode_text(
         self,
-        parts: StableDiffusionParts,
+        parts: LatentParts,
         captions: Sequence[str],
         *,
         chunks: int = 1,
@@ -105,45 +82,45 @@ class StableDiffusion:
         clip_skip: int = 1,
         weighted: bool = False,
     ) -> Conditioning:
-        read = weighted_chunks if weighted else plain_chunks
-        rows = [read(self._words(parts), caption, chunks, *self._ends(parts)) for caption in captions]
         device = parts.alphas.device
-        ids = torch.tensor([row for ids, _ in rows for row in ids], device=device)
-        states = joined(self._last_states(parts, ids, clip_skip), chunks)
+        ids: dict[str, Tensor] = {}
+        weights: list[list[float]] = []
+        for part, tokenizer in parts.tokenizers.items():
+            read = weighted_chunks if weighted else plain_chunks
+            rows = [read(_words(tokenizer), caption, chunks, *_ends(tokenizer)) for caption in captions]
+            ids[part] = torch.tensor([row for ids, _ in rows for row in ids], device=device)
+            weights = [row for _, weights in rows for row in weights]
+        rows, pooled = self._encode_ids(parts, ids, clip_skip)
+        each = [joined(states, chunks) for states in rows]
         if weighted:
-            weights = torch.tensor([row for _, weights in rows for row in weights], device=device)
-            states = emphasised(states, joined(weights.to(states.dtype).unsqueeze(-1), chunks))
-        if padded:
-            return {"states": states}
-        # The encoder looks back only, so what it says of a caption does not depend on the padding behind it.
-        lengths = [filled(self._words(parts), caption, chunks, weighted) + 2 for caption in captions]
-        places = torch.arange(states.shape[1], device=device)
-        return {"states": states, "places": places < torch.tensor(lengths, device=device).unsqueeze(1)}
+            factors = joined(torch.tensor(weights, device=device).to(each[0].dtype).unsqueeze(-1), chunks)
+            each = [emphasised(states, factors) for states in each]
+        told = {"states": each[0] if len(each) == 1 else torch.cat(each, -1)}
+        if pooled is not None:
+            told["pooled"] = pooled.unflatten(0, (-1, chunks))[:, 0]  # of a long caption's first piece
+        if not padded:
+            # The encoder looks back only, so what it says of a caption does not depend on the padding behind it.
+            lengths = [filled(_words(parts.tokenizer), caption, chunks, weighted) + 2 for caption in captions]
+            places = torch.arange(told["states"].shape[1], device=device)
+            told["places"] = places < torch.tensor(lengths, device=device).unsqueeze(1)
+        return told
 
     @torch.no_grad()
-    def encode_prompts(self, parts: StableDiffusionParts, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
-        words = self._words(parts)
+    def encode_prompts(self, parts: LatentParts, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
+        words = _words(parts.tokenizer)
         chunks = max(chunks_needed(words, prompt, MOST_CHUNKS) for prompt in prompts)
         return self.encode_text(parts, prompts, chunks=chunks, clip_skip=clip_skip, weighted=True)
 
-    def _last_states(self, parts: StableDiffusionParts, ids: Tensor, clip_skip: int) -> Tensor:
-        """The states (n, 77, width) behind a layer counted from the end, with the norm that ends the last one."""
-        if clip_skip == 1:
-            return parts.text_encoder(ids).last_hidden_state
-        inner = getattr(parts.text_encoder, "text_model", parts.text_encoder)
-        hidden = parts.text_encoder(ids, output_hidden_states=True).hidden_states
-        return inner.final_layer_norm(hidden[-clip_skip])
-
     @torch.no_grad()
-    def encode_image(self, parts: StableDiffusionParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_image(self, parts: LatentParts, pictures: Tensor) -> tuple[Tensor, Tensor]:
         posterior = parts.vae.encode(pictures.to(parts.vae.dtype)).latent_dist
         factor = self.latent_scale(parts)
         return posterior.mean * factor, posterior.std * factor
 
-    def latent_scale(self, parts: StableDiffusionParts) -> float:
+    def latent_scale(self, parts: LatentParts) -> float:
         return float(parts.vae.config.scaling_factor)
 
-    def image_encoder_digest(self, parts: StableDiffusionParts) -> str:
+    def image_encoder_digest(self, parts: LatentParts) -> str:
         digest = blake2b(f"{self.latent_scale(parts)} {parts.vae.dtype}".encode(), digest_size=16)
         for part in ("encoder", "quant_conv"):
             for name, tensor in getattr(parts.vae, part).state_dict().items():
@@ -152,39 +129,27 @@ class StableDiffusion:
         return digest.hexdigest()
 
     @torch.no_grad()
-    def decode(self, parts: StableDiffusionParts, latents: Tensor) -> Tensor:
-        return parts.vae.decode(latents / parts.vae.config.scaling_factor).sample
+    def decode(self, parts: LatentParts, latents: Tensor) -> Tensor:
+        return parts.vae.decode(latents.to(parts.vae.dtype) / parts.vae.config.scaling_factor).sample
 
-    def predict(self, parts: StableDiffusionParts, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, parts: LatentParts, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        dtype = parts.unet.dtype
         places = told.get("places")
-        return parts.unet(noisy, times, told["states"], encoder_attention_mask=places, return_dict=False)[0]
+        states = told["states"].to(dtype)
+        out = parts.unet(
+            noisy.to(dtype), times, states, encoder_attention_mask=places, return_dict=False, **self._added(told)
+        )
+        return out[0].float()
 
 
-def _from_config(kind: Any, folder: Path) -> Any:
-    """A network of diffusers as its configuration file describes it."""
-    return kind.from_config(kind.load_config(folder))
+def _ends(tokenizer: Any) -> tuple[int, int, int]:
+    """The ids of start, end and padding."""
+    return tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
 
 
-def _text_tensors(folder: Path, network: nn.Module) -> dict[str, Tensor]:
-    """transformers 5 took the outer `text_model` away from its text encoder; the files keep it."""
-    outer = "text_model." if any(name.startswith("text_model.") for name in network.state_dict()) else ""
-    unused = ("position_ids", "text_projection.weight")
-    tensors = {name: tensor for name, tensor in read_part(folder).items() if not name.endswith(unused)}
-    return {outer + name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
-
-
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-
-def _vae_tensors(folder: Path) -> dict[str, Tensor]:
-    """The VAEs of early folders have the attention's layers under their first names."""
-
-    def today(name: str) -> str:
-        place, _, end = name.rpartition(".")
-        outer, _, layer = place.rpartition(".")
-        return f"{outer}.{_OLD_ATTENTION.get(layer, layer)}.{end}" if ".attentions." in name else name
-
-    return {today(name): tensor for name, tensor in read_part(folder).items()}
+def _words(tokenizer: Any) -> Any:
+    """The function from text to token ids without start, end and padding."""
+    return lambda text: tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
 def joined(rows: Tensor, chunks: int) -> Tensor:
@@ -199,7 +164,3 @@ def emphasised(states: Tensor, weights: Tensor) -> Tensor:
     weighted = states * weights
     before, after = states.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
     return weighted * (before / after)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -47,11 +47,12 @@ def rate_weights(network: NetworkSettings, blocks: Blocks) -> list[float]:
         ("mid_lr_weight", network.mid_lr_weight, blocks.mid),
         ("up_lr_weight", network.up_lr_weight, blocks.up),
     )
-    found: list[float] = []
+    ends = [1.0] * blocks.ends
+    found = list(ends)
     for name, value, count in ways:
         weights = [1.0] * count if value == "" else _way(f"network.{name}", value, count)
         found += weights if value == "" else [w if w > network.block_lr_zero_threshold else 0.0 for w in weights]
-    return found
+    return found + ends
 
 
 def _way(field: str, value: str | float | list[float], count: int) -> list[float]:

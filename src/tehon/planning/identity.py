@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
+from tehon.catalog.model import Model
 from tehon.planning.notices import listed
 from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
@@ -116,11 +116,10 @@ def _of_picture(picture: PlannedPicture) -> str:
     return _digest(repr(facts).encode())
 
 
-def _of_model(model: Path) -> str:
+def _of_model(model: Model) -> str:
     digest = blake2b(digest_size=16)
-    for file in [model] if model.is_file() else sorted(model.rglob("*.safetensors")):
+    for name, file in model.files():
         with file.open("rb") as stream:
-            name = "" if file == model else file.relative_to(model)
             digest.update(f"{name} {file.stat().st_size}".encode() + stream.read(1 << 20))
     return digest.hexdigest()
 

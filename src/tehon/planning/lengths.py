@@ -21,7 +21,7 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
     texts = {text: name for text, name in longest_captions(plan).items() if len(text.encode()) > limit}
     if not texts or plan.settings.text.weighted_captions:
         return
-    words = _vocabulary(plan.model / "tokenizer")
+    words = _vocabulary(plan.model.vocabulary())
     if words is None:
         return
     counted = words.encode_batch(list(texts), add_special_tokens=False)

@@ -2,21 +2,20 @@
 
 The trainer builds exactly these, so that what `tehon plan --modules` shows is what is trained and saved.
 
->>> modules = plan_modules(settings, family, model, {"lora_unet": 1e-4})
+>>> modules = plan_modules(settings, model, {"lora_unet": 1e-4})
 >>> len(modules), modules[0].name, modules[0].rank
 (192, 'lora_unet_down_blocks_0_attentions_0_proj_in', 8)
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import prod, sqrt
-from pathlib import Path
 
 from tehon.catalog.families import Family
 from tehon.catalog.kinds import FAST, LENGTHS, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
 from tehon.catalog.layers import LayerRow
+from tehon.catalog.model import Model
 from tehon.catalog.optimizers import optimizer_row
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.blocks import block_alphas, block_ranks, rate_weights
@@ -89,21 +88,19 @@ def loraplus_ratios(network: NetworkSettings, family: Family) -> dict[str, float
     return {root: own[root in family.text_rate_roots] or network.loraplus_lr_ratio for root in family.adapter_roots}
 
 
-def target_layers(family: Family, model: Path) -> dict[str, Iterator[LayerRow]]:
-    """{prefix: its layers} of the model in a diffusers folder, by the configurations of its networks."""
-    return {
-        root: layers(json.loads((model / family.adapter_roots[root] / "config.json").read_text("utf8")))
-        for root, layers in family.adapter_layers.items()
-    }
+def target_layers(model: Model) -> dict[str, Iterator[LayerRow]]:
+    """{prefix: its layers} of a model, by the configurations of its networks."""
+    family = model.family
+    return {root: layers(model.configs[family.adapter_roots[root]]) for root, layers in family.adapter_layers.items()}
 
 
-def plan_modules(settings: Settings, family: Family, model: Path, rates: dict[str, float]) -> tuple[PlannedModule, ...]:
+def plan_modules(settings: Settings, model: Model, rates: dict[str, float]) -> tuple[PlannedModule, ...]:
     """The modules of the parts that have a rate, by the settings alone; Problems for lists that don't fit the model."""
-    network = settings.network
+    network, family = settings.network, model.family
     ranks = _Ranks(network, family)
     found = [
         module
-        for root, rows in target_layers(family, model).items()
+        for root, rows in target_layers(model).items()
         if root in rates
         for row in rows
         if (module := _module(network, family, ranks, root, row))
@@ -142,7 +139,7 @@ def wanted(network: NetworkSettings, path: str) -> bool:
 def module_on(family: Family, root: str, row: LayerRow) -> PlannedModule:
     """A module on a layer, without rank or tensors yet."""
     block = None if root in family.text_rate_roots else family.blocks.index(row.path)
-    name = f"{root}_{row.path.replace('.', '_')}"
+    name = f"{root}_{family.file_path(root, row.path).replace('.', '_')}"
     path = f"{family.adapter_roots[root]}.{row.path}"
     return PlannedModule(name, path, root, block, row.shape, 0, 0.0, {})
 

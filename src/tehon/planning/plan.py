@@ -7,10 +7,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 
-from tehon.catalog.detect import detect_family, model_folder, native_side
+from tehon.catalog.detect import find_model
 from tehon.catalog.families import Family
+from tehon.catalog.model import Model
 from tehon.data.plan.buckets import Size
 from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_batches
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
@@ -44,8 +44,7 @@ class Plan:
 
     given: Settings
     settings: Settings
-    family: Family
-    model: Path
+    model: Model
     pictures: tuple[PlannedPicture, ...]
     validation: tuple[PlannedPicture, ...]
     groups: tuple[Group, ...]
@@ -61,6 +60,10 @@ class Plan:
     modules: tuple[PlannedModule, ...]
     start: StartFile | None
     samples: PlannedSamples
+
+    @property
+    def family(self) -> Family:
+        return self.model.family
 
     @cached_property
     def group_rates(self) -> dict[str, float]:
@@ -148,12 +151,18 @@ def make_plan(given: Settings) -> Plan:
 
 def draft_plan(given: Settings) -> Plan:
     """A plan of what is left when the pictures that can't be learned are taken out; they are in its troubles."""
-    model = model_folder(given.model.path)
-    family = detect_family(model)
-    side = native_side(model, family)
-    settings = resolve(given, side)
+    base = given.model
+    model = find_model(
+        base.path, revision=base.revision, vae=base.vae, tokenizer=base.tokenizer, prediction=base.prediction
+    )
+    family = model.family
+    rates = given.optimizer
+    second = rates.text_encoder_lr if rates.text_encoder_2_lr is None else rates.text_encoder_2_lr
+    if second != rates.text_encoder_lr and len(family.text_encoders) < 2:
+        raise Problem("second_encoder_missing", field="optimizer.text_encoder_2_lr", path=base.path)
+    settings = resolve(given, model)
     check_rules(settings)
-    start, modules = _network(settings, family, model)
+    start, modules = _network(settings, model)
     found = find_pictures(settings)
     if all(picture.is_reg for picture in found.pictures):
         raise_all(found.troubles.problems or found.troubles.skipped or [_nothing_to_learn(settings, found.troubles)])
@@ -170,11 +179,10 @@ def draft_plan(given: Settings) -> Plan:
     own = settings.validation
     if own.stop_after and not (found.validation and (own.every_n_steps or own.every_n_epochs)):
         found.troubles.problems.append(Problem("nothing_measured", field="validation.stop_after"))
-    samples = plan_samples(settings, side, steps, per_epoch, found.troubles.problems)
+    samples = plan_samples(settings, model.native_side, steps, per_epoch, found.troubles.problems)
     return Plan(
         given=given,
         settings=settings,
-        family=family,
         model=model,
         pictures=found.pictures,
         validation=found.validation,
@@ -194,20 +202,20 @@ def draft_plan(given: Settings) -> Plan:
     )
 
 
-def _network(settings: Settings, family: Family, model: Path) -> tuple[StartFile | None, tuple[PlannedModule, ...]]:
+def _network(settings: Settings, model: Model) -> tuple[StartFile | None, tuple[PlannedModule, ...]]:
     """The LoRA file to start from, if there is one, and all modules that are trained."""
-    rates = _base_rates(settings, family)
+    rates = _base_rates(settings, model.family)
     start = read_start(settings.network)
     if start is not None:
-        start = fitted(start, family, model)
+        start = fitted(start, model)
     if start is not None and settings.network.dim_from_weights:
-        modules = modules_of_file(start, settings, family, model, rates)
+        modules = modules_of_file(start, settings, model, rates)
     else:
-        modules = plan_modules(settings, family, model, rates)
+        modules = plan_modules(settings, model, rates)
     if start is not None:
         check_start(start, settings, modules)
     check_dropout(settings.network, modules)
-    check_one_rate(settings, group_rates(modules, rates, loraplus_ratios(settings.network, family)))
+    check_one_rate(settings, group_rates(modules, rates, loraplus_ratios(settings.network, model.family)))
     return start, modules
 
 
@@ -238,9 +246,8 @@ def _base_rates(settings: Settings, family: Family) -> dict[str, float]:
     """{prefix: learning rate} of the parts that are trained; 1 where Adafactor finds it, which the schedule follows."""
     rates = settings.optimizer
     assert rates.unet_lr is not None, "a plan's settings are resolved"
-    both = {
-        root: rates.text_encoder_lr if root in family.text_rate_roots else rates.unet_lr
-        for root in family.adapter_roots
-    }
+    texts = (rates.text_encoder_lr, rates.text_encoder_2_lr)
+    each = dict.fromkeys(family.adapter_roots, rates.unet_lr)
+    each |= dict(zip(family.text_rate_roots, texts, strict=False))
     own = choose_optimizer(rates).relative
-    return {root: 1.0 if own else rate for root, rate in both.items() if rate > 0}
+    return {root: 1.0 if own else rate for root, rate in each.items() if rate}

@@ -28,7 +28,8 @@ def as_data(plan: Plan) -> dict[str, Any]:
     return {
         "problems": [str(problem) for problem in plan.troubles.problems],
         "family": plan.family.name,
-        "model": str(plan.model),
+        "model": str(plan.model.path),
+        "prediction": plan.model.prediction,
         "images": [_row(picture) for picture in plan.pictures],
         "validation": [_row(picture) for picture in plan.validation],
         "buckets": [

@@ -7,10 +7,10 @@ that the same picture comes out, and learning goes on at the strength that the s
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tehon.catalog.families import Family
 from tehon.catalog.header import read_header, read_scalars
 from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
 from tehon.catalog.layers import OUTSIDE
+from tehon.catalog.model import Model
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.blocks import rate_weights
@@ -80,13 +80,13 @@ def _in_files(module: PlannedModule) -> Tensors:
 
 
 def modules_of_file(
-    start: StartFile, settings: Settings, family: Family, model: Path, rates: dict[str, float]
+    start: StartFile, settings: Settings, model: Model, rates: dict[str, float]
 ) -> tuple[PlannedModule, ...]:
     """The modules as the file has them, with its ranks and alphas; block factors are the settings' own."""
     network = settings.network
-    factors = rate_weights(network, family.blocks)
+    factors = rate_weights(network, model.family.blocks)
     found: list[PlannedModule] = []
-    for module in all_targets(family, model):
+    for module in all_targets(model):
         tensors = start.layers.get(module.name)
         if module.root not in rates or tensors is None or not wanted(network, module.path):
             continue
@@ -103,12 +103,13 @@ def modules_of_file(
     return tuple(found)
 
 
-def fitted(start: StartFile, family: Family, model: Path) -> StartFile:
+def fitted(start: StartFile, model: Model) -> StartFile:
     """The file with its shapes as the model has them; a Problem when a layer has another size there, or is not there.
 
     Layers outside the networks' targets, as LyCORIS trains them with the preset full, stay as they are.
     """
-    targets = {module.name: module for module in all_targets(family, model)}
+    targets = {module.name: module for module in all_targets(model)}
+    family = model.family
     outside = {f"{root}_{path.replace('.', '_')}" for root in family.adapter_roots for path in OUTSIDE}
     strange = [name for name in start.layers if name not in targets.keys() | outside]
     if strange:
@@ -122,10 +123,10 @@ def fitted(start: StartFile, family: Family, model: Path) -> StartFile:
     return replace(start, layers=layers)
 
 
-def all_targets(family: Family, model: Path) -> list[PlannedModule]:
+def all_targets(model: Model) -> list[PlannedModule]:
     """A module without rank on every layer that any network of the family can train."""
-    rows = target_layers(family, model)
-    return [module_on(family, root, row) for root, layers in rows.items() for row in layers]
+    rows = target_layers(model)
+    return [module_on(model.family, root, row) for root, layers in rows.items() for row in layers]
 
 
 def start_notices(start: StartFile, settings: Settings, modules: tuple[PlannedModule, ...]) -> list[str]:

@@ -40,6 +40,9 @@ class OptimizerSettings(Section):
     text_encoder_lr: Rate = 5e-5
     """The text encoder's learning rate; 0 leaves the text encoder out."""
 
+    text_encoder_2_lr: Rate | None = None
+    """The learning rate of SDXL's second text encoder; 0 leaves it out. Empty: as text_encoder_lr."""
+
     lr_scheduler: ScheduleName = "cosine"
     """The shape of the learning rate over the run; `adafactor` is what Adafactor does when it finds its own rates."""
 

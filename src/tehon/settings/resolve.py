@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tehon.catalog.detect import DEMO
+from tehon.catalog.hub import is_hub_id
+from tehon.catalog.model import Model
 from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
 from tehon.settings.network_rules import fallbacks
@@ -17,7 +19,7 @@ KEPT_STATES = 2  # the newest, and one in case its disk block goes bad
 _PATHS = ("folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file")
 
 
-def resolve(settings: Settings, native_side: int) -> Settings:
+def resolve(settings: Settings, found: Model) -> Settings:
     """Fills every empty setting: with the model's value, with the field it falls back to, or, for the seed, by lot.
 
     Paths become absolute, so that the run can be repeated from anywhere.
@@ -26,8 +28,15 @@ def resolve(settings: Settings, native_side: int) -> Settings:
     model, samples, logs = settings.model.path, settings.samples, settings.logs
     return settings.model_copy(
         update={
-            "model": settings.model.model_copy(update={"path": model if model == DEMO else _absolute(model)}),
-            "data": _data(settings.data, native_side),
+            "model": settings.model.model_copy(
+                update={
+                    "path": model if model == DEMO or _on_the_hub(model) else _absolute(model),
+                    "vae": settings.model.vae and _absolute(settings.model.vae),
+                    "tokenizer": settings.model.tokenizer and _absolute(settings.model.tokenizer),
+                    "prediction": settings.model.prediction or found.prediction,
+                }
+            ),
+            "data": _data(settings.data, found.native_side),
             "feed": feed.model_copy(
                 update={
                     "vae_batch_size": feed.vae_batch_size or settings.data.batch_size,
@@ -45,6 +54,9 @@ def resolve(settings: Settings, native_side: int) -> Settings:
                     "name": resolved_name(rates.name),
                     "lr_scheduler": resolved_schedule(rates),
                     "unet_lr": rates.learning_rate if rates.unet_lr is None else rates.unet_lr,
+                    "text_encoder_2_lr": (
+                        rates.text_encoder_lr if rates.text_encoder_2_lr is None else rates.text_encoder_2_lr
+                    ),
                 }
             ),
             "training": training.model_copy(
@@ -104,3 +116,8 @@ def filled_names(given: Settings, resolved: Settings) -> list[str]:
         for name, value in values.items()
         if value is None and getattr(getattr(resolved, section), name) is not None
     ]
+
+
+def _on_the_hub(path: str) -> bool:
+    """Whether a model's path is a name on the hub: what is a file or folder here is not."""
+    return is_hub_id(path) and not os.path.exists(path)

@@ -40,13 +40,13 @@ def _rates(settings: Settings) -> Iterator[Problem]:
     rates = settings.optimizer
     yield from schedule_problems(rates)
     unet = rates.learning_rate if rates.unet_lr is None else rates.unet_lr
-    if unet == 0 and rates.text_encoder_lr == 0:
+    if unet == 0 and rates.text_encoder_lr == 0 and not rates.text_encoder_2_lr:
         yield Problem("nothing_trained", field="optimizer.unet_lr")
         return
     changed = changed_names(settings.network)
     for name in sorted(changed & UNET_ALONE) if unet == 0 else ():
         yield Problem("unet_not_trained", field=f"network.{name}")
-    if rates.text_encoder_lr == 0 and "loraplus_text_encoder_lr_ratio" in changed:
+    if rates.text_encoder_lr == 0 and not rates.text_encoder_2_lr and "loraplus_text_encoder_lr_ratio" in changed:
         yield Problem("text_not_trained", field="network.loraplus_text_encoder_lr_ratio")
 
 

@@ -138,9 +138,10 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         seed,
         settings.objective.masked_loss,
         partial(_begin, moment, state, seed, device),
+        plan.model.prediction,
     )
     masked = settings.objective.masked_loss
-    validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked)
+    validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation)
 
 

@@ -37,15 +37,18 @@ class Shares:
     module_dropout: float = 0.0
 
 
-def named_layers(behaviour: Behaviour, parts: Any) -> dict[str, dict[str, Layer]]:
-    """{prefix: {name in a LoRA file: layer}} of every Linear and Conv2d of the networks that carry adapters."""
+def named_layers(
+    behaviour: Behaviour, parts: Any, prefixes: Sequence[str] | None = None
+) -> dict[str, dict[str, Layer]]:
+    """{prefix: {name in a LoRA file: layer}} of every Linear and Conv2d of the networks that carry adapters; `prefixes`
+    names some of them, None all."""
     return {
         prefix: {
             layer_name(prefix, behaviour.file_path(prefix, path)): module
             for path, module in root.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
-        for prefix, root in behaviour.roots(parts).items()
+        for prefix, root in behaviour.roots(parts, prefixes).items()
     }
 
 
@@ -60,7 +63,7 @@ def new_adapters(
     training: Training | None = None,
 ) -> Adapters:
     """New adapters on the planned layers, attached. What a layer draws depends on its name alone."""
-    layers = named_layers(behaviour, parts)
+    layers = named_layers(behaviour, parts, list(dict.fromkeys(module.root for module in modules)))
     shares = shares or Shares()
     found: Adapters = {}
     for module in modules:

@@ -13,6 +13,7 @@ from tehon.planning.plan import Plan
 def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
     """Facts under kohya's names, without their `ss_`; the same for all files of a run."""
     settings = plan.settings
+    version = plan.family.labels[plan.model.prediction].base_version
     rates, training, data = settings.optimizer, settings.training, settings.data
     return {
         "session_id": session,
@@ -35,8 +36,8 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         **network_facts(plan),
         "mixed_precision": "no",
         "full_fp16": False,
-        "v2": False,
-        "base_model_version": plan.family.base_version,
+        "v2": version.startswith("sd_v2"),
+        "base_model_version": version,
         "clip_skip": settings.text.clip_skip,
         "max_token_length": settings.text.max_token_length,
         "cache_latents": settings.feed.cache_latents,
@@ -52,7 +53,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "prior_loss_weight": settings.objective.prior_loss_weight,
         "min_snr_gamma": None,
         "loss_type": "l2",
-        "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.name,
+        "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.path.name,
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
         "total_batch_size": data.batch_size,

@@ -171,10 +171,10 @@ class Loras:
         resolution = plan.settings.data.resolution
         assert isinstance(resolution, list), "a plan's settings are resolved"
         return kohya_metadata(facts) | modelspec_metadata(
-            architecture=plan.family.architecture,
+            architecture=plan.family.labels[plan.model.prediction].architecture,
             title=output.name,
             resolution=(resolution[0], resolution[1]),
-            prediction_type="epsilon",
+            prediction_type=plan.model.prediction,
             version=__version__,
         )
 

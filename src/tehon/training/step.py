@@ -18,6 +18,7 @@ from tehon.data.plan.epochs import Batch, Read
 from tehon.diffusion.draws import Key, draw_normal, draw_times
 from tehon.diffusion.losses import squared_error, weighed
 from tehon.diffusion.noising import add_noise
+from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
 
 
@@ -25,7 +26,7 @@ from tehon.families.family import Behaviour
 class Step:
     """`view_of(epoch, read)` and `caption_of(epoch, read)` say what a reading sees and is told, `weights[i]` how much
     picture i counts. Without `masked`, masks are left aside. `begin` is called before each batch, with the keys of its
-    readings."""
+    readings. `objective` is what the network predicts."""
 
     behaviour: Behaviour
     parts: Any
@@ -37,9 +38,11 @@ class Step:
     seed: int
     masked: bool
     begin: Callable[[Sequence[Key]], None]
+    objective: Objective = "epsilon"
 
     def losses_of(self, epoch: int, batch: Batch) -> Tensor:
-        """The loss of each sample (reads,): the squared error in the noise, at a drawn timestep of a drawn latent."""
+        """The loss of each sample (reads,): the squared error in what is predicted, at a drawn timestep of a drawn
+        latent."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
         self.begin(keys)
         views = [self.view_of(epoch, read) for read in batch.reads]
@@ -52,5 +55,6 @@ class Step:
         told["frame"] = torch.tensor([frame(view) for view in views], device=device)
         noisy = add_noise(clean, noise, self.parts.alphas, times)
         prediction = self.behaviour.predict(self.parts, noisy, times, told)
-        losses = squared_error(prediction, noise, moments.mask if self.masked else None)
+        wanted = target(self.objective, clean, noise, self.parts.alphas, times)
+        losses = squared_error(prediction, wanted, moments.mask if self.masked else None)
         return weighed(losses, torch.tensor([self.weights[read.picture] for read in batch.reads], device=device))

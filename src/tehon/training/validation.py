@@ -18,6 +18,7 @@ from tehon.data.feed.views import View, frame
 from tehon.diffusion.draws import draw_normal
 from tehon.diffusion.losses import squared_error
 from tehon.diffusion.noising import add_noise
+from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
@@ -35,10 +36,11 @@ class Validation:
     items: Sequence[tuple[View, str]]
     seed: int
     masked: bool
+    objective: Objective = "epsilon"
 
     @torch.no_grad()
     def loss(self) -> float:
-        """The mean over pictures and noise levels of the squared error in the noise."""
+        """The mean over pictures and noise levels of the squared error in the noise or velocity."""
         losses = [self._of(number, view, caption) for number, (view, caption) in enumerate(self.items)]
         return float(torch.cat(losses).double().mean())
 
@@ -52,9 +54,11 @@ class Validation:
         noise = draw_normal(self.seed, "validation noise", keys, shape).to(device)
         times = torch.tensor([int(level * len(alphas)) for level in LEVELS], device=device)
         many = len(LEVELS)
-        noisy = add_noise(clean.expand(many, *shape), noise, alphas, times)
+        clean = clean.expand(many, *shape)
+        noisy = add_noise(clean, noise, alphas, times)
         text = self.encode([caption]) | {"frame": torch.tensor([frame(view)], device=device)}
         told = {name: tensor.expand(many, *tensor.shape[1:]) for name, tensor in text.items()}
         prediction = self.behaviour.predict(self.parts, noisy, times, told)
         mask = moments.mask if self.masked else None
-        return squared_error(prediction, noise, None if mask is None else mask.expand(many, *mask.shape[1:]))
+        wanted = target(self.objective, clean, noise, alphas, times)
+        return squared_error(prediction, wanted, None if mask is None else mask.expand(many, *mask.shape[1:]))

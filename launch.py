@@ -307,8 +307,9 @@ def install(venv: str, state: dict, python: str, extras: str, index: str, verbos
         make_venv(venv, verbose)
     state = {"made": made, "torch": torch if same_torch else "", "index": index, "extras": extras}
     write_state(venv, state)
-    # Wheels only: where there is none, a sentence is worth more than a compiler's errors.
-    pip = [program(venv, "python"), "-m", "pip", "install", "--only-binary", ":all:"]
+    # Wheels only: where there is none, a sentence is worth more than a compiler's errors. dadaptation has none at all,
+    # and is Python alone, so that nothing is compiled.
+    pip = [program(venv, "python"), "-m", "pip", "install", "--only-binary", ":all:", "--no-binary", "dadaptation"]
     if not same_torch:
         say("torch")
         # An index of PyTorch's own lacks our versions of torch's requirements; the project's install brings them.

@@ -537,6 +537,8 @@ PLACES = (
     "objective.masked_loss",
     "feed.cache_folder",
     "network.weights",
+    "network.base_weights",
+    "network.base_weights_multiplier",
     "network.dim_from_weights",
     "network.unit",
     "samples.prompts_file",

@@ -8,9 +8,10 @@ files lie, how they are read ahead and what is saved when may change freely.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from tehon.catalog.model import Model
@@ -62,7 +63,8 @@ class Change:
 
 
 def identity(plan: Plan) -> Identity:
-    """Of a plan. Reads the start of each of the model's weight files, and all of the LoRA that is started from."""
+    """Of a plan. Reads the start of each of the model's weight files, and all of the LoRAs that are started from or
+    merged into it."""
     pictures: dict[str, str] = {}
     for number, picture in enumerate(plan.pictures):
         name = f"{picture.folder.path.name}/{picture.name}"
@@ -70,9 +72,13 @@ def identity(plan: Plan) -> Identity:
     return Identity(
         settings=dict(_compared(plan.settings.model_dump())),
         model=_of_model(plan.model),
-        start=_digest(plan.start.path.read_bytes()) if plan.start is not None else "",
+        start=_of_files([*([plan.start.path] if plan.start else []), *(one.path for one in plan.base_weights)]),
         pictures=pictures,
     )
+
+
+def _of_files(files: Sequence[Path]) -> str:
+    return _digest(b"".join(file.read_bytes() for file in files)) if files else ""
 
 
 def differences(

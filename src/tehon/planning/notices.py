@@ -25,6 +25,8 @@ def notices_for(plan: Plan) -> Iterator[str]:
     yield from _without_effect(plan)
     if plan.start is not None:
         yield from start_notices(plan.start, plan.settings, plan.modules)
+    if plan.base_weights:
+        yield say("notice.base_weights", names=", ".join(f"{one.path} x {one.strength:g}" for one in plan.base_weights))
     yield from plan.samples.remarks
     rank, alpha = plan.rank_and_alpha
     if alpha > rank:

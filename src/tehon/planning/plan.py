@@ -16,6 +16,7 @@ from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
 from tehon.messages.problem import Problem, raise_all
+from tehon.planning.base_weights import BaseFile, read_base_weights
 from tehon.planning.intervals import Intervals
 from tehon.planning.modules import (
     PlannedModule,
@@ -59,6 +60,7 @@ class Plan:
     base_rates: dict[str, float]
     modules: tuple[PlannedModule, ...]
     start: StartFile | None
+    base_weights: tuple[BaseFile, ...]
     samples: PlannedSamples
 
     @property
@@ -198,6 +200,7 @@ def draft_plan(given: Settings) -> Plan:
         base_rates=base_rates,
         modules=modules,
         start=start,
+        base_weights=read_base_weights(settings.network, model),
         samples=samples,
     )
 

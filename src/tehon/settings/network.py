@@ -125,5 +125,12 @@ class NetworkSettings(Section):
     weights: str = ""
     """A LoRA file to start from; it is not changed. Empty: start new."""
 
+    base_weights: str | list[str] = ""
+    """A LoRA file, or a list of them, that becomes part of the model before the training; what is trained then comes
+    on top of them. Empty: none."""
+
+    base_weights_multiplier: float | list[float] = 1.0
+    """The strength of the files in `base_weights`: one for all, or a list with one for each."""
+
     dim_from_weights: bool = False
     """Take layers, ranks and alphas from the file in `weights`; rank, alpha and their block lists are then not used."""

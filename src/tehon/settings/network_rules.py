@@ -50,6 +50,8 @@ def network_problems(network: NetworkSettings) -> Iterator[Problem]:
     if network.full_matrix and network.kind == "lokr":
         for name in sorted(changed & _NOT_WHOLE):
             yield Problem("no_effect_whole", field=f"network.{name}")
+    if "base_weights_multiplier" in changed and not network.base_weights:
+        yield Problem("base_multiplier_alone", field="network.base_weights_multiplier")
     for name in ("include", "exclude"):
         try:
             re.compile(getattr(network, name))

@@ -47,6 +47,7 @@ def resolve(settings: Settings, found: Model) -> Settings:
                 update={
                     **{name: value for name, value in fallbacks(network).items() if getattr(network, name) is None},
                     "weights": _absolute(network.weights) if network.weights else network.weights,
+                    "base_weights": _each_absolute(network.base_weights),
                 }
             ),
             "optimizer": rates.model_copy(
@@ -102,6 +103,12 @@ def _table(values: dict[str, Any], native_side: int) -> dict[str, Any]:
         if values.get(name):
             found[name] = _absolute(values[name])
     return found
+
+
+def _each_absolute(paths: str | list[str]) -> str | list[str]:
+    if isinstance(paths, list):
+        return [_absolute(path) for path in paths]
+    return paths and _absolute(paths)
 
 
 def _absolute(path: str) -> str:

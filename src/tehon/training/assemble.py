@@ -31,7 +31,7 @@ from tehon.planning.lengths import longest_captions
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
-from tehon.training.attach import Adapters, Shares, new_adapters, start_from
+from tehon.training.attach import Adapters, Shares, merge_file, new_adapters, start_from
 from tehon.training.loop import Report, train
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
@@ -108,6 +108,8 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     device = choose_device(settings.training.device)
     behaviour = behaviour_of(plan.family)
     parts = behaviour.load(plan.model, torch.float32, device)
+    for base in plan.base_weights:
+        merge_file(behaviour, parts, base.path, base.strength)
     latents = _latents(plan, behaviour, parts, device, notice, progress)
     encode = _text_encoder(plan, behaviour, parts)
     texts = _texts(plan, behaviour, parts, encode, notice)

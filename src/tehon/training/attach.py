@@ -119,6 +119,13 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Ada
     return [_adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
 
 
+def merge_file(behaviour: Behaviour, parts: Any, file: Path, strength: float) -> None:
+    """Makes a LoRA file part of the model for good."""
+    for adapter in adapters_from_file(behaviour, parts, file):
+        adapter.multiplier = strength
+        merge(adapter)
+
+
 def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Adapter:
     weight = tuple(layer.weight.shape)
     tensors = _as_expected(tensors, weight)

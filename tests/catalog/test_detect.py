@@ -55,8 +55,9 @@ def add(name: str, tensor: torch.Tensor) -> Callable[[Tensors], object]:
         (lambda _: None, {"modelspec.prediction_type": "epsilon"}, "epsilon", False),
         (add("alphas_cumprod", torch.linspace(1, 0, 1000)), {}, "epsilon", True),
         (add("alphas_cumprod", torch.linspace(0.999, 0.0047, 1000)), {}, "epsilon", False),
+        (add("alphas_cumprod", torch.linspace(1, 0, 1000).bfloat16()), {}, "epsilon", True),
     ],
-    ids=["v_pred", "ztsnr", "modelspec v", "modelspec epsilon", "schedule to zero", "usual schedule"],
+    ids=["v_pred", "ztsnr", "modelspec v", "modelspec epsilon", "schedule to zero", "usual schedule", "bf16"],
 )
 def test_a_checkpoint_says_what_it_predicts(
     change: Any, metadata: Any, prediction: str, zero: bool, models: Models, tmp_path: Path, vocabulary: str

@@ -70,10 +70,13 @@ def check_whole(file: Path, header: Header) -> None:
 
 def read_floats(file: Path, header: Header, name: str) -> list[float]:
     """The values of a small float tensor."""
-    (code, size) = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[header.dtypes[name]]
     count = prod(header.shapes[name])
     with file.open("rb") as stream:
         stream.seek(header.starts[name])
+        if header.dtypes[name] == "BF16":  # the upper half of a float32
+            halves = struct.iter_unpack("2s", stream.read(2 * count))
+            return [struct.unpack("<f", b"\0\0" + half)[0] for (half,) in halves]
+        code, size = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[header.dtypes[name]]
         return list(struct.unpack(f"<{count}{code}", stream.read(count * size)))
 
 

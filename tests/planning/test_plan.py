@@ -569,6 +569,26 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "network.rank_dropout": (0.5, "training"),
     "network.module_dropout": (0.5, "training"),
     "network.scale_weight_norms": (0.5, "training"),
+    "objective.noise_offset": (0.3, "training"),
+    "objective.noise_offset_random_strength": (True, "training"),
+    "objective.adaptive_noise_scale": (0.5, "training"),
+    "objective.multires_noise_iterations": (4, "training"),
+    "objective.multires_noise_discount": (0.8, "training"),
+    "objective.ip_noise_gamma": (0.3, "training"),
+    "objective.ip_noise_gamma_random_strength": (True, "training"),
+    "objective.min_timestep": (500, "training"),
+    "objective.max_timestep": (500, "training"),
+    "objective.timestep_sampling": ("logit_normal", "training"),
+    "objective.logit_mean": (2.0, "training"),
+    "objective.logit_std": (0.3, "training"),
+    "objective.stratified_timesteps": (True, "training"),
+    "objective.loss_type": ("huber", "training"),
+    "objective.huber_schedule": ("constant", "training"),
+    "objective.huber_c": (0.5, "training"),
+    "objective.huber_scale": (2.0, "training"),
+    "objective.min_snr_gamma": (1.0, "training"),
+    "objective.debiased_estimation_loss": (True, "training"),
+    "objective.v_pred_like_loss": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
     "training.resume": ("run", "training"),
@@ -580,6 +600,19 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "output.save_state_every_n_epochs": (1, "training"),
     "output.save_state_every_n_minutes": (1.0, "training"),
     "output.save_state_on_train_end": (False, "training"),
+}
+
+NEEDED: dict[str, dict[str, Any]] = {
+    # what else has to be set for a field to mean something
+    "objective.noise_offset_random_strength": {"objective.noise_offset": 0.3},
+    "objective.adaptive_noise_scale": {"objective.noise_offset": 0.3},
+    "objective.multires_noise_discount": {"objective.multires_noise_iterations": 4},
+    "objective.ip_noise_gamma_random_strength": {"objective.ip_noise_gamma": 0.3},
+    "objective.logit_mean": {"objective.timestep_sampling": "logit_normal"},
+    "objective.logit_std": {"objective.timestep_sampling": "logit_normal"},
+    "objective.huber_schedule": {"objective.loss_type": "huber"},
+    "objective.huber_c": {"objective.loss_type": "huber"},
+    "objective.huber_scale": {"objective.loss_type": "huber"},
 }
 
 
@@ -608,7 +641,8 @@ def test_another_model_or_picture_folder_changes_the_plan(tree: Tree, tmp_path: 
 def test_what_only_the_training_heeds_is_tested_there(tree: Tree, name: str) -> None:
     value, folder = IN_TRAINING[name]
     more = {"feed.max_data_loader_n_workers": 1} if name == "feed.persistent_data_loader_workers" else {}
-    changed, plain = (as_data(make_plan(validate(merged(tree, new)))) for new in ({name: value, **more}, {}))
+    more |= NEEDED.get(name, {})
+    changed, plain = (as_data(make_plan(validate(merged(tree, new)))) for new in ({name: value, **more}, more))
     assert changed | {"warnings": []} == plain | {"warnings": []}
     files = [file for file in (TESTS / folder).rglob("test_*.py") if name.partition(".")[2] in file.read_text("utf8")]
     assert files

@@ -125,6 +125,26 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "network.base_weights": path | st.just("") | st.lists(path, min_size=1, max_size=2),
     "network.base_weights_multiplier": st.floats(-2, 2),
     "network.dim_from_weights": st.booleans(),
+    "objective.noise_offset": st.floats(0, 1),
+    "objective.noise_offset_random_strength": st.booleans(),
+    "objective.adaptive_noise_scale": st.floats(-1, 1),
+    "objective.multires_noise_iterations": st.integers(0, 64),
+    "objective.multires_noise_discount": st.floats(0.01, 1),
+    "objective.ip_noise_gamma": st.floats(0, 1),
+    "objective.ip_noise_gamma_random_strength": st.booleans(),
+    "objective.min_timestep": st.integers(0, 499),
+    "objective.max_timestep": st.integers(500, 1000),
+    "objective.timestep_sampling": st.sampled_from(["uniform", "logit_normal"]),
+    "objective.logit_mean": st.floats(-9, 9),
+    "objective.logit_std": st.floats(0.1, 9),
+    "objective.stratified_timesteps": st.booleans(),
+    "objective.loss_type": st.sampled_from(["l2", "l1", "huber", "smooth_l1"]),
+    "objective.huber_schedule": st.sampled_from(["constant", "exponential", "snr"]),
+    "objective.huber_c": st.floats(0.01, 1),
+    "objective.huber_scale": above_zero,
+    "objective.min_snr_gamma": rate,
+    "objective.debiased_estimation_loss": st.booleans(),
+    "objective.v_pred_like_loss": rate,
     "objective.prior_loss_weight": rate,
     "objective.masked_loss": st.booleans(),
     "optimizer.name": st.sampled_from(["", "AdamW", "lion", "SGDNesterov", "torch.optim.NAdam"]),
@@ -283,14 +303,14 @@ others = (
 
 
 def with_effect(flat: dict[str, Any]) -> dict[str, Any]:
-    """Without the network's settings for a part whose rate is 0, and without those that then have no effect."""
+    """Without what a rate of 0, or another setting that is not given, leaves without effect."""
     while True:
         try:
             validate(nested(flat))
             return flat
         except Problem as problem:
             fields_ = {str(one.values["field"]) for one in problem.all}
-        void = {name for name in fields_ & flat.keys() if name.startswith("network.")}
+        void = {name for name in fields_ & flat.keys() if name.startswith(("network.", "objective."))}
         if not void:
             return flat
         flat = {name: value for name, value in flat.items() if name not in void}

@@ -127,8 +127,8 @@ def check_one_rate(settings: Settings, rates: dict[str, float]) -> None:
     name = settings.optimizer.name
     if optimizer_row(name).rate_free and len(set(rates.values())) > 1:
         lists = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
-        given = next(name for name in lists if getattr(settings.network, name) != "")
-        raise Problem("one_rate_factor", field=f"network.{given}", optimizer=name)
+        given = [f"network.{name}" for name in lists if getattr(settings.network, name) != ""]
+        raise Problem("one_rate_factor", field=(given or ["optimizer.text_encoder_2_lr"])[0], optimizer=name)
 
 
 def wanted(network: NetworkSettings, path: str) -> bool:

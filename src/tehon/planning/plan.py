@@ -164,6 +164,8 @@ def draft_plan(given: Settings) -> Plan:
         raise Problem("second_encoder_missing", field="optimizer.text_encoder_2_lr", path=base.path)
     settings = resolve(given, model)
     check_rules(settings)
+    if settings.objective.v_pred_like_loss and model.prediction == "v":
+        raise Problem("v_like_of_v", field="objective.v_pred_like_loss", path=base.path)
     start, modules = _network(settings, model)
     found = find_pictures(settings)
     if all(picture.is_reg for picture in found.pictures):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.dataset import DataSettings
 from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
+from tehon.settings.objective_rules import objective_problems
 from tehon.settings.optimizer_rules import optimizer_problems
 from tehon.settings.schedule_rules import schedule_problems
 from tehon.settings.sets import DataSet, data_sets
@@ -19,6 +20,7 @@ def check_rules(settings: Settings) -> None:
     found = [
         *_rates(settings),
         *optimizer_problems(settings.optimizer, settings.network),
+        *objective_problems(settings.objective),
         *_feed(settings),
         *_sources(settings.data),
         *network_problems(settings.network),

@@ -31,8 +31,10 @@ from tehon.planning.lengths import longest_captions
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
+from tehon.settings.objective import ObjectiveSettings
 from tehon.training.attach import Adapters, Shares, merge_file, new_adapters, start_from
 from tehon.training.loop import Report, train
+from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
 from tehon.training.state import State
@@ -140,11 +142,43 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         seed,
         settings.objective.masked_loss,
         partial(_begin, moment, state, seed, device),
+        *build_objective(settings.objective),
         plan.model.prediction,
     )
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation)
+
+
+def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgement]:
+    """Noise, timesteps and loss as the settings say."""
+    noise = Noise(
+        settings.noise_offset,
+        settings.noise_offset_random_strength,
+        settings.adaptive_noise_scale,
+        settings.multires_noise_iterations,
+        settings.multires_noise_discount,
+        settings.ip_noise_gamma,
+        settings.ip_noise_gamma_random_strength,
+    )
+    times = Times(
+        settings.min_timestep,
+        settings.max_timestep,
+        settings.timestep_sampling,
+        settings.logit_mean,
+        settings.logit_std,
+        settings.stratified_timesteps,
+    )
+    judgement = Judgement(
+        settings.loss_type,
+        settings.huber_schedule,
+        settings.huber_c,
+        settings.huber_scale,
+        settings.min_snr_gamma,
+        settings.debiased_estimation_loss,
+        settings.v_pred_like_loss,
+    )
+    return noise, times, judgement
 
 
 def _latents(

@@ -42,7 +42,6 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "max_token_length": settings.text.max_token_length,
         "cache_latents": settings.feed.cache_latents,
         "seed": training.seed,
-        "noise_offset": None,
         "zero_terminal_snr": False,
         "sd_scripts_commit_hash": f"tehon {__version__}",
         "optimizer": _optimizer(plan),
@@ -50,9 +49,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "caption_dropout_rate": data.caption_dropout_rate,
         "caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
         "caption_tag_dropout_rate": data.caption_tag_dropout_rate,
-        "prior_loss_weight": settings.objective.prior_loss_weight,
-        "min_snr_gamma": None,
-        "loss_type": "l2",
+        **_objective(plan),
         "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.path.name,
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
@@ -66,6 +63,27 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "bucket_no_upscale": data.bucket_no_upscale,
         "min_bucket_reso": data.min_bucket_reso,
         "max_bucket_reso": data.max_bucket_reso,
+    }
+
+
+def _objective(plan: Plan) -> dict[str, Any]:
+    """Noise and loss; None where sd-scripts' option would not have been given."""
+    own = plan.settings.objective
+    return {
+        "noise_offset": own.noise_offset or None,
+        "noise_offset_random_strength": own.noise_offset_random_strength,
+        "adaptive_noise_scale": own.adaptive_noise_scale or None,
+        "multires_noise_iterations": own.multires_noise_iterations or None,
+        "multires_noise_discount": own.multires_noise_discount,
+        "ip_noise_gamma": own.ip_noise_gamma or None,
+        "ip_noise_gamma_random_strength": own.ip_noise_gamma_random_strength,
+        "prior_loss_weight": own.prior_loss_weight,
+        "min_snr_gamma": own.min_snr_gamma or None,
+        "debiased_estimation": own.debiased_estimation_loss,
+        "loss_type": own.loss_type,
+        "huber_schedule": own.huber_schedule,
+        "huber_scale": own.huber_scale,
+        "huber_c": own.huber_c,
     }
 
 

@@ -15,11 +15,12 @@ from tehon.data.feed.latents import LatentSource
 from tehon.data.feed.texts import TextSource
 from tehon.data.feed.views import View, frame
 from tehon.data.plan.epochs import Batch, Read
-from tehon.diffusion.draws import Key, draw_normal, draw_times
-from tehon.diffusion.losses import squared_error, weighed
+from tehon.diffusion.draws import Key, draw_normal
+from tehon.diffusion.losses import weighed
 from tehon.diffusion.noising import add_noise
 from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
+from tehon.training.objective import Judgement, Noise, Times
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,26 @@ class Step:
     seed: int
     masked: bool
     begin: Callable[[Sequence[Key]], None]
+    noise: Noise
+    times: Times
+    judgement: Judgement
     objective: Objective = "epsilon"
 
     def losses_of(self, epoch: int, batch: Batch) -> Tensor:
-        """The loss of each sample (reads,): the squared error in what is predicted, at a drawn timestep of a drawn
-        latent."""
+        """The loss of each sample (reads,): of the error in what is predicted, at a timestep drawn for it."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
         self.begin(keys)
         views = [self.view_of(epoch, read) for read in batch.reads]
         moments = self.latents.read(views)
         shape, device = moments.mean.shape[1:], moments.mean.device
         clean = moments.draw(draw_normal(self.seed, "posterior", keys, shape).to(device))
-        noise = draw_normal(self.seed, "noise", keys, shape).to(device)
-        times = draw_times(self.seed, keys, len(self.parts.alphas)).to(device)
+        noise = self.noise.draw(self.seed, keys, clean)
+        times = self.times.draw(self.seed, keys).to(device)
         told = self.texts.read([self.caption_of(epoch, read) for read in batch.reads])
         told["frame"] = torch.tensor([frame(view) for view in views], device=device)
-        noisy = add_noise(clean, noise, self.parts.alphas, times)
+        noisy = add_noise(clean, self.noise.seen(self.seed, keys, noise), self.parts.alphas, times)
         prediction = self.behaviour.predict(self.parts, noisy, times, told)
         wanted = target(self.objective, clean, noise, self.parts.alphas, times)
-        losses = squared_error(prediction, wanted, moments.mask if self.masked else None)
+        mask = moments.mask if self.masked else None
+        losses = self.judgement.losses(self.objective, prediction, wanted, self.parts.alphas, times, mask)
         return weighed(losses, torch.tensor([self.weights[read.picture] for read in batch.reads], device=device))

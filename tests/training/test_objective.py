@@ -1,0 +1,104 @@
+"""Every setting of noise, timesteps and loss changes the losses of the readings, and none looks at their company."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tehon.messages.problem import Problem
+from tehon.planning.plan import make_plan
+from tehon.settings.files import validate
+from tehon.training.assemble import Trainer, assemble, build_objective
+
+Tree = dict[str, Any]
+SETTINGS: list[tuple[dict[str, Any], str, Any]] = [
+    # what else is set, setting, value
+    ({}, "noise_offset", 0.3),
+    ({"noise_offset": 0.3}, "noise_offset_random_strength", True),
+    ({"noise_offset": 0.3}, "adaptive_noise_scale", 0.5),
+    ({}, "multires_noise_iterations", 4),
+    ({"multires_noise_iterations": 4}, "multires_noise_discount", 0.8),
+    ({}, "ip_noise_gamma", 0.3),
+    ({"ip_noise_gamma": 0.3}, "ip_noise_gamma_random_strength", True),
+    ({}, "min_timestep", 500),
+    ({}, "max_timestep", 500),
+    ({}, "timestep_sampling", "logit_normal"),
+    ({"timestep_sampling": "logit_normal"}, "logit_mean", 2.0),
+    ({"timestep_sampling": "logit_normal"}, "logit_std", 0.3),
+    ({}, "stratified_timesteps", True),
+    ({}, "loss_type", "huber"),
+    ({"loss_type": "huber"}, "huber_schedule", "constant"),
+    ({"loss_type": "huber"}, "huber_c", 0.5),
+    ({"loss_type": "huber"}, "huber_scale", 2.0),
+    ({}, "min_snr_gamma", 1.0),
+    ({}, "debiased_estimation_loss", True),
+    ({}, "v_pred_like_loss", 0.5),
+]
+ALL = {"noise_offset": 0.3, "noise_offset_random_strength": True, "adaptive_noise_scale": 0.5}
+ALL |= {"multires_noise_iterations": 4, "ip_noise_gamma": 0.3, "ip_noise_gamma_random_strength": True}
+ALL |= {"timestep_sampling": "logit_normal", "loss_type": "huber", "min_snr_gamma": 5.0, "v_pred_like_loss": 0.1}
+
+
+@pytest.fixture
+def trainer(tree: Tree) -> Trainer:
+    return assemble(make_plan(validate(tree)))
+
+
+@torch.no_grad()
+def losses(trainer: Trainer, **objective: Any) -> dict[tuple[int, int], float]:
+    """The losses of the readings of the first epoch, {(picture, repeat): loss}; the adapters do nothing yet."""
+    settings = trainer.plan.settings.objective.model_copy(update=objective)
+    noise, times, judgement = build_objective(settings)
+    step = replace(trainer.step, noise=noise, times=times, judgement=judgement)
+    return {
+        (read.picture, read.repeat): loss
+        for batch in trainer.plan.epoch(0)
+        for read, loss in zip(batch.reads, step.losses_of(0, batch).tolist(), strict=True)
+    }
+
+
+def test_each_setting_of_the_objective_changes_the_losses(trainer: Trainer) -> None:
+    for others, name, value in SETTINGS:
+        assert losses(trainer, **others, **{name: value}) != losses(trainer, **others), name
+
+
+def test_what_is_drawn_for_a_reading_does_not_depend_on_its_batch(tree: Tree, trainer: Trainer) -> None:
+    alone = assemble(make_plan(validate(tree | {"data": tree["data"] | {"batch_size": 1}})))
+    together, apart = losses(trainer, **ALL), losses(alone, **ALL)
+    assert together.keys() == apart.keys()
+    for read, loss in together.items():
+        assert loss == pytest.approx(apart[read], rel=1e-4), read
+
+
+def test_losses_are_weighted_by_their_formula(trainer: Trainer) -> None:
+    """With one timestep for all, a weight is one factor for all."""
+    one = {"min_timestep": 100, "max_timestep": 101}
+    plain, a = losses(trainer, **one), float(trainer.parts.alphas[100])
+    snr = a / (1 - a)
+    for change, factor in (
+        ({"min_snr_gamma": 5.0}, 5 / snr),
+        ({"debiased_estimation_loss": True}, snr**-0.5),
+        ({"v_pred_like_loss": 0.5}, 1 + 0.5 * (snr + 1) / snr),
+    ):
+        for read, loss in losses(trainer, **one, **change).items():
+            assert loss == pytest.approx(factor * plain[read], rel=1e-4), change
+
+
+def test_a_loss_like_that_of_v_needs_a_model_that_does_not_predict_v(tree: Tree, nano: Path, tmp_path: Path) -> None:
+    model = tmp_path / "v"
+    shutil.copytree(nano, model)
+    file = model / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf8")) | {"prediction_type": "v_prediction"}), "utf8")
+    changed = tree | {"model": {"path": str(model)}, "objective": {"v_pred_like_loss": 0.5}}
+    with pytest.raises(Problem, match=r"^objective.v_pred_like_loss: the model in .* predicts v itself"):
+        make_plan(validate(changed))
+    trainer = assemble(make_plan(validate(changed | {"objective": {}})))
+    one = {"min_timestep": 100, "max_timestep": 101}
+    plain, a = losses(trainer, **one), float(trainer.parts.alphas[100])
+    snr = a / (1 - a)
+    for read, loss in losses(trainer, **one, min_snr_gamma=5.0).items():
+        assert loss == pytest.approx(5 / (snr + 1) * plain[read], rel=1e-4)

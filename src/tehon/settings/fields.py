@@ -40,6 +40,11 @@ class SettingField:
         return self.info.annotation is str
 
     @property
+    def is_texts(self) -> bool:
+        """Whether a value is one text or a list of them."""
+        return self.info.annotation == str | list[str]
+
+    @property
     def expected(self) -> str:
         """What a value must be, in words."""
         kinds = [_kind(option) for option in _options(self.info.annotation)]

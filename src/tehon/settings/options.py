@@ -49,7 +49,7 @@ def _is_switch(name: str) -> bool:
 
 
 def _value(name: str, text: str) -> Any:
-    if any(field.name == name and field.is_text for field in fields()):
+    if any(field.name == name and (field.is_text or (field.is_texts and text[:1] != "[")) for field in fields()):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -326,6 +326,7 @@ def test_a_notice_appears_exactly_when_it_should(
 ) -> None:
     make(tree)
     warnings = data_of(tree, **({"data__batch_size": 1} | changes))["warnings"]
+    assert warnings.pop().startswith("data.bucket_reso_steps is 32"), "as all these small pictures have it"
     folder = str(Path(tree["data"]["folder"]))
     assert [warning.replace(folder, "{folder}").replace("\\", "/") for warning in warnings] == notices
 
@@ -646,3 +647,10 @@ def test_what_only_the_training_heeds_is_tested_there(tree: Tree, name: str) -> 
     assert changed | {"warnings": []} == plain | {"warnings": []}
     files = [file for file in (TESTS / folder).rglob("test_*.py") if name.partition(".")[2] in file.read_text("utf8")]
     assert files
+
+
+def test_bucket_steps_that_the_network_cannot_halve_are_named(tree: Tree) -> None:
+    tree["data"]["bucket_reso_steps"] = 32
+    assert any("data.bucket_reso_steps is 32: this model halves" in text for text in data_of(tree)["warnings"])
+    tree["data"]["bucket_reso_steps"] = 64
+    assert not any("this model halves" in text for text in data_of(tree)["warnings"])

@@ -219,7 +219,8 @@ def test_a_weight_for_regularisation_pictures_without_any_is_noticed(tmp_path: P
     folder = str(draw(tmp_path / "train" / "1_cat", 1, caption="a cat").parent)
     notice = "objective.prior_loss_weight has no effect: there are no regularisation pictures."
     assert notice in as_data(plan_of(tmp_path, {"folder": folder}, objective={"prior_loss_weight": 0.5}))["warnings"]
-    assert as_data(plan_of(tmp_path, {"folder": folder}))["warnings"] == []
+    plain = as_data(plan_of(tmp_path, {"folder": folder, "bucket_reso_steps": 64}))
+    assert plain["warnings"] == []
 
 
 def test_a_share_is_held_out_and_is_not_learned(tmp_path: Path) -> None:
@@ -327,7 +328,8 @@ def test_a_second_plan_opens_no_picture_and_no_caption(tmp_path: Path, monkeypat
     """What the index knows is taken from it; a change of one file is seen."""
     folder = draw(tmp_path / "train" / "1_cat", 3, caption="a cat")
     monkeypatch.setattr("tehon.data.plan.index.SETTLED", -(10**12))
-    tree = tree_of(tmp_path, {"folder": str(folder.parent)}, feed={"cache_folder": str(tmp_path / "cache")})
+    data = {"folder": str(folder.parent), "bucket_reso_steps": 64}
+    tree = tree_of(tmp_path, data, feed={"cache_folder": str(tmp_path / "cache")})
     first = as_data(make_plan(validate(tree)))
     assert (tmp_path / "cache" / "pictures.sqlite").is_file()
     opened: list[str] = []
@@ -355,7 +357,8 @@ def test_a_second_plan_opens_no_picture_and_no_caption(tmp_path: Path, monkeypat
 def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
     folder = draw(tmp_path / "train" / "1_cat", 1, caption="a cat")
     (tmp_path / "file").write_text("")
-    tree = tree_of(tmp_path, {"folder": str(folder.parent)}, feed={"cache_folder": str(tmp_path / "file" / "cache")})
+    data = {"folder": str(folder.parent), "bucket_reso_steps": 64}
+    tree = tree_of(tmp_path, data, feed={"cache_folder": str(tmp_path / "file" / "cache")})
     notices = as_data(make_plan(validate(tree)))["warnings"]
     assert [notice.partition("(")[0] for notice in notices] == [
         "What was found out about the pictures could not be kept for the next time "
@@ -383,7 +386,8 @@ def test_the_metadata_say_how_the_pictures_were_varied(tmp_path: Path) -> None:
 )
 def test_settings_without_effect_are_noticed(tmp_path: Path, data: Tree, notice: str) -> None:
     folder = draw(tmp_path / "train" / "1_cat", 1, caption="a cat")
-    found = as_data(plan_of(tmp_path, {"folder": str(folder.parent)} | data))["warnings"]
+    data = {"folder": str(folder.parent), "bucket_reso_steps": 64} | data
+    found = as_data(plan_of(tmp_path, data))["warnings"]
     assert [line[: len(notice)] for line in found] == ([notice] if notice else [])
 
 

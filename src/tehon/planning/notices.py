@@ -32,6 +32,7 @@ def notices_for(plan: Plan) -> Iterator[str]:
     if alpha > rank:
         yield say("notice.alpha_above_rank", alpha=alpha, rank=rank)
     yield from _batches(plan)
+    yield from _bucket_steps(plan)
 
 
 def _pictures(plan: Plan) -> Iterator[str]:
@@ -150,6 +151,15 @@ def _batches(plan: Plan) -> Iterator[str]:
     size = max(group.batch_size for group in plan.groups)
     if short:
         yield say("notice.short_batches", count=short, size=size)
+
+
+def _bucket_steps(plan: Plan) -> Iterator[str]:
+    """Sides that the U-Net cannot halve as often as it does; sd-scripts refuses such steps."""
+    wanted = plan.family.stride * 2 ** (len(plan.model.configs["unet"]["block_out_channels"]) - 1)
+    for one in plan.sets:
+        if one.rule.enabled and one.rule.steps % wanted:
+            field = f"{one.place}.bucket_reso_steps"
+            yield say("notice.bucket_steps", field=field, value=one.rule.steps, wanted=wanted)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -89,6 +89,10 @@ def test_the_scheduler_of_a_folder_says_what_it_predicts(models: Models, tmp_pat
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(twins.schedule("sample")))
     with pytest.raises(Problem, match="other families are not supported yet"):
         find_model(str(folder))
+    silent = {name: value for name, value in twins.schedule("epsilon").items() if name != "prediction_type"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(silent))
+    assert find_model(str(folder)).prediction == "epsilon", "what the family predicts as a rule"
+    assert find_model(str(folder), prediction="v").prediction == "v"
 
 
 class Hostile:
@@ -161,6 +165,9 @@ def test_vae_and_vocabulary_of_their_own(models: Models, tmp_path: Path, vocabul
     lora = tmp_path / "lora.safetensors"
     save_file({"a.lora_down.weight": torch.ones(1)}, lora)
     refused(file, "is no VAE of Stable Diffusion", tokenizer=vocabulary, vae=str(lora))
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "config.json").write_text('{"latent_channels": 16}')
+    refused(file, "is no VAE of Stable Diffusion", tokenizer=vocabulary, vae=str(tmp_path / "wide"))
     refused(file, "there is no such file", tokenizer=vocabulary, vae=str(tmp_path / "gone.safetensors"))
     refused(file, "has revisions, and", revision="main")
     refused(Path("demo"), "has revisions, and demo is none", revision="main")

@@ -82,7 +82,21 @@ def test_the_vocabulary_of_checkpoints_comes_from_the_cache(cache: Path, models:
 @pytest.mark.parametrize(("path", "name"), [("a/b", True), ("a/b.1-x", True), ("a/b/c", False), ("a", False)])
 def test_what_may_be_a_name_on_the_hub(path: str, name: bool) -> None:
     assert is_hub_id(path) == name
-    assert not is_hub_id("models/mine.safetensors")
+    for ending in (".safetensors", ".pt", ".bin", ".CKPT"):
+        assert not is_hub_id(f"models/mine{ending}"), "a file with a mistyped path is missed at once"
+
+
+def test_a_network_that_fails_in_its_own_way_is_one_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class LostError(Exception):
+        """As the library underneath the hub's raises them: of no kind that is known here."""
+
+    def lost(*_: object, **__: object) -> list[str]:
+        raise LostError("no route to host\nmore")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lost)
+    with pytest.raises(Problem, match="no route to host") as caught:
+        find_model("somebody/something")
+    assert caught.value.key == "hub_failed"
 
 
 def test_each_network_is_fetched_once() -> None:

@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from tehon.catalog.detect import demo_folder
 from tehon.planning.identity import Identity, differences, identity
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
@@ -28,6 +30,16 @@ def test_places_and_what_is_saved_when_are_free(tree: Tree, tmp_path: Path) -> N
     assert changed(tree, before, output={"folder": str(tmp_path / "b"), "save_every_n_steps": 1}) == []
     moved = Path(tree["data"]["folder"]).rename(tmp_path / "elsewhere")
     assert changed(tree, before, data={"folder": str(moved)}) == []
+
+
+def test_a_model_that_differs_anywhere_is_another(tree: Tree, tmp_path: Path) -> None:
+    model = shutil.copytree(demo_folder(), tmp_path / "model")
+    before = of(tree, model={"path": str(model)})
+    file = model / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) * 3 // 4 :] = bytes(len(content) - len(content) * 3 // 4)
+    file.write_bytes(content)
+    assert of(tree, model={"path": str(model)}).model != before.model
 
 
 def test_each_change_is_listed_by_name(tree: Tree) -> None:

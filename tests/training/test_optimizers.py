@@ -182,6 +182,8 @@ def test_any_class_is_taken_by_its_path() -> None:
     ("name", "arguments", "sentence"),
     [
         ("torch.optim.NAdam", {"beta": 1}, "does not take beta"),
+        ("math.pi", {}, "math.pi"),
+        ("builtins.dict", {}, "builtins.dict"),
         ("torch.optim.NAdam", {"betas": (2.0, 3.0)}, "refuses"),
         ("nowhere.at.All", {}, "pip install nowhere"),
         ("torch.optim.Nothing", {}, "no class"),

@@ -81,10 +81,13 @@ def test_samples_change_nothing_and_are_what_the_saved_file_draws(strong: Tree, 
     assert np.abs(pixels[6] - theirs).max() <= 2, "the file, loaded by a user, draws the last sample"
 
 
-def test_the_network_is_seen_as_saved_or_not_at_all_and_then_is_itself_again(strong: Tree) -> None:
-    trainer = assemble(planned(strong, samples={"prompts": f"a {SMALL}"}))
+@pytest.mark.parametrize(("network", "size"), [({}, 0.1), ({"kind": "loha", "use_scalar": True}, 0.5)], ids=str)
+def test_the_network_is_seen_as_saved_or_not_at_all_and_then_is_itself_again(
+    strong: Tree, network: Tree, size: float
+) -> None:
+    trainer = assemble(planned(strong, samples={"prompts": f"a {SMALL}"}, network=network))
     with torch.no_grad():
-        trainer.state.flat.weights.add_(torch.randn_like(trainer.state.flat.weights) * 0.1)
+        trainer.state.flat.weights.add_(torch.randn_like(trainer.state.flat.weights) * size)
     before = trainer.state.flat.weights.clone()
     file = as_saved(_tensors(trainer), "bf16")
     prompt = trainer.plan.samples.prompts[0]

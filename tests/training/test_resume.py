@@ -13,8 +13,9 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, state_step, states
-from tehon.settings.files import validate
+from tehon.settings.files import load_settings, validate
 from tehon.training.run import Outcome, resume_run, start_run
+from tehon.training.state import read_state
 
 Tree = dict[str, Any]
 
@@ -140,6 +141,24 @@ def test_a_finished_run_can_be_made_longer_and_is_then_the_long_run(tree: Tree) 
     assert body(folder / "mine-000001.safetensors") == body(folder / "long-000001.safetensors")
     with pytest.raises(Problem, match="step 8, but the run is to have 4 steps"):
         resume_run(short.run, quiet, {"training.epochs": 1})
+
+
+def test_what_one_resume_says_holds_for_the_next(tree: Tree) -> None:
+    short = start_run(planned(tree, optimizer={"name": "SGDNesterov", "arguments": "weight_decay=0.1"}), quiet)
+    said = {"training.epochs": 2, "optimizer.unet_lr": 5e-5, "optimizer.arguments": "weight_decay=0.5"}
+    resume_run(short.run, quiet, said)
+    resume_run(short.run, quiet, {"training.epochs": 3})
+    held = load_settings(short.run.settings, {})
+    assert (held.optimizer.unet_lr, held.training.epochs) == (5e-5, 3)
+    saved = read_state(states(short.run)[-1])["optimizer"]["param_groups"]
+    assert {group["weight_decay"] for group in saved} == {0.5}
+
+
+def test_a_state_of_other_groups_of_weights_is_refused(tree: Tree) -> None:
+    first = {"optimizer": {"name": "Adafactor"}, "network": {"loraplus_lr_ratio": 4.0}}
+    short = start_run(planned(tree, **first), quiet)
+    with pytest.raises(Problem, match="other groups of weights"):
+        resume_run(short.run, quiet, {"training.epochs": 2, "network.loraplus_lr_ratio": 8.0})
 
 
 def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:

@@ -85,7 +85,7 @@ def _from_folder(folder: Path, wanted: Prediction | None) -> Model:
     schedule = _json(folder / "scheduler" / "scheduler_config.json", folder)
     unet = configs["unet"]
     _refuse_channels(folder, unet.get("in_channels", 4))
-    two = bool(index.get("text_encoder_2", [None])[0])
+    two = bool((index.get("text_encoder_2") or [None])[0])
     sized = unet.get("addition_embed_type") == "text_time"
     plain = configs["text_encoder"].get("model_type", _CLIP) == _CLIP and "block_out_channels" in unet
     if two != sized or not plain:
@@ -93,11 +93,16 @@ def _from_folder(folder: Path, wanted: Prediction | None) -> Model:
     if two:
         configs["text_encoder_2"] = _json(folder / "text_encoder_2" / "config.json", folder)
     family = FAMILIES["sdxl" if two else "sd2" if unet.get("use_linear_projection") else "sd1"]
-    own = schedule.get("prediction_type", "epsilon")
-    if own not in PREDICTIONS:
+    said = schedule.get("prediction_type")
+    if said is not None and said not in PREDICTIONS:
         raise Problem("model_unknown", field=_FIELD, path=folder)
-    _check_prediction(folder, PREDICTIONS[own], wanted)
-    return Model(folder, family, configs, schedule)
+    own = PREDICTIONS[said] if said else None
+    _check_prediction(folder, own, wanted)
+    prediction = own or wanted or family.predicts
+    if prediction is None:
+        raise Problem("prediction_unknown", field="model.prediction", path=folder)
+    name = next(name for name, ours in PREDICTIONS.items() if ours == prediction)
+    return Model(folder, family, configs, schedule | {"prediction_type": name})
 
 
 def _json(file: Path, folder: Path) -> dict[str, Any]:
@@ -194,13 +199,17 @@ def _vae(path: str, family: Family) -> tuple[Path, Mapping[str, Any]]:
     place = expanded(path)
     try:
         if place.is_dir():
-            return place, json.loads((place / "config.json").read_text("utf8"))
-        shapes = {name.removeprefix("first_stage_model."): shape for name, shape in _header(place).shapes.items()}
-        return place, vae_config(shapes, family)
-    except (KeyError, IndexError, ValueError, OSError) as error:
+            config: dict[str, Any] = json.loads((place / "config.json").read_text("utf8"))
+        else:
+            shapes = {name.removeprefix("first_stage_model."): shape for name, shape in _header(place).shapes.items()}
+            config = vae_config(shapes, family)
+        if config["latent_channels"] != family.latent_channels:
+            raise ValueError("the VAE of another kind of model")
+    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
         if isinstance(error, Problem):
             raise
         raise Problem("vae_unknown", field="model.vae", path=path) from None
+    return place, config
 
 
 def _tokenizer(folder: Path) -> Path:

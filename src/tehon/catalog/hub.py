@@ -28,15 +28,17 @@ _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokeniz
 _CONFIGURATIONS = ["model_index.json", *(f"{part}/*.{end}" for part in _PARTS for end in ("json", "txt"))]
 
 
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+
+
 def is_hub_id(path: str) -> bool:
     """Whether a path can be the name of a repository, `owner/name`."""
-    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path)) and not path.endswith((".safetensors", ".ckpt"))
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path)) and not path.lower().endswith(_FILES)
 
 
 def hub_folder(name: str, revision: str = "") -> Path:
     """The folder of a repository's files; a Problem when it is not there and cannot be fetched."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     names = dict.fromkeys((name, PRESETS.get(name, name)))
     for one in names:
@@ -47,7 +49,7 @@ def hub_folder(name: str, revision: str = "") -> Path:
     try:
         files = HfApi().list_repo_files(today, revision=revision or None)
         return _fetch(today, revision, [*_CONFIGURATIONS, *wanted_weights(files)])
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  the library underneath has errors of its own for a missing network
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Problem("hub_failed", field="model.path", path=today, reason=reason) from None
 
@@ -111,13 +113,12 @@ def _fetch(name: str, revision: str, patterns: list[str]) -> Path:
 def vocabulary_folder() -> Path:
     """The folder of CLIP's vocabulary, which no checkpoint of one file brings; a Problem when it cannot be fetched."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     files = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
     for only_here in (True, False):
         try:
             folder = Path(snapshot_download(_VOCABULARY, allow_patterns=files, local_files_only=only_here))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError):
+        except Exception:  # noqa: BLE001  as above
             continue
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return folder

@@ -40,7 +40,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     found: list[dict[str, Any]] = []
-    for line in file.read_text("utf8", errors="replace").splitlines():
+    for line in file.read_text("utf8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except ValueError:

@@ -130,7 +130,8 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         start_from(adapters, plan.modules, plan.start.path)
     flat = FlatParameters(_rate_groups(plan, adapters))
     spared = [name for name in flat.groups if not decays(name)]
-    state = State(flat, build_optimizer(plan.optimizer.name, plan.optimizer.arguments, flat, spared))
+    chosen = plan.optimizer
+    state = State(flat, build_optimizer(chosen.name, chosen.arguments, flat, spared), arguments=tuple(chosen.arguments))
     step = Step(
         behaviour,
         parts,

@@ -146,8 +146,9 @@ class Follower:
                 log.scalars(values, row["step"], row.get("time"))
         for row in self.samples.new_rows():
             name = f"{row['tag']}_{row['line']}" if row["tag"] == "base" else f"sample_{row['line']}"
-            for log in logs:
-                log.picture(name, self.previews / row["file"], row["prompt"], row["step"])
+            file = self.previews / row["file"]
+            for log in logs if file.exists() else ():  # it may have been tidied away since
+                log.picture(name, file, row["prompt"], row["step"])
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, float]:
         """The numbers of a row, under sd-scripts' names where it has some."""

@@ -86,11 +86,11 @@ class Observers:
 
     def begin(self, step: int) -> None:
         """Before the first update, which comes after `step` others."""
-        logs = self._logs()
-        if logs:
-            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch)
         self.measure.decide(step)
         self.previews.begin(step, planned=bool(self.plan.samples.drawn_at))
+        logs = self._logs()
+        if logs:  # which read the records on from where they now end
+            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch)
 
     def close(self) -> None:
         """Lets the logs finish; however the run ended."""

@@ -78,11 +78,12 @@ def _try_a_step(name: str, make: Callable[[list[dict[str, Any]]], Any], like: to
 def _class_of(row: OptimizerRow, name: str) -> Any:
     module, _, last = row.path.rpartition(".")
     try:
-        return getattr(import_module(module), last)
+        found = getattr(import_module(module), last, None)
     except ImportError:
         raise Problem("optimizer_missing", field="optimizer.name", optimizer=name, package=row.package) from None
-    except AttributeError:
-        raise Problem("optimizer_unknown", field="optimizer.name", optimizer=name) from None
+    if not (isinstance(found, type) and hasattr(found, "step")):
+        raise Problem("optimizer_unknown", field="optimizer.name", optimizer=name)
+    return found
 
 
 def _listed(parameters: nn.Parameter | Sequence[nn.Parameter]) -> list[nn.Parameter]:

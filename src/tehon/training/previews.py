@@ -45,11 +45,13 @@ def seen_as_saved(adapters: Adapters, saved: Mapping[str, Tensor]) -> Generator[
     own = [{key: tensor.detach().clone() for key, tensor in adapter.tensors.items()} for _, adapter in every]
     try:
         for name, adapter in every:
-            fill(adapter, {key: saved[f"{name}.{key}"] for key in adapter.tensors})
+            fill(adapter, {key: saved[f"{name}.{key}"] for key in adapter.tensors if f"{name}.{key}" in saved})
         yield
     finally:
-        for (_, adapter), tensors in zip(every, own, strict=True):
-            fill(adapter, tensors)
+        with torch.no_grad():
+            for (_, adapter), tensors in zip(every, own, strict=True):
+                for key, tensor in tensors.items():
+                    adapter.tensors[key].copy_(tensor)
 
 
 @contextmanager

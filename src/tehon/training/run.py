@@ -96,6 +96,9 @@ def resume_run(
             run.notice(say("notice.from_beginning"))
         with _name_held(plan):
             _check_unfinished(run, start)
+            if options:  # what is said now is no longer open at the next resume
+                still = [name for name in filled if name not in options]
+                write_json(directory.origin, read_json(directory.origin) | {"filled": still})
             _write_plan(plan, own, directory)
             return run.train(start)
 

@@ -9,6 +9,7 @@ A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.
 
 import io
 import pickle
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -34,13 +35,24 @@ class State:
     optimizer: Optimizer
     step: int = 0
     moving: bool = False
+    arguments: Collection[str] = ()
+    """The optimizer's arguments that settings decide, and not a state."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """The chosen arguments stay as they are; all else of the optimizer is as it was saved. ValueError when that
+        had other groups of weights."""
+        groups = self.optimizer.param_groups
+        then = saved["optimizer"].get("param_groups")
+        if then is not None and [group["name"] for group in then] != [group["name"] for group in groups]:
+            raise ValueError("the optimizer has other groups of weights")
+        chosen = [{name: group[name] for name in self.arguments if name in group} for group in groups]
         self.flat.weights.copy_(saved["weights"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
+            group.update(values)
         self.step = int(saved["step"])
 
     @property

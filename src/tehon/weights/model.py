@@ -47,7 +47,7 @@ def _original(file: Path, place: FilePart, field: str, config: dict[str, Any]) -
 
 def read_tensors(file: Path, prefix: str) -> Tensors:
     """The tensors whose names start with a prefix, without it."""
-    if file.suffix == ".safetensors":
+    if file.suffix.lower() == ".safetensors":
         with safe_open(file, "pt") as content:
             names = [name for name in content.keys() if name.startswith(prefix)]  # noqa: SIM118  no dictionary
             return {name.removeprefix(prefix): content.get_tensor(name) for name in names}
@@ -72,7 +72,8 @@ def _vae(rows: Tensors, _config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]
 
 
 def _clip(rows: Tensors, _config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    return ((name if name.startswith("text_model.") else f"text_model.{name}", tensor) for name, tensor in rows.items())
+    known = ("text_model.", "text_projection.")
+    return ((name if name.startswith(known) else f"text_model.{name}", tensor) for name, tensor in rows.items())
 
 
 def _open_clip(rows: Tensors, config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -13,4 +13,5 @@ def test_plan_and_train_from_python(tree: dict[str, Any], tmp_path: Path) -> Non
     outcome = tehon.train(plan, lambda name, facts: told.append(name))
     assert outcome.steps == 1
     assert outcome.lora == tmp_path / "out" / "mine.safetensors"
-    assert told == ["encoding"] * 2 + ["started", "step", "checked", "finished"]
+    before, after = ["encoding", "encoding", "started"], ["state_saved", "step", "notice", "checked", "finished"]
+    assert told == before + after  # the notice: what one step learns is too little for fp16

@@ -173,8 +173,9 @@ class TestInstall:
                 (venv / "pyvenv.cfg").write_text("prompt = 'tehon'\n")
                 (venv / "tehon.json").unlink(missing_ok=True)
             else:
+                assert command[3:8] == ["install", "--only-binary", ":all:", "--no-binary", "dadaptation"]
                 steps.append(
-                    " ".join(word for word in command[6:] if word not in ("-c", str(root / "constraints.txt")))
+                    " ".join(word for word in command[8:] if word not in ("-c", str(root / "constraints.txt")))
                 )
 
         def start(command: list[str]) -> int:

@@ -22,8 +22,9 @@ from PIL import Image
 RESULT = Path(__file__).parent / "results" / "plan_many_pictures.json"
 DIFFERENT = 500
 PLAN = """
-import json, resource, sys, time
+import gc, json, resource, sys, time
 start = time.perf_counter()
+gc.set_threshold(100_000)  # as the command does
 from pathlib import Path
 from tehon.planning.plan import make_plan
 from tehon.planning.report import as_text

@@ -676,7 +676,10 @@ def test_fields_that_contradict_each_other_are_refused(values: dict[str, Any], s
     ],
 )
 def test_fields_that_fit_together_are_let_pass(values: dict[str, Any]) -> None:
-    validate(changed(**values))
+    settings = validate(changed(**values)).model_dump()
+    for name, value in values.items():
+        section, _, field = name.partition("__")
+        assert settings[section][field] == value
 
 
 @pytest.mark.parametrize("data", [{}, {"sets": []}, {"sets": [{"folder": "a"}, {"repeats": 2}]}])

@@ -1,11 +1,16 @@
 """Kills a training again and again, without warning, and compares what comes out with a run that nobody killed.
 
-`python benchmarks/killed_runs.py` trains the small model for 12 steps, saving a state at every step and a LoRA at every
-second one. The process is killed (SIGKILL) after a random time, or at the moment when it is seen writing a file, and is
-resumed, until it has been killed 100 times in all. Each run that reaches its end must have the same tensors, to the
-last byte, as the straight one. A life may end anywhere: while loading, training, saving, or clearing up after the last.
+`python benchmarks/killed_runs.py` trains the small model for 6 steps on three pictures, with a state at every step, a
+LoRA at every second and a sample at every third one. It is begun a hundred times, killed (SIGKILL) at a random moment, and resumed to
+its end; of every third the resume is killed first too. At the end tensors of all LoRAs, the last state, losses and
+sample pictures must be those of the straight run, to the last byte, and no file may be left that the straight run does
+not leave. After every kill each state that is there must be whole.
 
-The lives are forks of this process, so that each begins with everything imported. POSIX only.
+A moment is drawn in one of three ways: any time of the run; some time after a phase has begun (loading, encoding,
+training, sampling, saving); or when a file is seen half written, and up to 5 ms on. The lives are forks of this
+process, so that each begins with everything imported. POSIX only.
+
+With `--folder` what was found so far is kept there, and the same command goes on with it.
 """
 
 import argparse
@@ -18,34 +23,43 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from networks_demo import circumstances
 from PIL import Image
 
 from tehon.catalog.header import read_header
 from tehon.planning.plan import make_plan
 from tehon.runs.layout import RunDirectory
-from tehon.runs.read import read_json, rows, states
+from tehon.runs.read import read_json, rows, state_step, states
 from tehon.settings.files import validate
 from tehon.training.run import resume_run, start_run
+from tehon.training.state import read_state
 
 RESULT = Path(__file__).parent / "results" / "killed_runs.json"
+PHASES = ("loading", "encoding", "training", "training", "sampling", "saving")
+WAYS = ("any time", "a phase", "half written", "half written")
 
 
-def tree(folder: Path) -> dict[str, Any]:
-    pictures = folder / "pictures" / "2_thing"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for number, colour in enumerate(("red", "green", "blue")):
-        Image.new("RGB", (64, 64), colour).save(pictures / f"{number}.png")
-        (pictures / f"{number}.txt").write_text(f"a thing, {colour}, number {number}")
+def tree(model: str, folder: Path) -> dict[str, Any]:
+    pictures = folder.parent / "pictures" / "2_thing"
+    if not pictures.exists():
+        pictures.mkdir(parents=True)
+        for number, colour in enumerate(("red", "green", "blue")):
+            Image.new("RGB", (64, 64), colour).save(pictures / f"{number}.png")
+            (pictures / f"{number}.txt").write_text(f"a thing, {colour}, number {number}")
     return {
-        "model": {"path": "demo"},
-        "data": {"folder": str(folder / "pictures"), "resolution": 64, "batch_size": 2, "shuffle_caption": True},
+        "model": {"path": model},
+        "data": {"folder": str(pictures.parent), "resolution": 64, "batch_size": 2, "shuffle_caption": True},
+        "feed": {"cache_latents_to_disk": True, "cache_folder": str(folder / "cache")},
         "network": {"rank": 2, "alpha": 1.0, "dropout": 0.1},
-        "training": {"epochs": 4, "seed": 5, "device": "cpu"},
+        "training": {"epochs": 2, "seed": 5, "device": "cpu"},
+        "samples": {"prompts": "a thing --w 64 --h 64 --s 2", "every_n_steps": 3},
         "output": {
             "folder": str(folder / "out"),
             "name": "mine",
@@ -56,27 +70,50 @@ def tree(folder: Path) -> dict[str, Any]:
     }
 
 
-def live(folder: Path) -> None:
+def begun(folder: Path) -> RunDirectory | None:
+    """The newest run that somebody can go on with."""
+    runs = [RunDirectory(path) for path in (folder / "out" / "runs").glob("mine-2*")]
+    runs = [run for run in runs if run.settings.is_file()]
+    return max(runs, key=lambda run: run.settings.stat().st_mtime_ns, default=None)
+
+
+def live(model: str, folder: Path) -> None:
     """One life of the run: begins it, or goes on with it."""
-    runs = [RunDirectory(path) for path in sorted((folder / "out" / "runs").glob("mine-2*"))]
-    begun = [run for run in runs if run.settings.is_file()]
 
     def quiet(name: str, facts: dict[str, Any]) -> None:
         pass
 
-    if begun:
-        resume_run(begun[-1], quiet)
+    run = begun(folder)
+    if run is not None:
+        resume_run(run, quiet)
     else:
-        start_run(make_plan(validate(tree(folder))), quiet)
+        start_run(make_plan(validate(tree(model, folder))), quiet)
 
 
-def fork(folder: Path) -> int:
+def import_all(model: str, folder: Path) -> None:
+    """Imports here what a run needs, so that the lives don't spend most of their time on that."""
+    names = folder / "modules.json"
+    child = os.fork()
+    if not child:
+        try:
+            live(model, folder / "first")
+            names.write_text(json.dumps(list(sys.modules)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    for name in json.loads(names.read_text()):
+        with suppress(Exception):
+            import_module(name)
+    shutil.rmtree(folder / "first")
+
+
+def fork(model: str, folder: Path) -> int:
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        live(folder)
+        live(model, folder)
         code = 0
     except BaseException as error:  # noqa: BLE001  a child of a fork must end here
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -84,109 +121,173 @@ def fork(folder: Path) -> int:
         os._exit(code)
 
 
-def writing(folder: Path, since: int = 0) -> list[str]:
+def half_written(folder: Path, since: int = 0) -> list[str]:
     """The files that are being written, or were when the process died; `since` a time in nanoseconds."""
     found: list[str] = []
-    for file in (folder / "out").rglob("*.new"):
-        with suppress(FileNotFoundError):
-            if file.name != "progress.json.new" and file.stat().st_mtime_ns >= since:
-                found.append(file.name)
+    places = [folder / "out", *(folder / "out" / "runs").glob("*"), *(folder / "out" / "runs").glob("*/*/")]
+    for place in places:
+        with suppress(OSError):
+            for entry in os.scandir(place):
+                if entry.name.endswith(".new") and not entry.name.startswith("progress"):
+                    with suppress(OSError):
+                        if entry.stat().st_mtime_ns >= since:
+                            found.append(entry.name)
     return found
 
 
-def kill(child: int, folder: Path, longest: float, rng: random.Random) -> bool:
-    """Waits for a moment and kills. False when the process was done before."""
+def phase(folder: Path, born: int) -> str:
+    """What the process that was born then is at: by its heartbeat, and by a sample that is on its way."""
+    run = begun(folder)
+    if run is None or not run.progress.exists() or run.progress.stat().st_mtime_ns < born:
+        return "before loading"
+    found, newest = str(read_json(run.progress).get("phase")), max(map(state_step, states(run)), default=0)
+    if found == "training" and newest and newest % 3 == 0 and newest not in {row["step"] for row in rows(run.samples)}:
+        return "sampling"
+    return found
+
+
+def moments(rng: random.Random, folder: Path, born: int, longest: float) -> Iterator[bool]:
+    """Whether it is time, asked again and again."""
+    way = rng.choice(WAYS)
+    if way == "any time":
+        until = time.monotonic() + rng.uniform(0, longest)
+        while time.monotonic() < until:
+            yield False
+    elif way == "a phase":
+        wanted = rng.choice(PHASES)
+        while phase(folder, born) != wanted:
+            yield False
+        until = time.monotonic() + rng.uniform(0, longest / 4)
+        while time.monotonic() < until:
+            yield False
+    else:
+        skip = time.monotonic() + rng.uniform(0, longest)
+        while time.monotonic() < skip or not half_written(folder, born):
+            yield False
+        until = time.monotonic() + rng.uniform(0, 0.005)
+        while time.monotonic() < until:
+            yield False
+    yield True
+
+
+def kill(child: int, folder: Path, rng: random.Random, longest: float) -> dict[str, str] | None:
+    """Waits for a moment and kills. What the process was at; None when it was done before."""
     born = time.time_ns()
-    until = time.monotonic() + rng.uniform(0, longest)
-    while time.monotonic() < until:
+    for now in moments(rng, folder, born, longest):
         if os.waitpid(child, os.WNOHANG) != (0, 0):
-            return False
-        time.sleep(0.002)
-    if rng.random() < 0.5:  # wait on until it is writing
-        until = time.monotonic() + longest
-        while time.monotonic() < until and not writing(folder, born):
-            if os.waitpid(child, os.WNOHANG) != (0, 0):
-                return False
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
-
-
-def outcome(folder: Path) -> str:
-    """The sha256 of the finished LoRA's tensors."""
-    return read_header(folder / "out" / "mine.safetensors").metadata["sshs_model_hash"]
-
-
-def moment(folder: Path, born: int) -> dict[str, str]:
-    """What the process was at when it was killed."""
-    runs = [RunDirectory(path) for path in sorted((folder / "out" / "runs").glob("mine-2*"))]
-    begun = [run for run in runs if run.settings.is_file()]
-    if not begun:
-        return {"phase": "before the run has a directory", "state": "none yet"}
-    half = sorted({name.partition("-step")[0].partition("-0")[0] for name in writing(folder, born)})
-    opened = [row for row in rows(begun[-1].events) if row["event"] in ("opened", "started")]
-    phase = str(read_json(begun[-1].progress).get("phase", "taking up")) if opened else "taking up"
-    state = "there" if states(begun[-1]) else "none yet"
-    return {"phase": f"{phase}, writing {half[0]}" if half else phase, "state": state}
-
-
-def kill_often(kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    rng = random.Random(seed)
-    straight = folder / "straight"
-    start = time.monotonic()
-    child = fork(straight)
-    assert os.waitpid(child, 0)[1] == 0, "the straight run fails"
-    longest = time.monotonic() - start
-    wanted = outcome(straight)
-    files = sorted(file.name for file in (straight / "out").glob("*"))
-    phases: Counter[str] = Counter()
-    stateless = runs = killed = 0
-    lives: list[int] = []
-    while killed < kills:
-        runs += 1
-        place = folder / f"run{runs}"
-        deaths = 0
-        while True:
-            born = time.time_ns()
-            child = fork(place)
-            if killed < kills and kill(child, place, longest, rng):
-                killed += 1
-                deaths += 1
-                found = moment(place, born)
-                phases[found["phase"]] += 1
-                stateless += found["state"] == "none yet"
-                continue
-            if killed >= kills:
-                assert os.waitpid(child, 0)[1] == 0, f"run {runs} can't be resumed after {deaths} kills"
+            return None
+        if now:
             break
-        lives.append(deaths)
-        assert (place / "out" / "mine.safetensors").is_file(), f"run {runs} can't be resumed after {deaths} kills"
-        assert outcome(place) == wanted, f"run {runs} differs after {deaths} kills"
-        left = sorted(file.name for file in (place / "out").glob("*"))
-        assert left == files, f"run {runs} leaves {left}"
-        assert not writing(place), f"run {runs} leaves {writing(place)}"
-        shutil.rmtree(place)
+        time.sleep(0.0005)
+    os.kill(child, signal.SIGKILL)
+    if os.waitpid(child, 0)[1] != signal.SIGKILL:
+        return None  # it was faster
+    half = sorted({name.partition("-")[0].partition("_")[0] for name in half_written(folder, born)})
+    run = begun(folder)
+    whole = [] if run is None else states(run)
+    for file in whole:
+        read_state(file)
     return {
-        "kills": killed,
-        "runs": runs,
-        "kills of each run": lives,
-        "kills before the first state": stateless,
-        "kills by what the process was at": dict(phases.most_common()),
-        "kills while a file was half written": sum(n for phase, n in phases.items() if "writing" in phase),
-        "runs with the same tensors as the straight one": runs,
+        "at": phase(folder, born),
+        "half": half[0].removesuffix(".new").replace("mine", "LoRA or sample") if half else "",
+        "state": "there" if whole else "none yet",
+    }
+
+
+def traces(folder: Path) -> dict[str, Any]:
+    """All that a run leaves, without the times in it."""
+    run = begun(folder)
+    assert run is not None
+    state = read_state(states(run)[0])
+    losses = [{key: row[key] for key in ("step", "epoch", "loss", "gradient_norm", "rates")} for row in rows(run.metrics)]
+    samples = [(row["step"], row["tag"], row["line"], row["seed"]) for row in rows(run.samples)]
+    return {
+        "loras": {file.name: read_header(file).metadata["sshs_model_hash"] for file in loras(folder / "out")},
+        "kept": {file.name: read_header(file).metadata["sshs_model_hash"] for file in loras(run.weights)},
+        "state": [state["weights"].numpy().tobytes().hex(), repr(state["optimizer"]["state"])],
+        "states": [file.name for file in states(run)],
+        "losses": losses,
+        "samples": samples,
+        "pixels": [Image.open(run.previews / row["file"]).tobytes().hex() for row in rows(run.samples)],
+        "previews": len(list(run.previews.iterdir())),
+        "beside": sorted(file.name for file in run.path.iterdir()),
+        "inbox": sorted(file.name for file in run.inbox.iterdir()),
+        "half": half_written(folder),
+    }
+
+
+def loras(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def check_same(found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    wrong = [key for key in wanted if found[key] != wanted[key]]
+    short = {key: (str(found[key])[:200], str(wanted[key])[:200]) for key in wrong}
+    assert not wrong, f"{what} differs from the straight run in {short}"
+
+
+def trial(number: int, seed: int, model: str, folder: Path, wanted: dict[str, Any], longest: float) -> dict[str, Any]:
+    """One run: killed once or twice, resumed to its end, compared."""
+    rng = random.Random(f"{seed} {number}")
+    place = folder / f"run{number}"
+    shutil.rmtree(place, ignore_errors=True)
+    start, kills = time.monotonic(), []
+    for _ in range(2 if number % 3 == 0 else 1):
+        found = kill(fork(model, place), place, rng, longest)
+        if found is None:  # it had come to its end
+            break
+        kills.append(found)
+    if kills:
+        child = fork(model, place)
+        assert os.waitpid(child, 0)[1] in (0, 256 if phase(place, 0) == "finished" else 0), f"{place} can't be resumed"
+    check_same(traces(place), wanted, f"{place} after {kills}")
+    shutil.rmtree(place)
+    return {"run": number, "kills": kills, "seconds": round(time.monotonic() - start, 1)}
+
+
+def kill_often(runs: int, seed: int, model: str, folder: Path) -> dict[str, Any]:
+    """Until so many runs were killed at least once."""
+    straight, log = folder / "straight", folder / "trials.jsonl"
+    shutil.rmtree(straight, ignore_errors=True)
+    import_all(model, folder)
+    start = time.monotonic()
+    assert os.waitpid(fork(model, straight), 0)[1] == 0, "the straight run fails"
+    longest = time.monotonic() - start
+    wanted = traces(straight)
+    done = rows(log)
+    while sum(bool(one["kills"]) for one in done) < runs:
+        done.append(trial(len(done) + 1, seed, model, folder, wanted, longest))
+        with log.open("a") as stream:
+            stream.write(json.dumps(done[-1]) + "\n")
+    kills = [one for run in done for one in run["kills"]]
+    return {
+        "kills": len(kills),
+        "runs that were killed and resumed to their end": runs,
+        "of them with the bytes of the straight run": runs,
+        "runs that were done before their moment came": len(done) - runs,
+        "kills before the first state": sum(one["state"] == "none yet" for one in kills),
+        "kills while a file was half written": dict(Counter(one["half"] for one in kills if one["half"]).most_common()),
+        "kills by what the process was at": dict(Counter(one["at"] for one in kills).most_common()),
+        "states that were damaged": 0,
         "seconds of the straight run": round(longest, 2),
+        "seconds of each killed run in the mean": round(sum(one["seconds"] for one in done) / len(done), 1),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=100, help="how many runs are killed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--folder", type=Path, help="where to keep what was found so far")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder
-        result = kill_often(options.kills, options.seed, Path(folder))
+    torch.set_num_threads(1)  # a fork must not find threads of its parent
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["XDG_CACHE_HOME"] = temporary
+        result = kill_often(options.runs, options.seed, options.model, folder)
     options.out.write_text(json.dumps({**circumstances(), **result}, indent=2, ensure_ascii=False) + "\n", "utf8")
     print(options.out.read_text("utf8"))
 

@@ -28,7 +28,7 @@ class Inbox:
     def asked(self, request: str) -> bool:
         """Whether this has been asked for since the last time."""
         file = self.folder / request
-        found = file.exists()
+        found = file.is_file()
         if found:
             remove(file)
         return found

@@ -65,10 +65,20 @@ class Observers:
     """`measure` comes before a state is saved, since it decides whether the training ends; the other `chores` come in
     their order behind all that saves."""
 
-    def __init__(self, plan: Plan, directory: RunDirectory, trainer: Trainer, tell: Tell, watch: Watch) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        trainer: Trainer,
+        tell: Tell,
+        watch: Watch,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`stopping` says whether somebody waits for the run to stop."""
         self.plan = plan
         self.directory = directory
         self.tell = tell
+        self.stopping = stopping
         self.known: Sequence[SamplePrompt] = plan.samples.prompts
         self.measure = Measure(plan, directory, partial(_used_loss, trainer), watch)
         self.previews = self._previews(trainer)
@@ -122,6 +132,7 @@ class Observers:
             seen,
             partial(unseen, adapters),
             self.tell,
+            self.stopping,
         )
 
     def _prompts(self) -> Sequence[SamplePrompt]:
@@ -140,7 +151,7 @@ class Observers:
         own = settings.logs
         if not own.wanted:
             return []
-        before = [row["folder"] for row in rows(self.directory.events) if row["event"] == "logging"]
+        before = [row["folder"] for row in rows(self.directory.events) if row.get("event") == "logging"]
         named = Path(own.folder) / f"{own.prefix}{datetime.now():%Y%m%d%H%M%S}"
         folder = Path(before[-1]) if before else named if own.folder else self.directory.path / "logs"
         self.tell("logging", folder=str(folder))

@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from tehon.adapters.adapter import attach, detach, fill
+from tehon.disk import clear_leftovers, fill_whole, remove
 from tehon.families.family import Behaviour
 from tehon.families.samplers import SampleRequest, sample
 from tehon.messages.catalogue import say
@@ -87,7 +88,8 @@ class Previews:
     inbox. What the base model draws is kept beside them, once for each prompt.
 
     `prompts` are asked for anew each time, as they may be changed on the way; `seen` and `bare` are what the network
-    is inside: changed by the LoRA as it would be saved, or the base model.
+    is inside: changed by the LoRA as it would be saved, or the base model. Who wants to stop need not wait for more
+    than the picture at hand: what `stopping` leaves out is drawn when the run goes on.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Previews:
         seen: Look,
         bare: Look,
         tell: Tell,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.directory = directory
         self.name = name
@@ -109,25 +112,24 @@ class Previews:
         self.seen = seen
         self.bare = bare
         self.tell = tell
+        self.stopping = stopping
 
     def begin(self, step: int, planned: bool) -> None:
-        """Before the first update: forgets the pictures of steps that a resumed run takes again, and draws those of
-        the base model if any samples are planned."""
-        for row in rows(self.directory.samples):
-            if row["step"] > step:
-                (self.directory.previews / row["file"]).unlink(missing_ok=True)
-        keep_rows(self.directory.samples, lambda row: row["step"] <= step)
-        tag = self.tag(0) if step == 0 else None
+        """Before the first update: forgets the pictures of steps that a resumed run takes again, and draws what is
+        missing: of this step, over whose pictures a process may have died, and of the base model."""
+        keep_rows(self.directory.samples, lambda row: row.get("step", 0) <= step)
+        self._clear()
+        tag = self.tag(step)
         if tag is not None:
-            self._draw_all(0, tag)
+            self._draw_all(step, tag)
         elif planned:
             self._try(self._draw_base, self.prompts(), step)
 
     def due(self, report: Report) -> bool:
-        return self.tag(report.step) is not None or self._asked.exists()
+        return self.tag(report.step) is not None or self._asked.is_file()
 
     def run(self, report: Report) -> None:
-        self._asked.unlink(missing_ok=True)
+        remove(self._asked)
         self._draw_all(report.step, self.tag(report.step) or f"{report.step:06d}")
 
     @property
@@ -151,24 +153,42 @@ class Previews:
             self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason))
 
     def _draw_base(self, prompts: Sequence[SamplePrompt], step: int) -> None:
-        known = [row for row in rows(self.directory.samples) if row["tag"] == BASE]
-        missing = [prompt for prompt in prompts if not any(asdict(prompt).items() <= row.items() for row in known)]
+        missing = self._missing(prompts, 0, BASE)
         if missing:
             with self.bare():
                 self._draw(missing, 0, BASE)
 
     def _draw_these(self, prompts: Sequence[SamplePrompt], step: int, tag: str) -> None:
+        missing = self._missing(prompts, step, tag)
         with self.seen():
-            files = self._draw(prompts, step, tag)
-        self.tell("sampled", step=step, tag=tag, files=files)
+            files = self._draw(missing, step, tag)
+        if files:
+            self.tell("sampled", step=step, tag=tag, files=files)
+
+    def _missing(self, prompts: Sequence[SamplePrompt], step: int, tag: str) -> list[SamplePrompt]:
+        known = [row for row in rows(self.directory.samples) if (row.get("step"), row.get("tag")) == (step, tag)]
+        return [prompt for prompt in prompts if not any(asdict(prompt).items() <= row.items() for row in known)]
+
+    def _clear(self) -> None:
+        """Removes pictures without a row, as a process leaves them that dies between the two."""
+        clear_leftovers(self.directory.previews)
+        known = {row.get("file") for row in rows(self.directory.samples)}
+        for file in self.directory.previews.glob("*.png"):
+            if file.name not in known and file.name.startswith(f"{self.name}_"):
+                remove(file)
 
     def _draw(self, prompts: Sequence[SamplePrompt], step: int, tag: str) -> list[str]:
         self.directory.previews.mkdir(exist_ok=True)
         files: list[str] = []
         for prompt in prompts:
+            if self.stopping():
+                break
             picture = Image.fromarray(self.draw(prompt).numpy())
             file = f"{self.name}_{tag}_{prompt.line:02d}_{datetime.now():%Y%m%d%H%M%S}_{prompt.seed}.png"
-            picture.save(self.directory.previews / file, pnginfo=parameters(prompt))
+            fill_whole(
+                self.directory.previews / file,
+                lambda aside: picture.save(aside, "png", pnginfo=parameters(prompt)),  # noqa: B023  called at once
+            )
             append_rows(self.directory.samples, [{"step": step, "tag": tag, "file": file, **asdict(prompt)}])
             files.append(str(self.directory.previews / file))
         return files

@@ -131,7 +131,7 @@ class Run:
         first = trainer.state.step
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
-        observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch)
+        observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
         try:
             with _signals(self._stop):
                 self._updates(trainer, metrics, loras, states, observers)
@@ -199,8 +199,7 @@ class Run:
         if self.inbox.asked("save") and report.step < self.plan.steps:
             states.save()
             loras.save_now(report.step)
-        if self.inbox.asked("stop"):
-            self.stopping = True
+        self._asked_to_stop()
 
     def _tell_step(self, report: Report, loss: float | None) -> None:
         facts = {"step": report.step, "epoch": report.epoch + 1, "loss": loss}
@@ -218,6 +217,11 @@ class Run:
 
     def _stop(self) -> None:
         self.stopping = True
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal or a file in the inbox asks to stop."""
+        self.stopping = self.inbox.asked("stop") or self.stopping
+        return self.stopping
 
     def _stopped(self, step: int) -> Outcome:
         self.progress.tell("stopped")

@@ -102,8 +102,11 @@ def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: Tr
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """A Problem when the disk has less room than this many bytes."""
-    free = shutil.disk_usage(folder).free
+    """A Problem when the disk has less room than this many bytes, or when the folder is gone."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise unwritable(folder, error) from None
     if free < needed:
         raise Problem("disk_full", path=folder, free=megabytes(free), needed=megabytes(needed))
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from PIL import Image
 
 from tehon.cli.main import main
 from tehon.planning.plan import Plan, make_plan
+from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.settings.files import validate
 from tehon.training.assemble import assemble
 from tehon.training.previews import draw_with, seen_as_saved, unseen
-from tehon.training.run import Outcome, start_run
+from tehon.training.run import Outcome, resume_run, start_run
 from tehon.weights.lora_file import as_saved
 
 Tree = dict[str, Any]
@@ -184,3 +187,38 @@ def test_people_are_told_where_the_samples_are(tree: Tree, tmp_path: Path, capsy
     shown = capsys.readouterr().out
     assert re.search(r"Samples of step 1: .*previews", shown)
     assert json.loads((next(tmp_path.glob("out/runs/*")) / "samples.jsonl").read_text("utf8").splitlines()[0])
+
+
+@pytest.mark.parametrize("end", ["death", "stop"])
+def test_pictures_that_were_left_out_are_drawn_when_the_run_goes_on(
+    tree: Tree, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies over the second picture of step 2, or is asked to stop during the first."""
+    samples = {"prompts": f"one {SMALL}\ntwo {SMALL}", "every_n_steps": 2}
+    plan = planned(tree, samples=samples, output={"save_state_every_n_steps": 1})
+    drawn: list[str] = []
+
+    def draw(behaviour: Any, parts: Any, clip_skip: int, prompt: Any) -> torch.Tensor:
+        drawn.append(prompt.prompt)
+        if len(drawn) == 3 and end == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if len(drawn) == 4 and end == "death":
+            raise KeyboardInterrupt
+        return torch.zeros(64, 64, 3, dtype=torch.uint8)
+
+    monkeypatch.setattr("tehon.training.observers.draw_with", draw)
+    if end == "stop":
+        assert start_run(plan, lambda name, facts: None).steps == 2
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            start_run(plan, lambda name, facts: None)
+    (path,) = Path(tree["output"]["folder"]).glob("runs/mine-2*")
+    run = RunDirectory(path)
+    assert [row["prompt"] for row in rows(run.samples)] == ["one", "two", "one"]
+    drawn += ["", ""]  # nothing more goes wrong
+    for junk in ("mine_000002_01_20260101000000_5.png", "mine_000002_01_20260101000000_5.png.new"):
+        (run.previews / junk).write_bytes(b"half")
+    resume_run(run, lambda name, facts: None)
+    table = rows(run.samples)
+    assert [(row["step"], row["prompt"]) for row in table[2:]] == [(2, "one"), (2, "two"), (4, "one"), (4, "two")]
+    assert sorted(row["file"] for row in table) == sorted(file.name for file in run.previews.iterdir())

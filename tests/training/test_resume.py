@@ -54,6 +54,8 @@ def with_optimizer(name: str, **settings: Any) -> Tree:
 
 CASES: dict[str, Tree] = {
     "Adafactor": with_optimizer("Adafactor"),
+    "AdamW8bit, samples": with_optimizer("AdamW8bit")
+    | {"network": {"rank": 8}, "samples": {"prompts": "a --w 64 --h 64 --s 1", "every_n_steps": 1}},
     "Prodigy": with_optimizer("Prodigy", learning_rate=1.0, unet_lr=1.0, text_encoder_lr=1.0),
     "captions by chance, two processes reading": {
         "data": {"shuffle_caption": True, "caption_dropout_rate": 0.3, "caption_tag_dropout_rate": 0.3},
@@ -74,9 +76,13 @@ def test_going_on_in_the_middle_of_an_epoch_is_the_straight_run(tree: Tree, name
     straight = start_run(plan, quiet)
     before = body(straight.lora)
     at = next(step for step in range(plan.steps // 2, plan.steps) if step % plan.steps_per_epoch)
-    resumed = resume_run(back_to(straight, at), quiet)
-    assert body(resumed.lora) == before
-    assert [row["step"] for row in rows(resumed.run.metrics)] == list(range(1, plan.steps + 1))
+    for step in (at, plan.steps - 1):
+        resumed = resume_run(back_to(straight, step), quiet)
+        assert body(resumed.lora) == before
+        assert [row["step"] for row in rows(resumed.run.metrics)] == list(range(1, plan.steps + 1))
+    if "8bit" in name:
+        memory = read_state(states(straight.run)[0])["optimizer"]["state"].values()
+        assert any(tensor.dtype == torch.uint8 for one in memory for tensor in one.values() if torch.is_tensor(tensor))
 
 
 def test_a_damaged_state_is_passed_over_and_said(tree: Tree) -> None:

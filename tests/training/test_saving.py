@@ -1,5 +1,6 @@
 """What a run leaves on the disk: LoRAs and states when they are due, and nothing damaged when it can't be written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_a_full_disk_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_pat
     config.write_text(to_toml(plan.settings))
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(config)],
-        env={"PYTHONPATH": str(Path(tehon.__file__).parents[1]), "TEHON_LANG": "en", "HOME": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(Path(tehon.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,

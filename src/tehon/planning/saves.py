@@ -76,14 +76,15 @@ def planned_loras(plan: Plan) -> list[PlannedLora]:
     return [PlannedLora(step, name) for step in sorted(steps) for name in lora_names(plan, step)]
 
 
-def outdated_steps(steps: Iterable[int], now: int, last: int) -> list[int]:
-    """Of files saved by steps, those that go when the one of step `now` is there: older than the last `last` steps."""
-    return [step for step in steps if last and step < now - last]
+def outdated_steps(steps: Iterable[int], now: int, every: int, last: int) -> list[int]:
+    """Of files saved every so many steps, those that go when the one of step `now` is there: older than the last `last`
+    steps. A file of a step between, which somebody asked for, stays."""
+    return [step for step in steps if last and step < now - last and step % every == 0]
 
 
 def outdated_epochs(epochs: Iterable[int], now: int, every: int, last: int) -> list[int]:
     """Of files saved every so many epochs, those that go when the one of epoch `now` is there: all but `last` files."""
-    return [epoch for epoch in epochs if last and epoch <= now - every * last]
+    return [epoch for epoch in epochs if last and epoch <= now - every * last and epoch % every == 0]
 
 
 def outdated_states(steps: Iterable[int], count: int, last: int) -> list[int]:

@@ -37,7 +37,7 @@ class Start:
 
 
 def newest_state(run: RunDirectory, notice: Notice) -> Start | None:
-    """The newest state that is as it was written; None when the run has saved none yet."""
+    """The newest state that is as it was written and holds finite numbers; None when the run has saved none yet."""
     broken: Problem | None = None
     for file in states(run):
         try:
@@ -47,8 +47,12 @@ def newest_state(run: RunDirectory, notice: Notice) -> Start | None:
                 raise
             broken = problem
             continue
+        if not saved["weights"].isfinite().all():
+            broken = Problem("state_spoiled", path=file)
+            continue
         if broken is not None:
-            notice(say("notice.older_state", broken=broken.values["path"], step=int(saved["step"])))
+            why = "spoiled_state" if broken.key == "state_spoiled" else "older_state"
+            notice(say(f"notice.{why}", broken=broken.values["path"], step=int(saved["step"])))
         return Start(file, saved, run)
     if broken is not None:
         raise broken

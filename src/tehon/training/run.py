@@ -25,6 +25,7 @@ from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.lock import holding
+from tehon.runs.moved import folder_after_move
 from tehon.runs.read import read_json, rows
 from tehon.runs.record import write_json
 from tehon.settings.files import reopen_settings, to_toml
@@ -81,10 +82,17 @@ def resume_run(
     """
     with _directory_held(directory):
         filled: list[str] = read_json(directory.origin).get("filled", [])
-        plan = make_plan(reopen_settings(directory.settings, options or {}, filled))
+        settings = reopen_settings(directory.settings, options or {}, filled)
+        moved = None if "output.folder" in (options or {}) else folder_after_move(directory, settings.output.folder)
+        if moved is not None:
+            output = settings.output.model_copy(update={"folder": str(moved)})
+            settings = settings.model_copy(update={"output": output})
+        plan = make_plan(settings)
         check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
         own = identity(plan)
         run = Run(plan, directory, watch, own)
+        if moved is not None:
+            run.notice(say("notice.run_moved", path=moved))
         start = newest_state(directory, run.notice)
         if start is not None:
             implied = filled if options else ()

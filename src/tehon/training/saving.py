@@ -146,11 +146,11 @@ class Loras:
     def _prune(self, step: int) -> None:
         """After a file is safely there, those go that the settings keep no longer."""
         output = self.plan.settings.output
-        epochs, steps = numbers_of(self.name, (file.name for file in self.weights.iterdir()))
+        epochs, steps = numbers_of(self.name, (file.name for file in self.weights.glob("*.safetensors")))
         gone: list[str] = []
         every = output.save_every_n_steps
         if every and step % every == 0:
-            gone += [steps[number] for number in outdated_steps(steps, step, output.save_last_n_steps)]
+            gone += [steps[number] for number in outdated_steps(steps, step, every, output.save_last_n_steps)]
         epoch, rest = divmod(step, self.plan.steps_per_epoch)
         every = output.save_every_n_epochs
         if every and not rest and epoch % every == 0 and step < self.plan.steps:
@@ -219,6 +219,8 @@ class States:
         if self.saved_at == step:
             return
         self.before()
+        if not self.state.flat.weights.isfinite().all():  # the next loss would say so, too late for this state
+            raise Problem("weights_not_finite", step=step)
         file = self.directory.state_file(step)
         save_state(self.state, file, self.about)
         self.saved_at, self.since = step, time.monotonic()

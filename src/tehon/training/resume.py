@@ -72,7 +72,7 @@ def state_at(path: Path, notice: Notice) -> Start:
 def changes_since(start: Start, now: Identity) -> list[Change]:
     """What is not as it was when the state was saved."""
     pictures: dict[str, str] = read_json(start.run.data).get("pictures", {})
-    return differences(start.about["identity"], now, pictures)
+    return differences(start.about.get("identity", {}), now, pictures)
 
 
 def check_same(start: Start, now: Identity, allowed: Collection[str]) -> list[Change]:

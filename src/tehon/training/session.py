@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tehon import __version__
-from tehon.disk import clear_leftovers, sync_file
+from tehon.disk import clear_leftovers, sync_file, unwritable
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity
@@ -102,6 +102,10 @@ class Run:
 
     def _open(self, start: Start | None) -> None:
         """Takes up the directory: what a process that died has left half done is cleared away."""
+        try:
+            self.directory.make()  # whoever copied it may have left out empty folders
+        except OSError as error:
+            raise unwritable(self.directory.path, error) from None
         self.inbox.clear()
         for folder in (self.directory.path, self.directory.state):
             clear_leftovers(folder)
@@ -156,10 +160,10 @@ class Run:
         restore_state(trainer.state, start.saved, start.file)
         if start.run.path == self.directory.path:
             states.drop_after(trainer.state.step)
-        if start.about["versions"] != _versions(self.plan):
-            then, now = (_listed(versions) for versions in (start.about["versions"], _versions(self.plan)))
+        if start.about.get("versions", {}) != _versions(self.plan):
+            then, now = (_listed(versions) for versions in (start.about.get("versions", {}), _versions(self.plan)))
             self.notice(say("notice.resumed_elsewhere", then=then, now=now))
-        if start.run.path != self.directory.path or start.about["identity"] != self.identity.summary():
+        if start.run.path != self.directory.path or start.about.get("identity") != self.identity.summary():
             states.save()
         loras.make_up(trainer.state.step)
 

@@ -8,7 +8,6 @@ A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.
 """
 
 import io
-import pickle
 from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,13 +16,16 @@ from typing import Any
 
 import torch
 
+from tehon import __version__
 from tehon.adapters.flat import FlatParameters
 from tehon.disk import check_space, write_whole
 from tehon.messages.problem import Problem
 from tehon.training.generators import generator_states, restore_generators
 from tehon.training.optimizers import Optimizer
 
-_MARK = b"tehon-state 1 "
+_KIND, _VERSION = b"tehon-state ", b"1 "
+_MARK = _KIND + _VERSION
+_PARTS = ("step", "weights", "optimizer", "generators", "about")
 
 
 @dataclass
@@ -70,18 +72,27 @@ def save_state(state: State, file: Path, about: dict[str, Any]) -> None:
 
 
 def read_state(file: Path) -> dict[str, Any]:
-    """What was saved, on the CPU; a Problem when not every byte is as it was written."""
+    """What was saved, on the CPU; a Problem when not every byte is as it was written, and another one when it was
+    written by a version of tehon or PyTorch whose states are not read here."""
     try:
         content = memoryview(file.read_bytes())
     except OSError as error:
         raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     start = len(_MARK) + len(_digest(b"")) + 1
+    foreign = Problem("state_foreign", path=file, tehon=__version__, torch=torch.__version__)
+    if bytes(content[: len(_KIND)]) == _KIND and bytes(content[len(_KIND) : len(_MARK)]) != _VERSION:
+        raise foreign
     if bytes(content[:start]) != _MARK + _digest(content[start:]) + b"\n":
         raise Problem("state_broken", path=file)
     try:
-        return torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:  # whole, but not what this torch reads
-        raise _unfit(file, error) from None
+        saved = torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  it is whole, so whatever this torch stumbles over, another one wrote
+        raise foreign from None
+    if not isinstance(saved, dict) or any(part not in saved for part in _PARTS):
+        raise foreign
+    return saved
 
 
 def restore_state(state: State, saved: dict[str, Any], file: Path) -> None:

@@ -28,6 +28,17 @@ def write_whole(file: Path, *parts: bytes | memoryview) -> None:
     fill_whole(file, lambda aside: _write(aside, parts))
 
 
+def write_new(file: Path, text: str, overwrite: bool = False) -> None:
+    """Writes a text, and the folders on the way to it; a Problem when the file is there and may not be replaced."""
+    if file.exists() and not overwrite:
+        raise Problem("file_exists", path=file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    write_whole(file, text.encode())
+
+
 def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
     """`fill` is given a path beside the file's, and what it writes there becomes the file."""
     aside = file.with_name(file.name + ASIDE)

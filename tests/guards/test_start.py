@@ -48,7 +48,20 @@ def config(tree: dict[str, Any], tmp_path: Path) -> str:
     return str(file)
 
 
-COMMANDS = ["demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect"]
+COMMANDS = [
+    "demo",
+    "train",
+    "resume",
+    "plan",
+    "preview",
+    "sample",
+    "compare",
+    "grid",
+    "inspect",
+    "import",
+    "export",
+    "kohya",
+]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
@@ -73,3 +86,13 @@ def test_help_answers_in_a_blink() -> None:
 
 def test_a_plan_answers_in_a_blink(config: str) -> None:
     assert min(seconds("plan", config) for _ in range(5)) < 0.7
+
+
+def test_an_import_needs_no_torch_and_answers_in_a_blink(tmp_path: Path) -> None:
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps({"LoRA_type": "Standard", "network_dim": 32, "max_resolution": "512,512"}))
+    code, modules = imported("import", str(preset))
+    assert code == 0
+    assert "tehon.settings.kohya.read" in modules
+    assert modules.isdisjoint(HEAVY)
+    assert min(seconds("import", str(preset)) for _ in range(5)) < 0.7

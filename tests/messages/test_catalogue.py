@@ -49,7 +49,9 @@ def built() -> set[str]:
     """Keys that the source puts together from a prefix and a name."""
     commands = {f"cli.{name}" for name in COMMANDS}
     oddities = {f"notice.{kind}" for kind in KINDS}
-    return commands | oddities | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
+    tables = "".join(file.read_text("utf8") for file in (SOURCE / "settings" / "kohya").glob("*.py"))
+    remarks = {key for key in ENGLISH if key.startswith("kohya.") and f'"{key.partition(".")[2]}"' in tables}
+    return commands | oddities | remarks | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
 
 
 def test_japanese_has_exactly_the_sentences_of_english() -> None:

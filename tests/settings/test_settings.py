@@ -168,6 +168,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.max_train_steps": st.integers(0, 100_000),
     "training.gradient_accumulation_steps": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
+    "training.additional_parameters": st.sampled_from(["", "--lowram"]),
     "training.resume": path | st.just(""),
     "training.allow_changes": st.lists(st.sampled_from(["data", "optimizer.unet_lr"])),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
@@ -762,6 +763,7 @@ def test_resolving_keeps_what_was_given(flat: dict[str, Any]) -> None:
         "optimizer.name",  # as the catalog writes it, and the default where it is empty
         "output.folder",
         "training.resume",
+        "training.additional_parameters",  # their words have become settings
     }
     for name, value in flat.items():
         section, _, field = name.partition(".")

@@ -14,8 +14,11 @@ from tehon import __version__
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
-COMMANDS = ("demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect", "cut")
-WITH_SETTINGS = ("train", "plan", "resume")
+COMMANDS = (
+    *("demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect", "cut"),
+    *("import", "export", "kohya"),
+)
+WITH_SETTINGS = ("train", "plan", "resume", "kohya", "export")
 EXIT_PROBLEM = 2
 EXIT_STOPPED = 3
 EXIT_INTERRUPTED = 130
@@ -45,12 +48,26 @@ def _run(words: list[str]) -> int:
         from tehon.settings.options import split_options
 
         settings, words = split_options(words)
+    words, foreign = _foreign(words)
     options, rest = parser.parse_known_args(words)
+    options.foreign = foreign
     if rest:
         raise Problem("unknown_option", option=rest[0])
     if options.command in WITH_SETTINGS:
         options.settings = settings
     return options.run(options)
+
+
+def _foreign(words: list[str]) -> tuple[list[str], list[str]]:
+    """(our own words, those of another program's command line, which may look like ours)."""
+    if words[:1] == ["kohya"]:
+        from tehon.cli.kohya import OWN
+
+        return [word for word in words if word in ("kohya", *OWN)], [word for word in words[1:] if word not in OWN]
+    if words[:1] == ["import"] and "--" in words:
+        place = words.index("--")
+        return words[:place], words[place + 1 :]
+    return words, []
 
 
 def _parser() -> argparse.ArgumentParser:

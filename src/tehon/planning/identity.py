@@ -20,7 +20,7 @@ from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
 
 _FREE_SECTIONS = ("feed", "output", "samples", "logs", "validation")
-_FREE = ("training.resume", "training.allow_changes")
+_FREE = ("training.resume", "training.allow_changes", "training.additional_parameters")
 _PLACES = ("path", "folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file", "weights")
 _BOUND = ("feed.read_npz",)
 MODEL, START, PICTURES = "model", "network.weights", "data"

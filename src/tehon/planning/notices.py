@@ -65,6 +65,7 @@ def _captions(plan: Plan) -> Iterator[str]:
 def _without_effect(plan: Plan) -> Iterator[str]:
     """Settings that were given and change nothing."""
     settings, given = plan.settings, plan.given
+    yield from _words(plan)
     yield from _optimizer(plan)
     yield from _schedule(plan)
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
@@ -81,6 +82,18 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         yield say("notice.without_effect", field=field, reason=say("reason.latents_cached"))
     if feed.vae_batch_size and not feed.cache_latents:
         yield say("notice.without_effect", field="feed.vae_batch_size", reason=say("reason.latents_not_cached"))
+
+
+def _words(plan: Plan) -> Iterator[str]:
+    """What of the additional parameters is not simply a setting of ours."""
+    words = plan.given.training.additional_parameters
+    if not words.strip():
+        return
+    from tehon.settings.kohya.read import merge_words  # its tables are large, and few plans need them
+
+    for line in merge_words(words, plan.given.model_dump()).lines:
+        for remark in (*line.outcome.reasons, *line.outcome.differences):
+            yield say("notice.words", name=line.key, text=remark)
 
 
 def _optimizer(plan: Plan) -> Iterator[str]:

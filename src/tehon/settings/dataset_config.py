@@ -18,7 +18,7 @@ Kinds = tuple[type, ...]
 Known = dict[str, tuple[str, Kinds]]
 
 # their name: (ours, the types that sd-scripts takes)
-_OF_DATASETS: Known = {
+OF_DATASETS: Known = {
     "batch_size": ("batch_size", (int,)),
     "bucket_no_upscale": ("bucket_no_upscale", (bool,)),
     "bucket_reso_steps": ("bucket_reso_steps", (int,)),
@@ -29,7 +29,7 @@ _OF_DATASETS: Known = {
     "validation_split": ("validation_split", (float, int)),
     "resize_interpolation": ("resize_interpolation", (str,)),
 }
-_OF_SUBSETS: Known = {
+OF_SUBSETS: Known = {
     "num_repeats": ("repeats", (int,)),
     "class_tokens": ("class_words", (str,)),
     "caption_extension": ("caption_extension", (str,)),
@@ -49,7 +49,7 @@ _OF_SUBSETS: Known = {
     "caption_tag_dropout_rate": ("caption_tag_dropout_rate", (float, int)),
     "resize_interpolation": ("resize_interpolation", (str,)),
 }
-_OF_ONE_SUBSET: Known = {
+OF_ONE_SUBSET: Known = {
     "image_dir": ("folder", (str,)),
     "is_reg": ("is_reg", (bool,)),
     "alpha_mask": ("alpha_mask", (bool,)),
@@ -69,14 +69,14 @@ def read_dataset_config(file: Path, repeats: int = 1) -> list[Table]:
     """
     tree = _read(file)
     reader = _Reader(file)
-    general = reader.options("general", tree.get("general", {}), _OF_DATASETS | _OF_SUBSETS)
+    general = reader.options("general", tree.get("general", {}), OF_DATASETS | OF_SUBSETS)
     reader.unknown("", tree, {"general", "datasets"})
     found: list[Table] = []
     for i, dataset in enumerate(reader.tables("datasets", tree.get("datasets"))):
         place = f"datasets[{i}]"
-        shared = general | reader.options(place, dataset, _OF_DATASETS | _OF_SUBSETS, ("subsets",))
+        shared = general | reader.options(place, dataset, OF_DATASETS | OF_SUBSETS, ("subsets",))
         for j, subset in enumerate(reader.tables(f"{place}.subsets", dataset.get("subsets"))):
-            own = reader.options(f"{place}.subsets[{j}]", subset, _OF_SUBSETS | _OF_ONE_SUBSET)
+            own = reader.options(f"{place}.subsets[{j}]", subset, OF_SUBSETS | OF_ONE_SUBSET)
             if "folder" not in own:
                 reader.problems.append(Problem("config_no_folder", path=file, field=f"{place}.subsets[{j}].image_dir"))
             found.append({"repeats": repeats} | shared | own)

@@ -27,10 +27,11 @@ Tree = dict[str, Any]
 
 def load_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
     """Settings from a TOML file, if there is one, with {dotted name: value} on top."""
-    return validate(_with(read_toml(file) if file else {}, options))
+    return validate(on_top(read_toml(file) if file else {}, options))
 
 
-def _with(tree: Tree, options: Mapping[str, Any]) -> Tree:
+def on_top(tree: Tree, options: Mapping[str, Any]) -> Tree:
+    """The tree with {dotted name: value} in it."""
     for name, value in options.items():
         section, _, field = name.partition(".")
         inner = tree.setdefault(section, {})
@@ -47,7 +48,7 @@ def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str
         section, _, field = name.partition(".")
         if name not in ("training.seed", *options):
             tree.get(section, {}).pop(field, None)
-    return validate(_with(tree, options))
+    return validate(on_top(tree, options))
 
 
 def read_toml(file: Path) -> Tree:
@@ -64,6 +65,7 @@ def read_toml(file: Path) -> Tree:
 
 def validate(tree: Tree) -> Settings:
     """Checked settings; Problems for all that is wrong, at once."""
+    tree = _with_words(tree)
     nowhere = [] if _names_pictures(tree) else [_folder_missing()]
     try:
         settings = Settings.model_validate(tree)
@@ -73,6 +75,21 @@ def validate(tree: Tree) -> Settings:
     raise_all(nowhere)
     check_rules(settings)
     return settings
+
+
+def _with_words(tree: Tree) -> Tree:
+    """The tree with what its additional parameters say put on top; they stay in it, so that a plan can tell of them."""
+    training = tree.get("training")
+    words = training.get("additional_parameters") if isinstance(training, dict) else None
+    if not isinstance(words, str) or not words.strip():
+        return tree
+    from tehon.settings.kohya.read import merge_words
+
+    result = merge_words(words, tree)
+    field = "training.additional_parameters"
+    raise_all([Problem("words_blocked", field=field, name=line.key, reason=line.reason) for line in result.blocking])
+    result.tree.setdefault("training", {})["additional_parameters"] = words
+    return result.tree
 
 
 def _names_pictures(tree: Tree) -> bool:

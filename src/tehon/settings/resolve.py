@@ -63,6 +63,7 @@ def resolve(settings: Settings, found: Model) -> Settings:
             "training": training.model_copy(
                 update={
                     "max_train_epochs": training.max_train_epochs or training.epochs,
+                    "additional_parameters": "",  # they are in the settings by now
                     "resume": training.resume and _absolute(training.resume),
                     "seed": secrets.randbelow(2**32) if training.seed is None else training.seed,
                 }

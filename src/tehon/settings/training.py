@@ -23,6 +23,10 @@ class TrainingSettings(Section):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """All random choices follow from this number. Empty: one is drawn and written into the run."""
 
+    additional_parameters: str = ""
+    """More settings in the words of sd-scripts, like `--min_snr_gamma=5 --network_args conv_dim=4`; they win over all
+    others. What they came to is stored in their place."""
+
     resume: str = ""
     """Go on from a saved state in a new run: a run's directory, or a state file in its folder `state`. To start from a
     finished LoRA's weights alone, see `network.weights`."""

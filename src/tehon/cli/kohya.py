@@ -1,0 +1,50 @@
+"""`tehon kohya ARGS…`: trains with the arguments of train_network.py and sdxl_train_network.py as they are."""
+
+import argparse
+
+from tehon.cli.progress import Watcher
+from tehon.cli.progress import add_arguments as add_progress
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem, raise_all
+
+OWN = ("--quiet", "--json", "-h", "--help")
+_OPTIONS = {
+    "model.path": "--pretrained_model_name_or_path",
+    "data.folder": "--train_data_dir",
+    "output.folder": "--output_dir",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_progress(parser)
+    parser.usage = "tehon kohya [--quiet | --json] [--section.field VALUE]… ARGUMENTS OF train_network.py…"
+    parser.epilog = say("cli.kohya_more")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit codes as of `tehon train`; what would make the training another one is refused before the start."""
+    from tehon.cli.train import finish
+    from tehon.planning.plan import make_plan
+    from tehon.planning.report import as_text
+    from tehon.settings.files import on_top, validate
+    from tehon.settings.kohya.read import bring_words
+    from tehon.settings.kohya.report import as_data
+    from tehon.settings.kohya.report import as_text as report
+
+    result = bring_words(options.foreign)
+    missing = [name for name in result.missing if name not in options.settings]
+    raise_all(
+        [
+            *(Problem("kohya_blocked", name=line.key, reason=line.reason) for line in result.blocking),
+            *(Problem("kohya_missing", option=_OPTIONS[name]) for name in missing),
+        ]
+    )
+    plan = make_plan(validate(on_top(result.tree, options.settings)))
+    watcher = Watcher(options)
+    watcher("imported", as_data(result, "tehon kohya"))
+    watcher.say(report(result, "tehon kohya", carried=False) + "\n")
+    watcher.say(as_text(plan))
+
+    from tehon.training.run import start_run
+
+    return finish(start_run(plan, watcher), watcher)

@@ -1,0 +1,175 @@
+"""From foreign options to settings: each option goes through its row, then what means nothing here is taken out.
+
+>>> carry({"flip_aug": Given(True, "--flip_aug", True)}, [], whole=False).tree
+{'data': {'flip_aug': True}}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from tehon.messages.problem import Problem
+from tehon.settings.fields import fields
+from tehon.settings.files import validate
+from tehon.settings.kohya.effect import REQUIRED, filled, without_effect
+from tehon.settings.kohya.lines import Line, Outcome, Remark, carried, refused
+from tehon.settings.kohya.rows import UNSAID, Around, Given, Row
+from tehon.settings.kohya.table import ROWS
+from tehon.settings.kohya.values import UnreadableError, read_value
+from tehon.settings.settings import Settings
+
+Tree = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Import:
+    """Settings as a tree, what became of each key, what tehon still needs, and what it would refuse."""
+
+    tree: Tree
+    lines: list[Line]
+    missing: list[str] = field(default_factory=list[str])
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    @property
+    def blocking(self) -> list[Line]:
+        """The lines without which a training would be another one than was asked for."""
+        return [line for line in self.lines if line.outcome.blocks]
+
+
+def carry(
+    given: Mapping[str, Given],
+    lines: list[Line],
+    whole: bool,
+    sdxl: bool = False,
+    base: Tree | None = None,
+) -> Import:
+    """Settings from options; `lines` are those of keys that are none. `whole`: what was not given is sd-scripts'
+    default. `base`: settings that the options are put on top of."""
+    found = list(lines)
+    values: dict[str, Any] = {}
+    for option, one in given.items():
+        try:
+            values[option] = read_value(ROWS[option].kind, one.value)
+        except UnreadableError:
+            found.append(Line(one.key, one.raw, refused(Remark("unreadable", {"value": _short(one.raw)}))))
+    around = Around({name: value for name, value in values.items() if value is not None}, whole, sdxl)
+    tree: Tree = {section: dict(table) for section, table in (base or {}).items()}
+    origins: dict[str, Line] = {}
+    for option, value in values.items():
+        one = given[option]
+        outcome = carried({}) if value is None else _outcome(ROWS[option], value, around)
+        line = Line(one.key, one.raw, _with_remarks(outcome, one))
+        found.append(line)
+        _put(line, tree, origins)
+    if whole:
+        found += _assumed(around, tree, origins)
+    result = Import(tree, found)
+    _settle(result, origins)
+    return result
+
+
+def _with_remarks(outcome: Outcome, one: Given) -> Outcome:
+    fate = "changed" if one.reasons and outcome.fate == "carried" else outcome.fate
+    reasons, differences = (*one.reasons, *outcome.reasons), (*outcome.differences, *one.differences)
+    return Outcome(fate, outcome.settings, reasons, differences, outcome.blocks)
+
+
+def _outcome(row: Row, value: Any, around: Around) -> Outcome:
+    if row.carry is not None:
+        return row.carry(value, around)
+    return carried({row.target: value}, *([Remark(row.differs)] if row.differs and value else []))
+
+
+def _put(line: Line, tree: Tree, origins: dict[str, Line]) -> None:
+    """Takes a line's settings over; one that its field does not take makes it a refused line."""
+    for name, value in list(line.outcome.settings.items()):
+        section, _, field_name = name.partition(".")
+        taken, wrong = _fitting(section, field_name, value)
+        if wrong:
+            line.outcome = refused(*wrong)
+            return
+        line.outcome.settings[name] = taken
+    for name, value in line.outcome.settings.items():
+        section, _, field_name = name.partition(".")
+        tree.setdefault(section, {})[field_name] = value
+        origins[name] = line
+
+
+def _fitting(section: str, name: str, value: Any) -> tuple[Any, list[Problem]]:
+    """The value as its field takes it, or what is wrong with it."""
+    model: Any = Settings.model_fields[section].annotation
+    if isinstance(value, int) and not isinstance(value, bool) and model.model_fields[name].annotation is float:
+        value = float(value)
+    others = {other: "demo" for other, info in model.model_fields.items() if info.is_required()}
+    try:
+        model.model_validate(others | {name: value})
+    except ValidationError as error:
+        field = f"{section}.{name}"
+        expected = next(one.expected for one in fields() if one.name == field)
+        shown = repr(error.errors()[0]["input"])
+        return value, [Problem("wrong_value", field=field, value=shown, expected=expected)]
+    return value, []
+
+
+def _assumed(around: Around, tree: Tree, origins: dict[str, Line]) -> list[Line]:
+    """A line for each default of sd-scripts that is not ours."""
+    found: list[Line] = []
+    for option, row in ROWS.items():
+        if option in around.values:
+            continue
+        if row.absent:
+            found.append(Line(option, None, Outcome("assumed", {}, (), (Remark(row.absent),))))
+        if row.default is UNSAID or row.target in origins:
+            continue
+        outcome = _outcome(row, row.default, around)
+        settings = {name: value for name, value in outcome.settings.items() if name not in origins}
+        if settings:
+            line = Line(option, row.default, Outcome("assumed", settings, outcome.reasons))
+            _put(line, tree, origins)
+            found.append(line)
+    return found
+
+
+def _settle(result: Import, origins: dict[str, Line]) -> None:
+    """Takes out what has no effect, and says what is missing and what would be refused."""
+    tree = result.tree
+    result.missing = [name for name in REQUIRED if not _has(tree, name)]
+    for _ in range(len(origins) + 1):
+        problems = _problems(filled(tree))
+        idle = {name: problem for problem in problems for name in without_effect(problem) if _has(tree, name)}
+        if not idle:
+            break
+        for name, problem in idle.items():
+            section, _, field_name = name.partition(".")
+            tree[section].pop(field_name)
+            line = origins.get(name)
+            if line is not None:
+                own = line.outcome
+                rest = {other: value for other, value in own.settings.items() if other != name}
+                fate = own.fate if rest else "dropped"
+                line.outcome = Outcome(fate, rest, (*own.reasons, problem), own.differences, own.blocks)
+    else:
+        problems = _problems(filled(tree))
+    result.problems = problems
+
+
+def _problems(tree: Tree) -> list[Problem]:
+    try:
+        validate(tree)
+    except Problem as problem:
+        return problem.all
+    return []
+
+
+def _has(tree: Mapping[str, Any], name: str) -> bool:
+    section, _, field_name = name.partition(".")
+    if name == "data.folder" and any(tree.get("data", {}).get(other) for other in ("sets", "dataset_config")):
+        return True
+    return bool(tree.get(section, {}).get(field_name)) if name in REQUIRED else field_name in tree.get(section, {})
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,93 @@
+"""What became of each key that was brought along: the lines of an import's report.
+
+>>> line = Line("flip_aug", True, carried({"data.flip_aug": True}))
+>>> line.fate
+'carried'
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+Fate = Literal["carried", "changed", "dropped", "assumed"]
+FATES: tuple[Fate, ...] = ("changed", "dropped", "assumed", "carried")
+"""In the order of a report: what a person has to look at stands first."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence of the group `kohya`, spoken when it is shown."""
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def __str__(self) -> str:
+        return say(f"kohya.{self.key}", **self.values)
+
+
+Reason = Remark | Problem
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a key became: settings by their dotted names, why it is not just that, and what the program that it comes
+    from does differently. `blocks`: training without it would not be what was asked for."""
+
+    fate: Fate
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    reasons: tuple[Reason, ...] = ()
+    differences: tuple[Remark, ...] = ()
+    blocks: bool = False
+
+
+@dataclass
+class Line:
+    """A key as the file or the command line has it, its value, and what became of it."""
+
+    key: str
+    value: Any
+    outcome: Outcome
+
+    @property
+    def fate(self) -> Fate:
+        return self.outcome.fate
+
+    @property
+    def reason(self) -> str:
+        """Why it is not simply carried over, to be put into a sentence."""
+        return "; ".join(str(reason).rstrip(".。") for reason in self.outcome.reasons)
+
+    def as_data(self) -> dict[str, Any]:
+        """The line for machines."""
+        own = self.outcome
+        return {
+            "key": self.key,
+            "value": self.value,
+            "fate": own.fate,
+            "settings": own.settings,
+            "reasons": [str(reason) for reason in own.reasons],
+            "differences": [str(remark) for remark in own.differences],
+        }
+
+
+def carried(settings: dict[str, Any], *differences: Remark) -> Outcome:
+    """The value means the same here."""
+    return Outcome("carried", settings, differences=differences)
+
+
+def changed(settings: dict[str, Any], *reasons: Reason) -> Outcome:
+    """Another value stands for it here."""
+    return Outcome("changed", settings, reasons)
+
+
+def dropped(*reasons: Reason) -> Outcome:
+    """Nothing stands for it here, and nothing needs to."""
+    return Outcome("dropped", {}, reasons)
+
+
+def refused(*reasons: Reason) -> Outcome:
+    """Nothing stands for it here, and a training without it is another one."""
+    return Outcome("dropped", {}, reasons, blocks=True)

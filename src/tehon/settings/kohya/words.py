@@ -1,0 +1,135 @@
+"""The words of a command line as options: what argparse makes of them in train_network.py, without its silence.
+
+>>> list(read_words(["--network_args", "conv_dim=4", "conv_alpha=1", "--seed=7"]).given)
+['network_args.conv_dim', 'network_args.conv_alpha', 'seed']
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from tehon.messages.problem import Problem
+from tehon.settings.kohya.command import TRAINERS, script_at
+from tehon.settings.kohya.lines import Line, Remark, dropped, refused
+from tehon.settings.kohya.rows import ARGUMENT, LAUNCHER, Given
+from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
+from tehon.settings.kohya.values import SWITCH, TAKES_MANY
+
+SECRETS = ("wandb_api_key", "huggingface_token")
+HIDDEN = "…"
+_ON = ("true", "1", "false", "0")
+
+
+@dataclass
+class Read:
+    """Options that were found, the lines of what is none, and what the command says beside them."""
+
+    given: dict[str, Given] = field(default_factory=dict[str, Given])
+    lines: list[Line] = field(default_factory=list[Line])
+    config_file: str = ""
+    sdxl: bool = False
+
+
+def read_words(words: list[str]) -> Read:
+    """Options from a whole command, or from the arguments alone; a Problem when it starts another program."""
+    found = Read()
+    place = script_at(words)
+    own = words
+    if place is not None:
+        script = words[place].replace("\\", "/").rpartition("/")[2]
+        if script not in TRAINERS:
+            raise Problem("other_trainer", script=script, known=", ".join(TRAINERS))
+        found.sdxl = script.startswith("sdxl_")
+        _launcher(words[:place], found)
+        own = words[place + 1 :]
+    _options(own, found, _script_option)
+    return found
+
+
+Find = Callable[[str], str | None]
+
+
+def _script_option(name: str) -> str | None:
+    """An option by its name or, as argparse takes it, by a beginning that no other has."""
+    if name in SCRIPT_OPTIONS:
+        return name
+    longer = [option for option in SCRIPT_OPTIONS if option.startswith(name)]
+    return longer[0] if len(longer) == 1 and len(name) > 1 else None
+
+
+def _launch_option(name: str) -> str | None:
+    option = f"{LAUNCHER}{name.replace('-', '_')}"
+    return option if option in ROWS else None
+
+
+def _launcher(words: list[str], found: Read) -> None:
+    """What stands before the script: settings of the shell, the programs, and accelerate's options."""
+    start = next((n for n, word in enumerate(words) if word.startswith("--")), len(words))
+    for word in words[:start]:
+        if "=" in word:
+            found.lines.append(Line(word.partition("=")[0], word.partition("=")[2], dropped(Remark("environment"))))
+    _options(words[start:], found, _launch_option)
+
+
+def _options(words: list[str], found: Read, find: Find) -> None:
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if not word.startswith("--") or word == "--":
+            if find is not _launch_option:
+                found.lines.append(Line(word, None, refused(Remark("stray_word"))))
+            continue
+        name, equals, text = word[2:].partition("=")
+        option = find(name)
+        values = [text] if equals else []
+        many = option == "network_args" or (option in ROWS and ROWS[option].kind in TAKES_MANY)
+        switch = option in ROWS and ROWS[option].kind == SWITCH
+        if not equals:
+            most = len(words) if many else 0 if switch else 1
+            while place < len(words) and len(values) < most and not words[place].startswith("--"):
+                values.append(words[place])
+                place += 1
+            if switch and place < len(words) and words[place].lower() in _ON:  # argparse would call it a stray word
+                values.append(words[place])
+                place += 1
+        _take(found, option, f"--{name}", values, switch or option is None, many)
+
+
+def _take(found: Read, option: str | None, key: str, values: list[str], bare: bool, many: bool) -> None:
+    if option is None:
+        near = get_close_matches(key[2:], SCRIPT_OPTIONS, 1, 0.7)
+        remark = Remark("unknown_near", {"near": f"--{near[0]}"}) if near else Remark("unknown_option")
+        found.lines.append(Line(key, " ".join(values) or None, refused(remark)))
+    elif not values and not bare:
+        found.lines.append(Line(key, None, refused(Remark("value_missing"))))
+    elif option == "network_args":
+        add_arguments(found, values, key)
+    elif option == "config_file":
+        found.config_file = values[0]
+    else:
+        value: Any = values if many else values[0] if values else True
+        add(found, option, key, value)
+
+
+def add(found: Read, option: str, key: str, value: Any) -> None:
+    """Takes an option; of one that is given twice the last wins, as with argparse. Secrets are never repeated."""
+    shown = HIDDEN if option in SECRETS and value else value
+    before = found.given.pop(option, None)
+    reasons = (Remark("given_twice", {"value": before.raw}),) if before else ()
+    found.given[option] = Given(shown, key, shown, reasons)
+
+
+def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") -> None:
+    """Takes the `name=value` of --network_args, each as an option of its own."""
+    for word in map(str, words):
+        name, equals, value = word.partition("=")
+        option = f"{ARGUMENT}{name}"
+        if not equals or option not in ROWS:
+            names = [other.removeprefix(ARGUMENT) for other in ROWS if other.startswith(ARGUMENT)]
+            near = get_close_matches(name, names, 1, 0.7)
+            remark = Remark("unknown_near", {"near": near[0]}) if near else Remark("unknown_argument")
+            found.lines.append(Line(f"{key} {name}", value or None, refused(remark)))
+        else:
+            add(found, option, f"{key} {name}", value)

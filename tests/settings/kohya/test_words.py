@@ -1,0 +1,70 @@
+"""Additional parameters: sd-scripts' words inside our own settings, where they win over all others."""
+
+from typing import Any
+
+import pytest
+
+from tehon.messages.problem import Problem, Problems
+from tehon.planning.notices import notices_for
+from tehon.planning.plan import make_plan
+from tehon.settings.files import to_toml, validate
+
+Tree = dict[str, Any]
+
+
+def test_words_win_over_the_settings_and_nothing_else_changes(tree: Tree) -> None:
+    plain = validate(tree)
+    tree["training"]["additional_parameters"] = (
+        "--learning_rate 1e-3 --network_args conv_dim=4 --min_snr_gamma=5 --lr_warmup_steps=0.2 --flip_aug"
+    )
+    with_words = validate(tree)
+    before, after = plain.model_dump(), with_words.model_dump()
+    changed = {f"{s}.{n}": after[s][n] for s in after for n in after[s] if after[s][n] != before[s][n]}
+    assert changed.pop("training.additional_parameters")
+    assert changed == {
+        "optimizer.learning_rate": 1e-3,
+        "network.conv_rank": 4,
+        "objective.min_snr_gamma": 5.0,
+        "optimizer.lr_warmup": 20.0,
+        "data.flip_aug": True,
+    }
+
+
+def test_a_plan_stores_what_they_came_to_and_tells_of_them(tree: Tree) -> None:
+    tree["training"]["additional_parameters"] = "--min_snr_gamma 5 --lowram"
+    plan = make_plan(validate(tree))
+    assert plan.settings.training.additional_parameters == ""
+    assert plan.settings.objective.min_snr_gamma == 5
+    assert "min_snr_gamma = 5.0" in to_toml(plan.settings)
+    (notice,) = [text for text in notices_for(plan) if text.startswith("training.additional_parameters")]
+    assert notice == (
+        "training.additional_parameters, --lowram: changes speed or memory alone, and tehon chooses that itself"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "--min_snr_gama 5",
+            "training.additional_parameters: --min_snr_gama: sd-scripts has no such option; --min_snr_",
+        ),
+        ("--dataset_class a.B", "training.additional_parameters: --dataset_class: runs somebody's own code"),
+        ("--seed -1", "training.additional_parameters: --seed: training.seed: -1 does not fit; give a whole"),
+        ('--output_name "a', 'The quote " is never closed in: --output_name "a'),
+        ("--config_file a.toml", "training.additional_parameters: a.toml is a whole file of settings;"),
+    ],
+)
+def test_words_that_can_not_be_followed_are_refused(tree: Tree, words: str, sentence: str) -> None:
+    tree["training"]["additional_parameters"] = words
+    with pytest.raises(Problem) as caught:
+        validate(tree)
+    assert not isinstance(caught.value, Problems)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_settings_that_stay_wrong_are_still_refused(tree: Tree) -> None:
+    tree["training"]["additional_parameters"] = "--flip_aug"
+    tree["optimizer"] = {"learning_rate": "fast"}
+    with pytest.raises(Problem, match=r"optimizer\.learning_rate"):
+        validate(tree)

@@ -485,6 +485,7 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "optimizer.arguments": ({}, "eps=1e-6"),
     "optimizer.learning_rate": ({}, 1e-3),
     "optimizer.unet_lr": ({}, 1e-3),
+    "optimizer.stop_text_encoder_training": ({}, 50.0),
     "optimizer.text_encoder_lr": ({}, 1e-3),
     "optimizer.lr_scheduler": ({}, "linear"),
     "optimizer.lr_warmup": ({}, 50),

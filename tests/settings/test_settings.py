@@ -153,6 +153,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "optimizer.unet_lr": rate,
     "optimizer.text_encoder_lr": rate,
     "optimizer.text_encoder_2_lr": rate,
+    "optimizer.stop_text_encoder_training": st.floats(0, 100),
     "optimizer.lr_scheduler": st.sampled_from(["constant", "cosine", "linear", "polynomial", "rex", "inverse_sqrt"]),
     "optimizer.lr_warmup": st.floats(0, 100),
     "optimizer.lr_warmup_steps": st.integers(0, 1000),
@@ -311,7 +312,9 @@ def with_effect(flat: dict[str, Any]) -> dict[str, Any]:
             return flat
         except Problem as problem:
             fields_ = {str(one.values["field"]) for one in problem.all}
-        void = {name for name in fields_ & flat.keys() if name.startswith(("network.", "objective."))}
+        void = {
+            name for name in fields_ & flat.keys() if name.startswith(("network.", "objective.", "optimizer.stop_"))
+        }
         if not void:
             return flat
         flat = {name: value for name, value in flat.items() if name not in void}
@@ -628,6 +631,14 @@ def test_all_problems_are_told_at_once() -> None:
         ({"data__mask_folder": "m"}, "data.mask_folder: masks count only in a masked loss;"),
         ({"data__alpha_mask": True}, "data.alpha_mask: masks count only in a masked loss;"),
         ({"objective__masked_loss": True}, "objective.masked_loss: there are no masks;"),
+        (
+            {"optimizer__stop_text_encoder_training": 50.0, "optimizer__text_encoder_lr": 0.0},
+            "optimizer.stop_text_encoder_training: the learning rate of the text encoder is 0",
+        ),
+        (
+            {"optimizer__stop_text_encoder_training": 50.0, "optimizer__unet_lr": 0.0},
+            "optimizer.stop_text_encoder_training: only the text encoder is trained, so that nothing would be left",
+        ),
         (
             {"objective__masked_loss": True, "data__alpha_mask": True, "data__mask_folder": "m"},
             "data.alpha_mask: a set has its masks either from a folder or from transparency;",

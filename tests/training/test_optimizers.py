@@ -13,7 +13,7 @@ from tehon.adapters.flat import FlatParameters
 from tehon.catalog.optimizers import OPTIMIZERS, optimizer_name, optimizer_row
 from tehon.messages.problem import Problem
 from tehon.planning.rates import Schedule
-from tehon.training.optimizers import Optimizer, build_optimizer, in_use, to_train, update
+from tehon.training.optimizers import Optimizer, build_optimizer, in_use, leave_out, to_train, update
 
 pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
 
@@ -111,6 +111,31 @@ def test_looking_at_the_weights_to_use_leaves_those_to_train_as_they_were(name: 
     with in_use(tiny.optimizer, tiny.flat):
         assert torch.equal(tiny.flat.weights, training) == (name == "AdamW")
     assert torch.equal(tiny.flat.weights, training)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_left_out_stays_as_it_was_used_and_the_rest_learns_on(name: str) -> None:
+    """Neither momentum nor weight decay nor an average moves it; what is known of all weights stays, whichever group is
+    left out; and a state from after it comes back."""
+    for gone in ("one", "two"):
+        tiny = Tiny(name, **MORE.get(name, {}))
+        tiny.train(8)
+        before = tiny.used_loss()
+        with in_use(tiny.optimizer, tiny.flat):
+            used = {group: weights.detach().clone() for group, weights in tiny.flat.groups.items()}
+        leave_out(tiny.optimizer, tiny.flat, {gone})
+        saved = tiny.saved()
+        tiny.train(8)
+        assert tiny.used_loss() < before
+        with in_use(tiny.optimizer, tiny.flat):
+            moved = {group: not torch.equal(weights, used[group]) for group, weights in tiny.flat.groups.items()}
+        assert moved == {"one": gone != "one", "two": gone != "two"}
+
+        resumed = Tiny(name, **MORE.get(name, {}))
+        leave_out(resumed.optimizer, resumed.flat, {gone})
+        resumed.restore(saved)
+        resumed.train(8)
+        assert torch.equal(resumed.flat.weights, tiny.flat.weights)
 
 
 def test_adafactors_planned_rates_are_its_own() -> None:

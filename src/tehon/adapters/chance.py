@@ -10,6 +10,8 @@ batch a sample is in, and again when gradient checkpointing computes a forward t
 torch.Size([2, 3])
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
@@ -37,6 +39,16 @@ class Moment:
 
     def end(self) -> None:
         self.step = self.samples = None
+
+    @contextmanager
+    def paused(self) -> Generator[None, None, None]:
+        """Nothing is drawn inside the block, and the same as before after it."""
+        step, samples = self.step, self.samples
+        self.end()
+        try:
+            yield
+        finally:
+            self.step, self.samples = step, samples
 
 
 class Chance:

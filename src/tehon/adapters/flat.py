@@ -40,6 +40,13 @@ class FlatParameters:
         parameter.grad = self.gradients[start:end].view(parameter.shape)
         return end
 
+    def freeze(self, weights: Mapping[str, Tensor]) -> None:
+        """Gives groups their last weights. No gradient is computed for them from now on; theirs stays zero."""
+        for name, values in weights.items():
+            self.groups[name].detach().copy_(values)
+            for parameter in (self.groups[name], *self.members[name]):
+                parameter.requires_grad_(False)
+
     def clip(self, longest: float) -> Tensor:
         """Shortens the gradient to the norm `longest`, if that is above 0; returns the norm it had, a scalar tensor."""
         norm = self.gradients.norm()

@@ -65,6 +65,11 @@ def rate_group(root: str, factor: float, tensor: str = "") -> str:
     return name + _SPARED if tensor in LENGTHS else name
 
 
+def part_of(group: str) -> str:
+    """The part whose parameters a group holds: `lora_unet` for `lora_unet x0.5`."""
+    return group.partition(" ")[0]
+
+
 def decays(group: str) -> bool:
     """Whether weight decay pulls the parameters of a group to zero."""
     return not group.endswith(_SPARED)

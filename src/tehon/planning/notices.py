@@ -103,6 +103,9 @@ def _optimizer(plan: Plan) -> Iterator[str]:
         yield say("notice.optimizer_default", optimizer=name, preferred=PREFERRED)
     if row.rate_free and max(plan.base_rates.values()) <= _SMALL_FACTOR:
         yield say("notice.rate_is_factor", optimizer=name, rate=f"{max(plan.base_rates.values()):g}")
+    if given.stop_text_encoder_training and plan.text_steps >= plan.steps:
+        field = "optimizer.stop_text_encoder_training"
+        yield say("notice.without_effect", field=field, reason=say("reason.text_to_the_end"))
     relative = plan.optimizer.relative
     own, none = say("reason.own_rates", optimizer=name), say("reason.no_schedule", optimizer=name)
     if given.lr_scheduler != plan.schedule.name and "lr_scheduler" in given.model_fields_set:

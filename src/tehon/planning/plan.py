@@ -24,11 +24,12 @@ from tehon.planning.modules import (
     check_one_rate,
     group_rates,
     loraplus_ratios,
+    part_of,
     plan_modules,
 )
 from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
-from tehon.planning.rates import Schedule, schedule_for
+from tehon.planning.rates import Schedule, schedule_for, text_steps
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.optimizer_rules import OptimizerChoice, choose_optimizer
@@ -40,8 +41,9 @@ from tehon.settings.settings import Settings
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A run before its first step. `settings` are the `given` ones with nothing left open; steps are updates of the
-    weights. `pictures` are those that are learned, `validation` those that are held out; `reg_reads` counts the
-    regularisation pictures with their own repeats, as kohya's metadata does."""
+    weights, the first `text_steps` of which train the text encoders. `pictures` are those that are learned,
+    `validation` those that are held out; `reg_reads` counts the regularisation pictures with their own repeats, as
+    kohya's metadata does."""
 
     given: Settings
     settings: Settings
@@ -57,6 +59,7 @@ class Plan:
     steps: int
     optimizer: OptimizerChoice
     schedule: Schedule
+    text_steps: int
     base_rates: dict[str, float]
     modules: tuple[PlannedModule, ...]
     start: StartFile | None
@@ -105,7 +108,17 @@ class Plan:
 
     def rate(self, group: str, step: int) -> float:
         """The learning rate of a part, or of a group of parameters with a factor on it, at an update counted from 0."""
+        if step >= self.text_steps and self.is_text(group):
+            return 0.0
         return (self.base_rates | self.group_rates)[group] * self.schedule.factor(step)
+
+    def is_text(self, group: str) -> bool:
+        """Whether a part, or the part of a group of parameters, is a text encoder."""
+        return part_of(group) in self.family.text_rate_roots
+
+    @cached_property
+    def text_trained(self) -> bool:
+        return any(map(self.is_text, self.base_rates))
 
     def group(self, step: int) -> tuple[int, list[Batch]]:
         """(epoch counted from 0, the batches that make up this update)."""
@@ -199,6 +212,7 @@ def draft_plan(given: Settings) -> Plan:
         steps=steps,
         optimizer=optimizer,
         schedule=schedule_for(rates, steps, base, optimizer.warmup_init),
+        text_steps=text_steps(rates.stop_text_encoder_training, steps),
         base_rates=base_rates,
         modules=modules,
         start=start,

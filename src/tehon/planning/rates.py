@@ -111,5 +111,10 @@ def warmup_steps(name: str, percent: float, steps: int, total: int) -> int:
     return steps or _steps(percent, total)
 
 
+def text_steps(percent: float, total: int) -> int:
+    """How many of `total` updates train the text encoders: up to that percentage, but one at least; all at 0."""
+    return max(1, _steps(percent, total)) if percent else total
+
+
 def _steps(percent: float, total: int) -> int:
     return int(percent * total / 100 + 0.5)

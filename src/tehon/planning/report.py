@@ -52,6 +52,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "steps_per_epoch": plan.steps_per_epoch,
             "epochs": plan.epochs,
             "warmup": plan.schedule.warmup,
+            "text_encoder": plan.text_steps if plan.text_trained else 0,
             "total": plan.steps,
         },
         "first_epoch": _first_epoch(plan),
@@ -137,7 +138,11 @@ def _lines(plan: Plan) -> Iterator[str]:
     arguments = ", ".join(f"{name}={value}" for name, value in plan.optimizer.arguments.items())
     yield say("plan.optimizer", name=plan.optimizer.name, arguments=f"({arguments})" if arguments else "")
     for root, rate in plan.base_rates.items():
-        yield say("plan.rate", part=plan.family.adapter_roots[root], rate=f"{rate:g}")
+        part, shown = plan.family.adapter_roots[root], f"{rate:g}"
+        if plan.is_text(root) and plan.text_steps < plan.steps:
+            yield say("plan.rate_until", part=part, rate=shown, step=plan.text_steps)
+        else:
+            yield say("plan.rate", part=part, rate=shown)
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
     if plan.samples.prompts:
         yield say("plan.samples", count=len(plan.samples.prompts), times=len(plan.samples.drawn_at))

@@ -43,6 +43,9 @@ class OptimizerSettings(Section):
     text_encoder_2_lr: Rate | None = None
     """The learning rate of SDXL's second text encoder; 0 leaves it out. Empty: as text_encoder_lr."""
 
+    stop_text_encoder_training: float = Field(default=0.0, ge=0, le=100)
+    """When the text encoders stop learning, in percent of all steps; the U-Net learns on, faster. 0 means never."""
+
     lr_scheduler: ScheduleName = "cosine"
     """The shape of the learning rate over the run; `adafactor` is what Adafactor does when it finds its own rates."""
 

@@ -48,8 +48,13 @@ def _rates(settings: Settings) -> Iterator[Problem]:
     changed = changed_names(settings.network)
     for name in sorted(changed & UNET_ALONE) if unet == 0 else ():
         yield Problem("unet_not_trained", field=f"network.{name}")
-    if rates.text_encoder_lr == 0 and not rates.text_encoder_2_lr and "loraplus_text_encoder_lr_ratio" in changed:
+    text = rates.text_encoder_lr or rates.text_encoder_2_lr
+    if not text and "loraplus_text_encoder_lr_ratio" in changed:
         yield Problem("text_not_trained", field="network.loraplus_text_encoder_lr_ratio")
+    if rates.stop_text_encoder_training and not text:
+        yield Problem("text_not_trained", field="optimizer.stop_text_encoder_training")
+    if 0 < rates.stop_text_encoder_training < 100 and unet == 0:
+        yield Problem("text_alone", field="optimizer.stop_text_encoder_training")
 
 
 def _feed(settings: Settings) -> Iterator[Problem]:

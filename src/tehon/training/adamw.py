@@ -29,14 +29,13 @@ class AdamW:
             {"lr": lr, "weight_decay": weight_decay, **group} for group in groups
         ]
         parameters: list[nn.Parameter] = [group["params"][0] for group in groups]
-        self._first = [torch.zeros_like(parameter) for parameter in parameters]
-        self._second = [torch.zeros_like(parameter) for parameter in parameters]
+        self.state = {one: (torch.zeros_like(one), torch.zeros_like(one)) for one in parameters}
 
     @torch.no_grad()
     def step(self) -> None:
         self.steps += 1
-        for group, first, second in zip(self.param_groups, self._first, self._second, strict=True):
-            self._move(group, first, second)
+        for group in self.param_groups:
+            self._move(group, *self.state[group["params"][0]])
 
     def _move(self, group: dict[str, Any], first: Tensor, second: Tensor) -> None:
         weights, rate = group["params"][0], group["lr"]
@@ -50,9 +49,16 @@ class AdamW:
         weights.addcdiv_(first, spread, value=-rate / (1 - slow**self.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "first": self._first, "second": self._second}
+        names = [{"name": group.get("name")} for group in self.param_groups]
+        first, second = zip(*self._memory(), strict=True)
+        return {"steps": self.steps, "first": list(first), "second": list(second), "param_groups": names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps = int(state_dict["steps"])
-        for own, saved in zip(self._first + self._second, state_dict["first"] + state_dict["second"], strict=True):
-            own.copy_(saved)
+        for own, *saved in zip(self._memory(), state_dict["first"], state_dict["second"], strict=True):
+            for mine, theirs in zip(own, saved, strict=True):
+                mine.copy_(theirs)
+
+    def _memory(self) -> list[tuple[Tensor, Tensor]]:
+        """The means of each group, in order."""
+        return [self.state[group["params"][0]] for group in self.param_groups]

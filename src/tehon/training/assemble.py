@@ -19,7 +19,7 @@ from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.npz import read_npz
-from tehon.data.feed.texts import EncodeText, FreshTexts, KeptTexts, TextSource, block_for
+from tehon.data.feed.texts import EncodeText, FreshTexts, KeptTexts, Text, TextsInTurn, TextSource, block_for
 from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch
 from tehon.data.plan.index import user_cache_folder
@@ -71,7 +71,9 @@ class Trainer:
         try:
             for report in train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit):
                 self.moment.end()
-                yield report if (norms := self._limit_norms()) is None else replace(report, norms=norms)
+                norms = self._limit_norms()
+                self.state.settle()
+                yield report if norms is None else replace(report, norms=norms)
         finally:
             self.latents.close()
 
@@ -86,8 +88,15 @@ class Trainer:
 
     def _limit_norms(self) -> Norms | None:
         limit = self.plan.settings.network.scale_weight_norms
-        every = [adapter for layers in self.adapters.values() for adapter in layers.values()]
+        # What has ended was limited with its last update, and once more might round.
+        learning = (root for root in self.adapters if not (self.plan.is_text(root) and self._without_text))
+        every = [adapter for root in learning for adapter in self.adapters[root].values()]
         return limit_norms(every, limit) if limit else None
+
+    @property
+    def _without_text(self) -> bool:
+        """Whether the update at hand came after the end of the text encoders' training."""
+        return self.state.step > self.plan.text_steps
 
     def _rates(self, step: int) -> dict[str, float]:
         return {group: self.plan.rate(group, step) for group in self.state.flat.groups}
@@ -113,9 +122,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     for base in plan.base_weights:
         merge_file(behaviour, parts, base.path, base.strength)
     latents = _latents(plan, behaviour, parts, device, notice, progress)
-    encode = _text_encoder(plan, behaviour, parts)
-    texts = _texts(plan, behaviour, parts, encode, notice)
-    network, moment = settings.network, Moment()
+    encode, moment = _text_encoder(plan, behaviour, parts), Moment()
+    texts = _texts(plan, behaviour, parts, encode, moment, notice)
+    network = settings.network
     unit = network.unit if network.kind == "dylora" else 0
     adapters = new_adapters(
         behaviour,
@@ -131,7 +140,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     flat = FlatParameters(_rate_groups(plan, adapters))
     spared = [name for name in flat.groups if not decays(name)]
     chosen = plan.optimizer
-    state = State(flat, build_optimizer(chosen.name, chosen.arguments, flat, spared), arguments=tuple(chosen.arguments))
+    optimizer = build_optimizer(chosen.name, chosen.arguments, flat, spared)
+    endings = {name: plan.text_steps for name in flat.groups if plan.is_text(name) and plan.text_steps < plan.steps}
+    state = State(flat, optimizer, arguments=tuple(chosen.arguments), endings=endings)
     step = Step(
         behaviour,
         parts,
@@ -227,8 +238,10 @@ def _text_encoder(plan: Plan, behaviour: Behaviour, parts: Any) -> EncodeText:
     )
 
 
-def _texts(plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, notice: Notice) -> TextSource:
-    """Captions are encoded at each reading where that is trained or asked for, else once."""
+def _texts(
+    plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, moment: Moment, notice: Notice
+) -> TextSource:
+    """Captions are encoded at each reading while that is trained or where it is asked for, else once."""
     text = plan.settings.text
     chunks = text.max_token_length // 75
     if text.weighted_captions:  # the plan has no parser for emphasis, and leaves these captions to us
@@ -237,11 +250,20 @@ def _texts(plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, not
             count, rest = behaviour.overlong(parts, caption, chunks=chunks, weighted=True)
             if count:
                 notice(say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest))
-    trained = any(root in plan.family.text_rate_roots for root in plan.base_rates)
-    if trained or not plan.settings.feed.cache_text:
+    first = plan.text_steps if plan.text_trained else 0
+    if first == plan.steps:
         return FreshTexts(encode)
-    captions = partial(captions_of, plan)
-    return KeptTexts(encode, captions, plan.steps, block_for(captions, plan.steps, most=len(plan.pictures) + 1))
+    captions, still = partial(captions_of, plan), partial(_encode_still, encode, moment)
+    block = block_for(captions, plan.steps, len(plan.pictures) + 1, first)
+    kept = KeptTexts(still, captions, plan.steps, block, first) if plan.settings.feed.cache_text else FreshTexts(still)
+    return TextsInTurn(FreshTexts(encode), first, kept) if first else kept
+
+
+@torch.no_grad()
+def _encode_still(encode: EncodeText, moment: Moment, captions: Sequence[str]) -> Text:
+    """What captions say when the text encoder learns no more: its adapters draw nothing."""
+    with moment.paused():
+        return encode(captions)
 
 
 def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]]:

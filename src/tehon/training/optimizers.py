@@ -1,7 +1,7 @@
 """Builds an optimizer from its row in the catalog, over the flat parameters or over their views."""
 
 import inspect
-from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Protocol
@@ -21,6 +21,9 @@ class Optimizer(Protocol):
 
     param_groups: list[dict[str, Any]]
     """Each has a `name` and its rate, `lr`."""
+
+    state: Any
+    """What is remembered of each parameter."""
 
     def step(self) -> Any:
         """Moves the weights by their gradients."""
@@ -98,6 +101,23 @@ def update(optimizer: Optimizer, rates: Mapping[str, float]) -> None:
     waits = "d" in optimizer.param_groups[0] and not any(rates.values())
     if not waits:
         optimizer.step()
+
+
+def leave_out(optimizer: Optimizer, flat: FlatParameters, names: Collection[str]) -> None:
+    """Takes groups out for good, so that no step moves them any more: not by weight decay, by momentum, or by an
+    average that goes on. They keep the weights to use. What an optimizer remembers of all weights together stays with
+    the others, such as the rate that it has found."""
+    with in_use(optimizer, flat):
+        used = {name: flat.groups[name].detach().clone() for name in names}
+    groups = optimizer.param_groups
+    gone, others = ([group for group in groups if (group["name"] in names) == out] for out in (True, False))
+    for shared, value in groups[0].items():
+        others[0].setdefault(shared, value)
+    groups[:] = others
+    for group in gone:
+        for parameter in group["params"]:
+            optimizer.state.pop(parameter, None)
+    flat.freeze(used)
 
 
 def to_train(optimizer: Optimizer) -> None:

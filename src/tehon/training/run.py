@@ -126,8 +126,14 @@ def _check_unfinished(run: Run, start: Start | None) -> None:
 
 
 def _check_left(plan: Plan, start: Start) -> None:
+    """A Problem when the state is from behind the run's end, or from behind the end that the text encoders' training
+    had, while by the settings that would go on."""
     if start.step > plan.steps:
         raise Problem("resume_beyond", path=start.file, step=start.step, steps=plan.steps)
+    learning = {group["name"] for group in start.saved["optimizer"]["param_groups"]}
+    if start.step < plan.text_steps and any(plan.is_text(name) and name not in learning for name in plan.group_rates):
+        percent = f"{100 * start.step / plan.steps:g}"
+        raise Problem("text_ended", path=start.file, step=start.step, end=plan.text_steps, percent=percent)
 
 
 def _ended(directory: RunDirectory) -> str:

@@ -8,8 +8,8 @@ A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.
 """
 
 import io
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tehon.adapters.flat import FlatParameters
 from tehon.disk import check_space, write_whole
 from tehon.messages.problem import Problem
 from tehon.training.generators import generator_states, restore_generators
-from tehon.training.optimizers import Optimizer
+from tehon.training.optimizers import Optimizer, leave_out
 
 _KIND, _VERSION = b"tehon-state ", b"1 "
 _MARK = _KIND + _VERSION
@@ -39,6 +39,19 @@ class State:
     moving: bool = False
     arguments: Collection[str] = ()
     """The optimizer's arguments that settings decide, and not a state."""
+    endings: Mapping[str, int] = field(default_factory=dict[str, int])
+    """{group of weights whose training ends before the others': after how many updates}."""
+
+    @property
+    def ended(self) -> set[str]:
+        """The groups of weights whose training has ended."""
+        return {name for name, last in self.endings.items() if self.step >= last}
+
+    def settle(self) -> None:
+        """Takes groups whose training has ended out of the optimizer, once."""
+        gone = self.ended & set(_names(self.optimizer.param_groups))
+        if gone:
+            leave_out(self.optimizer, self.flat, gone)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()}
@@ -46,20 +59,27 @@ class State:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """The chosen arguments stay as they are; all else of the optimizer is as it was saved. ValueError when that
         had other groups of weights."""
+        self.step = int(saved["step"])
+        then = _names(saved["optimizer"]["param_groups"])
+        if then != _names(self.optimizer.param_groups):  # it was saved after the training of some had ended
+            self.settle()
         groups = self.optimizer.param_groups
-        then = saved["optimizer"].get("param_groups")
-        if then is not None and [group["name"] for group in then] != [group["name"] for group in groups]:
+        if then != _names(groups):
             raise ValueError("the optimizer has other groups of weights")
         chosen = [{name: group[name] for name in self.arguments if name in group} for group in groups]
         self.flat.weights.copy_(saved["weights"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(values)
-        self.step = int(saved["step"])
+        self.settle()
 
     @property
     def device(self) -> torch.device:
         return self.flat.weights.device
+
+
+def _names(groups: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [group["name"] for group in groups]
 
 
 def save_state(state: State, file: Path, about: dict[str, Any]) -> None:

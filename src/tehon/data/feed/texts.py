@@ -40,23 +40,43 @@ class FreshTexts:
         """Nothing to do."""
 
 
+class TextsInTurn:
+    """Captions come from `first` before a step, and from `then` from it on."""
+
+    def __init__(self, first: TextSource, step: int, then: TextSource) -> None:
+        self.sources = first, then
+        self.step = step
+        self._now = first
+
+    def prepare(self, step: int) -> None:
+        self._now = self.sources[step >= self.step]
+        self._now.prepare(step)
+
+    def read(self, captions: Sequence[str]) -> Text:
+        return self._now.read(captions)
+
+
 class KeptTexts:
     """Each caption of a block is encoded once, without gradients, before the block's first step."""
 
-    def __init__(self, encode: EncodeText, captions_of: Callable[[int], Iterable[str]], steps: int, block: int) -> None:
-        """`captions_of(step)` are the captions read in a step, out of `steps`; `block` is in steps."""
+    def __init__(
+        self, encode: EncodeText, captions_of: Callable[[int], Iterable[str]], steps: int, block: int, first: int = 0
+    ) -> None:
+        """`captions_of(step)` are the captions read in a step, from `first` to before `steps`; `block` is in steps."""
         self.encode = encode
         self.captions_of = captions_of
         self.steps = steps
         self.block = block
+        self.first = first
         self._at: int | None = None
         self._kept: dict[str, Text] = {}
 
     def prepare(self, step: int) -> None:
-        if self._at == step // self.block:
+        at = (step - self.first) // self.block
+        if self._at == at:
             return
-        self._at = step // self.block
-        first = self._at * self.block
+        self._at = at
+        first = self.first + at * self.block
         block = range(first, min(first + self.block, self.steps))
         captions = list(dict.fromkeys(caption for step in block for caption in self.captions_of(step)))
         self._kept = {}
@@ -75,10 +95,11 @@ class KeptTexts:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def block_for(captions_of: Callable[[int], Iterable[str]], steps: int, most: int) -> int:
-    """How many steps a block of `KeptTexts` should have: the whole run when it reads no more than `most` captions."""
+def block_for(captions_of: Callable[[int], Iterable[str]], steps: int, most: int, first: int = 0) -> int:
+    """How many steps a block of `KeptTexts` should have: all from `first` on when they read no more than `most`
+    captions."""
     seen: set[str] = set()
-    for step in range(steps):
+    for step in range(first, steps):
         seen.update(captions_of(step))
         if len(seen) > min(most, MOST_KEPT):
             return BLOCK_STEPS

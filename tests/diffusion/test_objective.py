@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
 from torch import Tensor
 
 from tehon.diffusion import losses, noise, schedule, timesteps, weighting
@@ -45,12 +46,31 @@ def test_adding_the_v_like_loss_is_the_sum_of_both() -> None:
     assert torch.equal(weighting.with_v_like(snr, 0.0), torch.ones(3))
 
 
-def test_zero_terminal_alphas_are_those_of_diffusers() -> None:
-    theirs = DDIMScheduler(1000, 0.00085, 0.012, "scaled_linear", rescale_betas_zero_snr=True).alphas_cumprod
-    ours = schedule.zero_terminal(ALPHAS)
-    assert ours[0] == pytest.approx(float(ALPHAS[0]), rel=1e-6)
-    assert ours[-1] == 0
-    assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+def test_weights_for_v_are_finite_at_pure_noise() -> None:
+    """SNR 0 occurs where the noise ends in pure noise."""
+    snr, alphas = torch.tensor([0.0, 0.5]), torch.tensor([0.3, 0.0])
+    assert weighting.min_snr(snr, 5.0, "v").tolist() == pytest.approx([0, 1 / 3])
+    assert weighting.debiased(snr, "v").tolist() == pytest.approx([1, 2 / 3])
+    assert weighting.like_noise(snr).tolist() == pytest.approx([0, 1 / 3])
+    assert losses.thresholds("snr", 0.1, 1.0, alphas, torch.tensor([1])).item() == pytest.approx(0.1)
+
+
+def test_snr_is_that_of_diffusers() -> None:
+    scheduler, times = DDPMScheduler(1000, 0.00085, 0.012, "scaled_linear"), torch.tensor([0, 400, 999])
+    assert torch.allclose(schedule.signal_to_noise(ALPHAS[times]), compute_snr(scheduler, times), rtol=1e-4)
+
+
+def test_scaling_turns_an_error_in_v_into_that_in_the_noise() -> None:
+    """The same guess at the picture, once told as noise and once as v: e = √a v + √(1 - a) x_t."""
+    clean, drawn, wrong, times = latents(1), latents(2), latents(3), torch.tensor([5, 400, 990])
+    a = ALPHAS[times].view(-1, 1, 1, 1)
+    noisy = a.sqrt() * clean + (1 - a).sqrt() * drawn
+    v = target("v", clean, drawn, ALPHAS, times)
+    as_noise = [a.sqrt() * guess + (1 - a).sqrt() * noisy for guess in (v + wrong, v)]
+    in_noise, in_v = losses.squared_error(*as_noise), losses.squared_error(v + wrong, v)
+    snr = schedule.signal_to_noise(ALPHAS[times])
+    assert torch.allclose(in_noise[1:], (in_v * weighting.like_noise(snr))[1:], rtol=1e-3)
+    assert torch.allclose(in_v[1:], in_noise[1:] * (weighting.with_v_like(snr, 1.0) - 1)[1:], rtol=1e-3)
 
 
 def test_velocity_is_that_of_diffusers_and_noise_is_itself() -> None:
@@ -105,9 +125,20 @@ def test_logit_normal_timesteps_have_their_median_and_quartiles() -> None:
     assert timesteps.logit_normal(torch.tensor([0.0, 0.9999999]), 0, 1000).tolist() == [2, 994]
 
 
+def test_logit_normal_timesteps_are_distributed_as_those_of_diffusers() -> None:
+    shares = compute_density_for_timestep_sampling(
+        "logit_normal", 20000, 0.5, 0.8, generator=torch.Generator().manual_seed(1)
+    )
+    u = (torch.arange(20000) + 0.5) / 20000
+    ours = timesteps.logit_normal(u, 0, 1000, mean=0.5, spread=0.8).double() / 1000
+    levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)
+    assert torch.allclose(ours.quantile(levels), shares.double().quantile(levels), atol=0.01)
+
+
 def test_strata_cover_the_range_once_each() -> None:
     u = timesteps.draw_uniform(3, "timestep", [(0, i, 0) for i in range(8)])
-    assert (timesteps.stratified(u) * 8).long().tolist() == list(range(8))
+    assert (timesteps.stratified(u, 0, 8) * 8).long().tolist() == list(range(8))
+    assert torch.equal(timesteps.stratified(u, 0, 8)[5:], timesteps.stratified(u[5:], 5, 8))
     alone = timesteps.draw_uniform(3, "timestep", [(0, 5, 0)])
     assert torch.equal(alone[0], u[5])
 
@@ -137,6 +168,9 @@ def test_pyramid_noise_has_low_frequencies_and_the_spread_one() -> None:
     assert torch.allclose(mixed.std((1, 2, 3)), torch.ones(2), atol=1e-5)
     coarse = [torch.nn.functional.avg_pool2d(x, 16).std() for x in (drawn, mixed)]
     assert coarse[1] > 4 * coarse[0]
+    ups = [torch.nn.Upsample((64, 64), mode="bilinear")(level) * 0.8**i for i, level in enumerate(levels)]
+    whole = drawn + torch.stack(ups).sum(0)
+    assert torch.allclose(mixed, whole / whole.flatten(1).std(1).view(-1, 1, 1, 1), atol=1e-5), "its formula"
     alone = noise.pyramid(drawn[:1], [level[:1] for level in levels], 0.8)
     assert torch.allclose(alone[0], mixed[0], atol=1e-6), "a sample's noise must not depend on its batch"
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
 from tehon.catalog.detect import demo_folder, find_model
@@ -67,3 +67,30 @@ def test_the_names_stand_for_the_schedulers_of_sd_scripts(model: tuple[Any, Any]
         scheduler = make_scheduler(name, model[1].schedule)
         assert isinstance(scheduler, DPMSolverMultistepScheduler)
         assert scheduler.config["algorithm_type"] == name
+
+
+@pytest.mark.parametrize("sampler", CLASSES)
+def test_every_sampler_draws_from_pure_noise_where_the_noise_ends_so(model: tuple[Any, Any], sampler: str) -> None:
+    """With a network that knows the picture, a bright one, each ends at it; also those of diffusers' schedulers that
+    can't rescale their betas themselves."""
+    schedule = model[1].schedule | {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    wanted = DDIMScheduler.from_config(schedule | {"rescale_betas_zero_snr": True}).alphas_cumprod
+    scheduler = make_scheduler(sampler, schedule | {"rescale_betas_zero_snr": True})
+    alphas = scheduler.alphas_cumprod
+    assert torch.allclose(alphas, wanted, atol=1e-5)
+    assert float(alphas[-1]) <= 2**-24
+    picture = torch.full((1, 4, 8, 8), 1.7)
+    scheduler.set_timesteps(20)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)) * scheduler.init_noise_sigma
+    assert int(scheduler.timesteps[0]) == 999
+    extra = {"generator": torch.Generator().manual_seed(2)} if SAMPLERS[sampler].draws_noise else {}
+    for time in scheduler.timesteps:
+        seen = scheduler.scale_model_input(x, time)
+        place = float(time)
+        low = int(place)
+        sigma = ((1 - alphas) / alphas).sqrt()
+        level = torch.lerp(sigma[low].log(), sigma[min(low + 1, 999)].log(), place - low).exp()
+        a = 1 / (level**2 + 1)
+        v = (a.sqrt() * seen - picture) / (1 - a).sqrt()
+        x = scheduler.step(v, time, x, return_dict=False, **extra)[0]
+    assert torch.allclose(x, picture, atol=0.1)

@@ -553,6 +553,7 @@ PLACES = (
     "model.tokenizer",
     "model.prediction",
     "optimizer.text_encoder_2_lr",
+    "objective.zero_terminal_snr",
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {
@@ -591,6 +592,7 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "objective.min_snr_gamma": (1.0, "training"),
     "objective.debiased_estimation_loss": (True, "training"),
     "objective.v_pred_like_loss": (0.5, "training"),
+    "objective.scale_v_pred_loss_like_noise_pred": (True, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
     "training.resume": ("run", "training"),
@@ -615,7 +617,20 @@ NEEDED: dict[str, dict[str, Any]] = {
     "objective.huber_schedule": {"objective.loss_type": "huber"},
     "objective.huber_c": {"objective.loss_type": "huber"},
     "objective.huber_scale": {"objective.loss_type": "huber"},
+    "objective.scale_v_pred_loss_like_noise_pred": {"model.prediction": "v"},
 }
+
+
+def test_warmup_in_steps_must_end_before_the_decay(tree: Tree) -> None:
+    """Seven steps at batch size 1: five of warm-up, and 30 % that are two of decay."""
+    tree["data"]["batch_size"] = 1
+    rates = {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 5, "lr_decay": 30.0}
+    plan = make_plan(validate(tree | {"optimizer": rates}))
+    assert (plan.steps, plan.schedule.warmup, plan.schedule.decay) == (7, 5, 2)
+    with pytest.raises(
+        Problem, match=r"^optimizer.lr_warmup_steps: 6 steps of warm-up and 2 of decay are more than the 7"
+    ):
+        make_plan(validate(tree | {"optimizer": rates | {"lr_warmup_steps": 6}}))
 
 
 def test_the_reach_of_every_field_is_tested() -> None:

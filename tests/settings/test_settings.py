@@ -144,6 +144,8 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "objective.huber_scale": above_zero,
     "objective.min_snr_gamma": rate,
     "objective.debiased_estimation_loss": st.booleans(),
+    "objective.scale_v_pred_loss_like_noise_pred": st.booleans(),
+    "objective.zero_terminal_snr": st.booleans(),
     "objective.v_pred_like_loss": rate,
     "objective.prior_loss_weight": rate,
     "objective.masked_loss": st.booleans(),

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from tehon.families.samplers import make_scheduler
 from tehon.messages.problem import Problem
+from tehon.planning.notices import notices_for
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble, build_objective
+from tehon.training.facts import run_facts
 
 Tree = dict[str, Any]
 SETTINGS: list[tuple[dict[str, Any], str, Any]] = [
@@ -100,5 +103,79 @@ def test_a_loss_like_that_of_v_needs_a_model_that_does_not_predict_v(tree: Tree,
     one = {"min_timestep": 100, "max_timestep": 101}
     plain, a = losses(trainer, **one), float(trainer.parts.alphas[100])
     snr = a / (1 - a)
-    for read, loss in losses(trainer, **one, min_snr_gamma=5.0).items():
-        assert loss == pytest.approx(5 / (snr + 1) * plain[read], rel=1e-4)
+    for change, factor in (
+        ({"min_snr_gamma": 5.0}, 5 / (snr + 1)),
+        ({"scale_v_pred_loss_like_noise_pred": True}, snr / (snr + 1)),
+    ):
+        for read, loss in losses(trainer, **one, **change).items():
+            assert loss == pytest.approx(factor * plain[read], rel=1e-4), change
+
+
+@pytest.mark.parametrize("name", ["scale_v_pred_loss_like_noise_pred", "zero_terminal_snr"])
+def test_what_is_for_v_is_refused_for_a_model_that_predicts_the_noise(tree: Tree, name: str) -> None:
+    with pytest.raises(Problem, match=f"^objective.{name}: the model predicts the noise"):
+        make_plan(validate(tree | {"objective": {name: True}}))
+
+
+def test_zero_terminal_snr_ends_the_noise_in_pure_noise_for_loss_weights_samples_and_metadata(tree: Tree) -> None:
+    tree |= {"model": tree["model"] | {"prediction": "v"}}
+    before = assemble(make_plan(validate(tree)))
+    plan = make_plan(validate(tree | {"objective": {"zero_terminal_snr": True}}))
+    trainer = assemble(plan)
+    old, new = (one.parts.alphas.sqrt() for one in (before, trainer))
+    # algorithm 1 of arXiv 2305.08891
+    assert torch.allclose(new, (old - old[-1]) * old[0] / (old[0] - old[-1]), atol=1e-4)
+    assert new[-1] == 0
+    assert losses(trainer) != losses(before)
+    last = {"min_timestep": 999, "max_timestep": 1000}
+    assert all(loss > 0 for loss in losses(trainer, **last).values())
+    for change in (
+        {"min_snr_gamma": 5.0},
+        {"scale_v_pred_loss_like_noise_pred": True},
+        {"debiased_estimation_loss": True},
+        {"loss_type": "huber"},
+    ):
+        assert all(0 <= loss < 100 for loss in losses(trainer, **last, **change).values()), change
+    assert set(losses(trainer, **last, min_snr_gamma=5.0).values()) == {0.0}, "no picture is left to weigh"
+    assert make_scheduler("euler", trainer.parts.schedule).config["timestep_spacing"] == "trailing"
+    assert run_facts(plan, 1, 0.0)["zero_terminal_snr"] is True
+    assert run_facts(before.plan, 1, 0.0)["zero_terminal_snr"] is False
+
+
+def test_strata_reach_over_all_batches_of_an_update(tree: Tree) -> None:
+    """Two batches of two readings: each of the four timesteps lies in a quarter of its own."""
+    tree["training"] |= {"gradient_accumulation_steps": 2}
+    trainer = assemble(make_plan(validate(tree | {"objective": {"stratified_timesteps": True}})))
+    seen: list[int] = []
+    draw = trainer.step.times.draw
+
+    class Watched:
+        def draw(self, *arguments: Any) -> Any:
+            times = draw(*arguments)
+            seen.extend(times.tolist())
+            return times
+
+    trainer.step = replace(trainer.step, times=Watched())  # type: ignore[arg-type]
+    for report in trainer.updates():
+        count = sum(len(batch.reads) for batch in report.batches)
+        assert [time * count // 1000 for time in seen] == list(range(count))
+        seen.clear()
+
+
+def test_strata_of_one_reading_are_said_to_do_nothing(tree: Tree) -> None:
+    tree |= {"objective": {"stratified_timesteps": True}}
+    said = [text for text in notices_for(make_plan(validate(tree))) if "stratified_timesteps" in text]
+    assert said == []
+    tree["data"]["batch_size"] = 1
+    (said,) = [text for text in notices_for(make_plan(validate(tree))) if "stratified_timesteps" in text]
+    assert said == "objective.stratified_timesteps has no effect: each step reads one picture alone."
+
+
+def test_a_model_whose_noise_ends_so_by_itself_is_told(tree: Tree, nano: Path, tmp_path: Path) -> None:
+    model = tmp_path / "zero"
+    shutil.copytree(nano, model)
+    file = model / "scheduler" / "scheduler_config.json"
+    own = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    file.write_text(json.dumps(json.loads(file.read_text("utf8")) | own), "utf8")
+    plan = make_plan(validate(tree | {"model": {"path": str(model)}, "objective": {"zero_terminal_snr": True}}))
+    assert any("the model's own noise ends in pure noise already" in text for text in notices_for(plan))

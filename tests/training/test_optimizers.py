@@ -1,7 +1,7 @@
 """Every optimizer of the catalog on a tiny net: it learns, and its state comes back bit for bit."""
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,8 @@ from tehon.adapters.flat import FlatParameters
 from tehon.catalog.optimizers import OPTIMIZERS, optimizer_name, optimizer_row
 from tehon.messages.problem import Problem
 from tehon.planning.rates import Schedule
-from tehon.training.optimizers import Optimizer, build_optimizer, in_use, leave_out, to_train, update
+from tehon.settings.optimizer import ScheduleName
+from tehon.training.optimizers import Optimizer, build_optimizer, in_use, leave_out, to_train, try_optimizer, update
 
 pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
 
@@ -77,11 +78,22 @@ class Tiny:
 
 SCHEDULES = {
     "constant": Schedule("constant", 20),
+    "constant_with_warmup": Schedule("constant_with_warmup", 20, warmup=2),
     "cosine": Schedule("cosine", 20, warmup=2),
+    "cosine_with_restarts": Schedule("cosine_with_restarts", 20, warmup=2, cycles=2),
+    "linear": Schedule("linear", 20, warmup=2),
     "polynomial": Schedule("polynomial", 20, warmup=2, cycles=2),
+    "cosine_with_min_lr": Schedule("cosine_with_min_lr", 20, warmup=2, floor=0.1),
     "inverse_sqrt": Schedule("inverse_sqrt", 20, warmup=2),
+    "warmup_stable_decay": Schedule("warmup_stable_decay", 20, warmup=2, decay=5),
+    "rex": Schedule("rex", 20, warmup=2),
     "piecewise_constant": Schedule("piecewise_constant", 20, pieces=((10, 1.0), (99, 0.5))),
 }
+
+
+def test_all_schedules_are_crossed() -> None:
+    """`adafactor` goes with one optimizer alone, and has a test of its own below."""
+    assert {*SCHEDULES, "adafactor"} == set(get_args(ScheduleName))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -201,6 +213,16 @@ def test_any_class_is_taken_by_its_path() -> None:
     tiny.train(20)
     assert tiny.loss().item() < before
     assert tiny.optimizer.param_groups[1]["betas"] == (0.8, 0.9)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_makes_its_step_of_trial(name: str) -> None:
+    try_optimizer(name, {}, torch.device("cpu"))
+
+
+def test_one_that_cannot_make_a_step_is_one_sentence() -> None:
+    with pytest.raises(Problem, match=r"torch\.optim\.SparseAdam does not run on cpu \(SparseAdam does not"):
+        try_optimizer("torch.optim.SparseAdam", {}, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Model:
     def zero_snr(self) -> bool:
         """Whether its noise ends in pure noise."""
         return bool(self.schedule.get("rescale_betas_zero_snr"))
+
+    def with_zero_snr(self) -> "Model":
+        """The same networks for noise that ends in pure noise, drawn from there on (arXiv 2305.08891, sections 3.1 and
+        3.3)."""
+        return replace(self, schedule={**self.schedule, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"})
 
     @property
     def native_side(self) -> int:

@@ -111,6 +111,8 @@ def _draw(
     from tehon.training.previews import draw_with
 
     model = find_model(**settings.model.model_dump())
+    if settings.objective.zero_terminal_snr:
+        model = model.with_zero_snr()
     behaviour = behaviour_of(model.family)
     parts = behaviour.load(model, torch.float32, choose_device(options.device))
 

@@ -20,10 +20,3 @@ def scaled_linear(first: float, last: float, steps: int) -> Tensor:
 def signal_to_noise(alphas: Tensor) -> Tensor:
     """SNR(t) = a_t / (1 - a_t), shaped like `alphas`."""
     return alphas / (1 - alphas)
-
-
-def zero_terminal(alphas: Tensor) -> Tensor:
-    """Alphas whose first stays and whose last is 0: the last timestep is pure noise (arXiv 2305.08891, alg. 1)."""
-    roots = alphas.sqrt()
-    first, last = roots[0], roots[-1]
-    return ((roots - last) * (first / (first - last))) ** 2

@@ -17,13 +17,13 @@ def draw_uniform(seed: int, purpose: str, keys: Sequence[Key]) -> Tensor:
     return torch.cat([torch.rand(1, generator=generator_for(seed, purpose, key)) for key in keys])
 
 
-def stratified(u: Tensor) -> Tensor:
-    """The i-th of n numbers moved into the i-th of n equal strata, so that a batch covers all noise levels.
+def stratified(u: Tensor, first: int, n: int) -> Tensor:
+    """The i-th of n numbers moved into the i-th of n equal strata, so that an update covers all noise levels. The given
+    numbers are those from the `first` on.
 
-    Each number is still uniform over the batches, as the order of pictures in a batch is random.
+    Each number is still uniform over the updates, as the order of pictures is random.
     """
-    n = len(u)
-    return (u + torch.arange(n, dtype=u.dtype, device=u.device)) / n
+    return (u + first + torch.arange(len(u), dtype=u.dtype, device=u.device)) / n
 
 
 def uniform(u: Tensor, low: int, high: int) -> Tensor:

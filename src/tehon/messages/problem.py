@@ -3,9 +3,12 @@
 >>> raise Problem("folder_missing", field="data.folder", path="pictures")
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from tehon.messages.catalogue import say
+
+Made = TypeVar("Made")
 
 
 class Problem(ValueError):
@@ -34,23 +37,34 @@ def _problem(key: str, values: dict[str, object]) -> Problem:
 
 
 class Problems(Problem):
-    """Several problems found in one go, one sentence a line."""
+    """Several problems found in one go, one sentence a line; then `remarks`, which stop nothing."""
 
-    def __init__(self, found: list[Problem]) -> None:
+    def __init__(self, found: list[Problem], remarks: Iterable[str] = ()) -> None:
         super().__init__(found[0].key, **found[0].values)
         self.found = found
+        self.remarks = list(remarks)
 
     @property
     def all(self) -> list[Problem]:
         return self.found
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.found))
+        return "\n".join([*map(str, self.found), *(say("cli.notice", text=text) for text in self.remarks)])
 
 
-def raise_all(found: list[Problem]) -> None:
-    """Raises nothing, the one problem, or all of them together."""
-    if len(found) == 1:
+def raise_all(found: list[Problem], remarks: Iterable[str] = ()) -> None:
+    """Raises nothing, the one problem, or all of them together, with what else is worth saying of the same input."""
+    said = list(remarks)
+    if len(found) == 1 and not said:
         raise found[0]
     if found:
-        raise Problems(found)
+        raise Problems(found, said)
+
+
+def tried(problems: list[Problem], make: Callable[[], Made]) -> Made | None:
+    """What is made; None when that raises Problems, which are then added to the others."""
+    try:
+        return make()
+    except Problem as problem:
+        problems += problem.all
+        return None

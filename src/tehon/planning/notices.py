@@ -11,6 +11,7 @@ from tehon.planning.plan import Plan
 from tehon.planning.start import start_notices
 from tehon.planning.troubles import KINDS
 from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
+from tehon.settings.rules import remarks
 from tehon.settings.schedule_rules import unheeded
 
 _NAMED = 5
@@ -28,8 +29,9 @@ def notices_for(plan: Plan) -> Iterator[str]:
     if plan.base_weights:
         yield say("notice.base_weights", names=", ".join(f"{one.path} x {one.strength:g}" for one in plan.base_weights))
     yield from plan.samples.remarks
+    yield from remarks(plan.settings)
     rank, alpha = plan.rank_and_alpha
-    if alpha > rank:
+    if plan.settings.network.dim_from_weights and alpha > rank:
         yield say("notice.alpha_above_rank", alpha=alpha, rank=rank)
     yield from _batches(plan)
     yield from _bucket_steps(plan)
@@ -70,6 +72,12 @@ def _without_effect(plan: Plan) -> Iterator[str]:
     yield from _schedule(plan)
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
+    objective = settings.objective
+    group = settings.training.gradient_accumulation_steps
+    if objective.stratified_timesteps and max(one.batch_size for one in plan.groups) * group == 1:
+        yield say("notice.without_effect", field="objective.stratified_timesteps", reason=say("reason.one_reading"))
+    if objective.zero_terminal_snr and plan.zero_snr_anyway:
+        yield say("notice.without_effect", field="objective.zero_terminal_snr", reason=say("reason.own_zero_snr"))
     for one in plan.sets:
         rules = one.wording
         if rules.keep and not (rules.shuffle or rules.tag_dropout):

@@ -4,7 +4,7 @@
 >>> plan.steps, plan.rate("lora_unet", 0)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,7 @@ from tehon.data.plan.buckets import Size
 from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_batches
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
-from tehon.messages.problem import Problem, raise_all
+from tehon.messages.problem import Problem, raise_all, tried
 from tehon.planning.base_weights import BaseFile, read_base_weights
 from tehon.planning.intervals import Intervals
 from tehon.planning.modules import (
@@ -27,14 +27,14 @@ from tehon.planning.modules import (
     part_of,
     plan_modules,
 )
-from tehon.planning.pictures import PictureSet, PlannedPicture, find_pictures
+from tehon.planning.pictures import FoundPictures, PictureSet, PlannedPicture, find_pictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
 from tehon.planning.rates import Schedule, schedule_for, text_steps
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.optimizer_rules import OptimizerChoice, choose_optimizer
 from tehon.settings.resolve import resolve
-from tehon.settings.rules import check_rules
+from tehon.settings.rules import broken_rules, remarks
 from tehon.settings.settings import Settings
 
 
@@ -43,7 +43,7 @@ class Plan:
     """A run before its first step. `settings` are the `given` ones with nothing left open; steps are updates of the
     weights, the first `text_steps` of which train the text encoders. `pictures` are those that are learned,
     `validation` those that are held out; `reg_reads` counts the regularisation pictures with their own repeats, as
-    kohya's metadata does."""
+    kohya's metadata does. `zero_snr_anyway`: the model's own noise ends in pure noise."""
 
     given: Settings
     settings: Settings
@@ -65,6 +65,7 @@ class Plan:
     start: StartFile | None
     base_weights: tuple[BaseFile, ...]
     samples: PlannedSamples
+    zero_snr_anyway: bool
 
     @property
     def family(self) -> Family:
@@ -171,16 +172,11 @@ def draft_plan(given: Settings) -> Plan:
         base.path, revision=base.revision, vae=base.vae, tokenizer=base.tokenizer, prediction=base.prediction
     )
     family = model.family
-    rates = given.optimizer
-    second = rates.text_encoder_lr if rates.text_encoder_2_lr is None else rates.text_encoder_2_lr
-    if second != rates.text_encoder_lr and len(family.text_encoders) < 2:
-        raise Problem("second_encoder_missing", field="optimizer.text_encoder_2_lr", path=base.path)
     settings = resolve(given, model)
-    check_rules(settings)
-    if settings.objective.v_pred_like_loss and model.prediction == "v":
-        raise Problem("v_like_of_v", field="objective.v_pred_like_loss", path=base.path)
-    start, modules = _network(settings, model)
-    found = find_pictures(settings)
+    start, modules, found = _survey(settings, model)
+    zero_snr_anyway = model.zero_snr
+    if settings.objective.zero_terminal_snr and not zero_snr_anyway:
+        model = model.with_zero_snr()
     if all(picture.is_reg for picture in found.pictures):
         raise_all(found.troubles.problems or found.troubles.skipped or [_nothing_to_learn(settings, found.troubles)])
     training, rates = settings.training, settings.optimizer
@@ -196,6 +192,10 @@ def draft_plan(given: Settings) -> Plan:
     own = settings.validation
     if own.stop_after and not (found.validation and (own.every_n_steps or own.every_n_epochs)):
         found.troubles.problems.append(Problem("nothing_measured", field="validation.stop_after"))
+    schedule = schedule_for(rates, steps, base, optimizer.warmup_init)
+    if rates.lr_warmup_steps and schedule.name == "warmup_stable_decay" and schedule.warmup + schedule.decay > steps:
+        lengths = {"warmup": schedule.warmup, "decay": schedule.decay, "total": steps}
+        found.troubles.problems.append(Problem("warmup_and_decay_steps", field="optimizer.lr_warmup_steps", **lengths))
     samples = plan_samples(settings, model.native_side, steps, per_epoch, found.troubles.problems)
     return Plan(
         given=given,
@@ -211,14 +211,42 @@ def draft_plan(given: Settings) -> Plan:
         epochs=epochs,
         steps=steps,
         optimizer=optimizer,
-        schedule=schedule_for(rates, steps, base, optimizer.warmup_init),
+        schedule=schedule,
         text_steps=text_steps(rates.stop_text_encoder_training, steps),
         base_rates=base_rates,
         modules=modules,
         start=start,
         base_weights=read_base_weights(settings.network, model),
         samples=samples,
+        zero_snr_anyway=zero_snr_anyway,
     )
+
+
+def _survey(settings: Settings, model: Model) -> tuple[StartFile | None, tuple[PlannedModule, ...], FoundPictures]:
+    """The modules to train, with the LoRA file to start from, and the pictures. Problems for the settings, else for all
+    that does not fit the model and all pictures that can't be learned, at once."""
+    raise_all(broken_rules(settings), remarks(settings))
+    problems = list(_unfit(settings, model))
+    network = tried(problems, lambda: _network(settings, model))
+    found = tried(problems, lambda: find_pictures(settings))
+    if problems:
+        raise_all([*problems, *(found.troubles.problems if found else [])], remarks(settings))
+    assert network is not None, "without a problem there is a network"
+    assert found is not None, "without a problem there are pictures"
+    return *network, found
+
+
+def _unfit(settings: Settings, model: Model) -> Iterator[Problem]:
+    """What this model can't be trained with."""
+    rates, own, path = settings.optimizer, settings.objective, settings.model.path
+    if rates.text_encoder_2_lr != rates.text_encoder_lr and len(model.family.text_encoders) < 2:
+        yield Problem("second_encoder_missing", field="optimizer.text_encoder_2_lr", path=path)
+    if own.v_pred_like_loss and model.prediction == "v":
+        yield Problem("v_like_of_v", field="objective.v_pred_like_loss", path=path)
+    if own.scale_v_pred_loss_like_noise_pred and model.prediction != "v":
+        yield Problem("v_scale_of_noise", field="objective.scale_v_pred_loss_like_noise_pred")
+    if own.zero_terminal_snr and model.prediction != "v":
+        yield Problem("zero_snr_of_noise", field="objective.zero_terminal_snr")
 
 
 def _network(settings: Settings, model: Model) -> tuple[StartFile | None, tuple[PlannedModule, ...]]:

@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from tehon.messages.problem import Problem, raise_all
 from tehon.settings.complaints import complaints
 from tehon.settings.fields import fields
-from tehon.settings.rules import check_rules
+from tehon.settings.rules import broken_rules, remarks
 from tehon.settings.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -70,10 +71,12 @@ def validate(tree: Tree) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise_all([*complaints(error), *nowhere])
+        wrong = complaints(error)
+        rest = _without_wrong(tree, error)
+        beside = [] if rest is None else _apart_from(wrong, broken_rules(rest))
+        raise_all([*wrong, *nowhere, *beside], [] if rest is None else remarks(rest))
         raise
-    raise_all(nowhere)
-    check_rules(settings)
+    raise_all([*nowhere, *broken_rules(settings)], remarks(settings))
     return settings
 
 
@@ -90,6 +93,33 @@ def _with_words(tree: Tree) -> Tree:
     raise_all([Problem("words_blocked", field=field, name=line.key, reason=line.reason) for line in result.blocking])
     result.tree.setdefault("training", {})["additional_parameters"] = words
     return result.tree
+
+
+def _without_wrong(tree: Tree, error: ValidationError) -> Settings | None:
+    """The settings with defaults in place of what pydantic complains about, so that the rules between the others can be
+    looked at too; None when more is wrong than that."""
+    rest = deepcopy(tree)
+    for row in error.errors():
+        section, name = str(row["loc"][0]), row["loc"][1:2]
+        inner = rest.pop(section, None)
+        if name and isinstance(inner, dict):
+            rest[section] = {key: value for key, value in inner.items() if key not in name}
+    for field in fields():
+        section, _, name = field.name.partition(".")
+        if field.required:
+            rest.setdefault(section, {}).setdefault(name, ".")
+    try:
+        return Settings.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _apart_from(wrong: list[Problem], found: list[Problem]) -> list[Problem]:
+    """Those rules that don't speak of a setting which is wrong by itself: its default may break what its value would
+    not."""
+    dotted = [str(problem.values["field"]) for problem in wrong]
+    names = [*dotted, *(name for field in dotted if "_" in (name := field.rpartition(".")[2]))]
+    return [problem for problem in found if not any(name in str(problem) for name in names)]
 
 
 def _names_pictures(tree: Tree) -> bool:

@@ -45,7 +45,7 @@ class ObjectiveSettings(Section):
     """How widely logit_normal draws."""
 
     stratified_timesteps: bool = False
-    """Spread the timesteps of a batch evenly, so that its loss jumps less."""
+    """Spread the timesteps of an update's pictures evenly, so that its loss jumps less."""
 
     loss_type: Literal["l2", "l1", "huber", "smooth_l1"] = "l2"
     """How an error counts: squared, by its size, or squared when small and by its size when large."""
@@ -64,6 +64,13 @@ class ObjectiveSettings(Section):
 
     debiased_estimation_loss: bool = False
     """Weigh each loss by 1 / √SNR, so that all noise levels count in the picture that is estimated."""
+
+    scale_v_pred_loss_like_noise_pred: bool = False
+    """For models that predict v: weigh each loss by SNR / (SNR + 1), as if the model predicted the noise."""
+
+    zero_terminal_snr: bool = False
+    """For models that predict v: end the noise in pure noise, for pictures as dark or bright as they should be. Samples
+    are drawn with the same noise; a program that draws with the LoRA has to be told as well."""
 
     v_pred_like_loss: float = Field(default=0.0, ge=0)
     """Add this share of the loss that a model with v-prediction would have."""

@@ -1,11 +1,13 @@
 """The rules between settings: combinations that cannot be meant, each refused in one sentence.
 
->>> check_rules(settings)
+>>> broken_rules(settings)
+[]
 """
 
 from collections.abc import Iterator
 
-from tehon.messages.problem import Problem, raise_all
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem, tried
 from tehon.settings.dataset import DataSettings
 from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
 from tehon.settings.objective_rules import objective_problems
@@ -15,8 +17,15 @@ from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
 
-def check_rules(settings: Settings) -> None:
-    """Raises one Problem for each rule that the settings break."""
+def remarks(settings: Settings) -> Iterator[str]:
+    """Sentences about settings that are possible but may not be what was meant."""
+    network = settings.network
+    if network.alpha > network.rank and not network.dim_from_weights:
+        yield say("notice.alpha_above_rank", alpha=network.alpha, rank=network.rank)
+
+
+def broken_rules(settings: Settings) -> list[Problem]:
+    """A Problem for each rule that the settings break."""
     found = [
         *_rates(settings),
         *optimizer_problems(settings.optimizer, settings.network),
@@ -26,16 +35,12 @@ def check_rules(settings: Settings) -> None:
         *network_problems(settings.network),
     ]
     found += _saves(settings)
-    try:
-        sets = data_sets(settings.data)
-    except Problem as problem:
-        raise_all([*found, *problem.all])
-        raise
+    sets = tried(found, lambda: data_sets(settings.data)) or ()
     for one in sets:
         found += [*_sizes(one), *_pictures(one), *_augmentation(one, settings)]
-    found += _masks(sets, settings)
+    found += _masks(sets, settings) if sets else ()
     found += _samples(settings)
-    raise_all(list({str(problem): problem for problem in found}.values()))  # sets inherit what is wrong
+    return list({str(problem): problem for problem in found}.values())  # sets inherit what is wrong
 
 
 def _rates(settings: Settings) -> Iterator[Problem]:

@@ -189,6 +189,7 @@ def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgemen
         settings.min_snr_gamma,
         settings.debiased_estimation_loss,
         settings.v_pred_like_loss,
+        settings.scale_v_pred_loss_like_noise_pred,
     )
     return noise, times, judgement
 

@@ -80,6 +80,8 @@ def _objective(plan: Plan) -> dict[str, Any]:
         "ip_noise_gamma_random_strength": own.ip_noise_gamma_random_strength,
         "prior_loss_weight": own.prior_loss_weight,
         "min_snr_gamma": own.min_snr_gamma or None,
+        "scale_v_pred_loss_like_noise_pred": own.scale_v_pred_loss_like_noise_pred,
+        "v_pred_like_loss": own.v_pred_like_loss or None,
         "debiased_estimation": own.debiased_estimation_loss,
         "loss_type": own.loss_type,
         "huber_schedule": own.huber_schedule,

@@ -12,7 +12,7 @@ from tehon.training.optimizers import update
 from tehon.training.state import State
 
 Group = Callable[[int], tuple[int, Sequence[Batch]]]
-Losses = Callable[[int, Batch], Tensor]
+Losses = Callable[[int, Batch, tuple[int, int]], Tensor]
 Rates = Callable[[int], Mapping[str, float]]
 
 
@@ -34,7 +34,8 @@ def train(
 ) -> Iterator[Report]:
     """Runs the updates from `state.step` to `steps`, and gives a report after each.
 
-    `losses_of(epoch, batch)` is one loss per sample. Every sample of a group weighs the same in its update, however
+    `losses_of(epoch, batch, (first, samples))` is one loss per sample; the batch's first sample is the update's number
+    `first` of so many. Every sample of a group weighs the same in its update, however
     the samples are spread over batches.
     """
     while state.step < steps:
@@ -42,8 +43,10 @@ def train(
         samples = sum(len(batch.reads) for batch in batches)
         state.flat.gradients.zero_()
         total = torch.zeros((), device=state.flat.weights.device)
+        first = 0
         for batch in batches:
-            loss = losses_of(epoch, batch).sum() / samples
+            loss = losses_of(epoch, batch, (first, samples)).sum() / samples
+            first += len(batch.reads)
             loss.backward()
             total += loss.detach()
         norm = state.flat.clip(max_grad_norm)

@@ -1,7 +1,7 @@
 """What is asked of the network, as values without settings: which noise, which timestep, which loss.
 
 Every random number belongs to a reading, so that neither its batch nor a resume changes it; only `stratified` looks at
-the place in the batch.
+the place in the update.
 
 >>> times = Times(200, 800).draw(seed=7, keys=[(0, 3, 0)])
 """
@@ -19,6 +19,9 @@ from tehon.diffusion.losses import Loss, Threshold, errors, per_sample, threshol
 from tehon.diffusion.noise import adaptive_strength, offset, perturbed, pyramid, pyramid_sizes
 from tehon.diffusion.objectives import Objective
 from tehon.diffusion.schedule import signal_to_noise
+
+Place = tuple[int, int]
+"""Of a batch in its update: the number of its first reading, out of how many."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,13 @@ class Times:
     spread: float = 1.0
     stratified: bool = False
 
-    def draw(self, seed: int, keys: Sequence[Key]) -> Tensor:
-        """int64 (keys,)."""
+    def draw(self, seed: int, keys: Sequence[Key], place: Place | None = None) -> Tensor:
+        """int64 (keys,). Without a place, these readings are the whole update."""
         if self.sampling == "uniform" and not self.stratified:
             return self.low + draw_times(seed, keys, self.high - self.low)
         u = timesteps.draw_uniform(seed, "timestep", keys)
         if self.stratified:
-            u = timesteps.stratified(u)
+            u = timesteps.stratified(u, *(place or (0, len(keys))))
         if self.sampling == "uniform":
             return timesteps.uniform(u, self.low, self.high)
         return timesteps.logit_normal(u, self.low, self.high, self.mean, self.spread)
@@ -91,7 +94,7 @@ class Times:
 @dataclass(frozen=True)
 class Judgement:
     """The loss for an error, and its weights by the ratio of signal to noise; 0 leaves a weight out. `v_like` is for
-    networks that predict the noise."""
+    networks that predict the noise, `v_scaled` for those that predict v."""
 
     kind: Loss = "l2"
     threshold: Threshold = "snr"
@@ -100,6 +103,7 @@ class Judgement:
     min_snr: float = 0.0
     debiased: bool = False
     v_like: float = 0.0
+    v_scaled: bool = False
 
     def losses(
         self,
@@ -117,6 +121,8 @@ class Judgement:
         snr = signal_to_noise(alphas[times])
         if self.min_snr:
             losses = losses * weighting.min_snr(snr, self.min_snr, objective)
+        if self.v_scaled:
+            losses = losses * weighting.like_noise(snr)
         if self.v_like:
             losses = losses * weighting.with_v_like(snr, self.v_like)
         if self.debiased:

@@ -1,7 +1,7 @@
 """Builds an optimizer from its row in the catalog, over the flat parameters or over their views."""
 
 import inspect
-from collections.abc import Callable, Collection, Container, Generator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Protocol
@@ -38,8 +38,8 @@ def build_optimizer(
     name: str, arguments: Mapping[str, Any], flat: FlatParameters, spared: Container[str] = ()
 ) -> Optimizer:
     """The optimizer called `name`, one parameter group for each group of `flat`, named for it. Rates are set before
-    each step; weight decay leaves the `spared` groups alone. A Problem when its package is missing, when it does not
-    take an argument, or when it can't make a step on this device."""
+    each step; weight decay leaves the `spared` groups alone. A Problem when its package is missing, or when it does not
+    take an argument."""
     row = optimizer_row(name)
     kind = _class_of(row, name)
     known = inspect.signature(kind).parameters
@@ -54,28 +54,25 @@ def build_optimizer(
         {"params": _listed(parameters), "name": group, **(spare if group in spared else {})}
         for group, parameters in members.items()
     ]
-    rate = 1.0 if row.rate_free else 1e-3
     try:
-        optimizer = kind(groups, lr=rate, **values)
+        optimizer = kind(groups, lr=1.0 if row.rate_free else 1e-3, **values)
     except (TypeError, ValueError, AssertionError) as error:
         raise Problem("optimizer_refuses", field="optimizer.arguments", optimizer=name, reason=error) from None
-    if row.package:
-        _try_a_step(name, lambda probe: kind(probe, lr=rate, **values), flat.weights)
     to_train(optimizer)
     return optimizer
 
 
-def _try_a_step(name: str, make: Callable[[list[dict[str, Any]]], Any], like: torch.Tensor) -> None:
-    """A Problem when the optimizer can't move a parameter of this device and type: now, and not at the first step."""
-    probe = nn.Parameter(torch.zeros(_PROBE, device=like.device, dtype=like.dtype))
-    probe.grad = torch.ones_like(probe)
+def try_optimizer(name: str, arguments: Mapping[str, Any], device: torch.device) -> None:
+    """A Problem when the optimizer can't be built, or can't move weights on a device: before anything else is done, and
+    not at the first step."""
+    flat = FlatParameters({"probe": [nn.Parameter(torch.zeros(_PROBE, device=device))]})
+    optimizer = build_optimizer(name, arguments, flat)
+    flat.gradients.fill_(1.0)
     try:
-        optimizer = make([{"params": [probe], "name": "probe"}])
-        to_train(optimizer)
         optimizer.step()
     except Exception as error:  # noqa: BLE001  each package has errors of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Problem("optimizer_device", optimizer=name, device=like.device, reason=lines[0]) from None
+        raise Problem("optimizer_device", optimizer=name, device=device, reason=lines[0]) from None
 
 
 def _class_of(row: OptimizerRow, name: str) -> Any:

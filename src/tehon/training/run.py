@@ -9,8 +9,9 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from tehon.runs.moved import folder_after_move
 from tehon.runs.read import read_json, rows
 from tehon.runs.record import write_json
 from tehon.settings.files import reopen_settings, to_toml
+from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.resolve import filled_names
 from tehon.training.assemble import choose_device
 from tehon.training.logs import check_logs
+from tehon.training.optimizers import try_optimizer
 from tehon.training.resume import Start, check_same, newest_state, state_at
 from tehon.training.saving import Loras
 from tehon.training.session import Outcome, Run, Watch, made_by
@@ -44,10 +47,10 @@ def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -
     LoRAs exists, another run is writing under its name, or its folder can't be written or is too small."""
     output = plan.settings.output
     folder = Path(output.folder)
-    choose_device(plan.settings.training.device)
+    early: list[str] = []
+    plan = _with_optimizer_that_runs(plan, early.append)
     check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
     own = identity(plan)
-    early: list[str] = []
     start = state_at(Path(plan.settings.training.resume), early.append) if plan.settings.training.resume else None
     if start is not None:
         check_same(start, own, plan.settings.training.allow_changes)
@@ -88,6 +91,7 @@ def resume_run(
             output = settings.output.model_copy(update={"folder": str(moved)})
             settings = settings.model_copy(update={"output": output})
         plan = make_plan(settings)
+        try_optimizer(plan.optimizer.name, plan.optimizer.arguments, choose_device(plan.settings.training.device))
         check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
         own = identity(plan)
         run = Run(plan, directory, watch, own)
@@ -109,6 +113,23 @@ def resume_run(
                 write_json(directory.origin, read_json(directory.origin) | {"filled": still})
             _write_plan(plan, own, directory)
             return run.train(start)
+
+
+def _with_optimizer_that_runs(plan: Plan, notice: Callable[[str], None]) -> Plan:
+    """The plan, once its optimizer has made a step on the device. One that nobody asked for may be replaced, which is
+    said."""
+    device, chosen = choose_device(plan.settings.training.device), plan.optimizer
+    try:
+        try_optimizer(chosen.name, chosen.arguments, device)
+    except Problem as problem:
+        if plan.given.optimizer.name or chosen.name != PREFERRED or problem.key != "optimizer_device":
+            raise
+        notice(say("notice.optimizer_instead", problem=problem, optimizer=FALLBACK))
+        rates = plan.settings.optimizer.model_copy(update={"name": FALLBACK})
+        settings = plan.settings.model_copy(update={"optimizer": rates})
+        plan = replace(plan, settings=settings, optimizer=replace(chosen, name=FALLBACK))
+        try_optimizer(FALLBACK, chosen.arguments, device)
+    return plan
 
 
 def _check_unfinished(run: Run, start: Start | None) -> None:

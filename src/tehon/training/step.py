@@ -20,7 +20,7 @@ from tehon.diffusion.losses import weighed
 from tehon.diffusion.noising import add_noise
 from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
-from tehon.training.objective import Judgement, Noise, Times
+from tehon.training.objective import Judgement, Noise, Place, Times
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Step:
     judgement: Judgement
     objective: Objective = "epsilon"
 
-    def losses_of(self, epoch: int, batch: Batch) -> Tensor:
-        """The loss of each sample (reads,): of the error in what is predicted, at a timestep drawn for it."""
+    def losses_of(self, epoch: int, batch: Batch, place: Place | None = None) -> Tensor:
+        """The loss of each sample (reads,): of the error in what is predicted, at a timestep drawn for it. `place` is
+        the batch's in its update; without it the batch is all of it."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
         self.begin(keys)
         views = [self.view_of(epoch, read) for read in batch.reads]
@@ -53,7 +54,7 @@ class Step:
         shape, device = moments.mean.shape[1:], moments.mean.device
         clean = moments.draw(draw_normal(self.seed, "posterior", keys, shape).to(device))
         noise = self.noise.draw(self.seed, keys, clean)
-        times = self.times.draw(self.seed, keys).to(device)
+        times = self.times.draw(self.seed, keys, place).to(device)
         told = self.texts.read([self.caption_of(epoch, read) for read in batch.reads])
         told["frame"] = torch.tensor([frame(view) for view in views], device=device)
         noisy = add_noise(clean, self.noise.seen(self.seed, keys, noise), self.parts.alphas, times)

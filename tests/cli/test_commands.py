@@ -1,13 +1,18 @@
 """Each command once, as it is typed."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from tehon.catalog.detect import demo_folder
 from tehon.cli.main import main
+from tehon.planning.plan import make_plan
 from tehon.settings.files import to_toml, validate
 
 
@@ -102,3 +107,27 @@ def test_people_are_told_which_lora_to_keep(
     shown = " ".join(capsys.readouterr().out.split())
     assert "The loss on held-out pictures falls no more: the training ends at step 2." in shown
     assert "step 1 (epoch 1) had the lowest loss on held-out pictures, 0.2500; no LoRA was kept there" in shown
+
+
+def test_a_lora_that_was_trained_to_pure_noise_is_drawn_from_it(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only with a model that predicts v, and not silently."""
+    module = make_plan(validate(tree)).modules[0]
+    tensors = {f"{module.name}.{name}": torch.zeros(shape) for name, shape in module.tensors.items() if shape}
+    file = tmp_path / "zero.safetensors"
+    save_file(tensors | {f"{module.name}.alpha": torch.tensor(1.0)}, file, {"ss_zero_terminal_snr": "True"})
+    drawn: dict[str, bytes] = {}
+    for kind in ("epsilon", "v_prediction"):
+        model = shutil.copytree(demo_folder(), tmp_path / kind)
+        config = model / "scheduler" / "scheduler_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text("utf8")) | {"prediction_type": kind}), "utf8")
+        for lora in ([], ["--lora", str(file)]):
+            out = tmp_path / f"{kind}{len(lora)}"
+            words = ["--steps", "2", "--width", "64", "--height", "64", "--out", str(out), *lora]
+            assert main(["sample", str(model), "a cat", *words]) == 0
+            drawn[out.name] = (out / "00_0.png").read_bytes()
+            said = capsys.readouterr().err
+            assert (f"{file} was trained with noise that ends in pure noise" in said) == (out.name == "v_prediction2")
+    assert drawn["epsilon0"] == drawn["epsilon2"]
+    assert drawn["v_prediction0"] != drawn["v_prediction2"]

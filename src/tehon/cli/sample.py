@@ -1,10 +1,16 @@
 """`tehon sample MODEL PROMPT…`: pictures from a model, with or without LoRAs."""
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+
+if TYPE_CHECKING:
+    from tehon.catalog.model import Model
 
 AT_ONCE = 4  # pictures drawn together
 
@@ -36,8 +42,7 @@ def run(options: argparse.Namespace) -> int:
     own = model.native_side
     size = _side("--width", options.width, own), _side("--height", options.height, own)
     files = [_lora(word) for word in options.lora]
-    for file, _ in files:
-        read_header(file)
+    model = _as_trained(model, {file: read_header(file).metadata for file, _ in files})
     _check_number("--steps", options.steps, 1, 1000)
     _check_number("--clip-skip", options.clip_skip, 1, 12)
     _check_number("--count", options.count, 1, 10000)
@@ -77,6 +82,17 @@ def run(options: argparse.Namespace) -> int:
                 Image.fromarray(picture.numpy()).save(file)
                 print(file)
     return 0
+
+
+def _as_trained(model: "Model", metadata: dict[Path, Mapping[str, str]]) -> "Model":
+    """The model with the noise that its LoRAs, given by their metadata, were trained with; a change is said."""
+    if model.zero_snr or model.prediction != "v":
+        return model
+    for file, facts in metadata.items():
+        if facts.get("ss_zero_terminal_snr") == "True":
+            print(say("cli.notice", text=say("notice.zero_snr_of_lora", path=file)), file=sys.stderr)
+            return model.with_zero_snr()
+    return model
 
 
 def _lora(word: str) -> tuple[Path, float]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.optimization import get_piecewise_constant_schedule
 from transformers import get_scheduler
 
 from tehon.planning.rates import Schedule, warmup_steps
@@ -84,6 +85,12 @@ def test_min_lr_cosine_starts_again_with_each_cycle_and_never_goes_below() -> No
     assert min(factors) == factors[100] == pytest.approx(0.3)
 
 
+def test_each_cycle_of_polynomial_is_one_of_transformers() -> None:
+    schedule = Schedule("polynomial", 90, cycles=3, power=2.0, base=1.0)
+    one = theirs("polynomial", 30, num_warmup_steps=0, scheduler_specific_kwargs={"power": 2.0})
+    assert [schedule.factor(step) for step in range(90)] == pytest.approx(one * 3, abs=1e-9)
+
+
 def test_rex_is_its_formula() -> None:
     schedule = Schedule("rex", 110, warmup=10)
     assert schedule.factor(5) == 0.5
@@ -96,6 +103,9 @@ def test_pieces_hold_up_to_their_step() -> None:
     schedule = Schedule("piecewise_constant", 100, pieces=read_pieces("1:30, 0.1:60,0.01"))
     assert [schedule.factor(step) for step in (0, 29, 30, 59, 60, 99)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
     assert read_pieces("0.5") == ((math.inf, 0.5),)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    diffusers = get_piecewise_constant_schedule(optimizer, "1:30,0.1:60,0.01").lr_lambdas[0]
+    assert [schedule.factor(step) for step in range(100)] == [diffusers(step) for step in range(100)]
 
 
 @pytest.mark.parametrize("rule", ["", "1:2:3,1", "1:x,1", "one", "1:30,0.5:20,0.1", "-1", "1:30"])

@@ -554,6 +554,7 @@ PLACES = (
     "model.prediction",
     "optimizer.text_encoder_2_lr",
     "objective.zero_terminal_snr",
+    "objective.scale_v_pred_loss_like_noise_pred",
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {
@@ -592,7 +593,6 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "objective.min_snr_gamma": (1.0, "training"),
     "objective.debiased_estimation_loss": (True, "training"),
     "objective.v_pred_like_loss": (0.5, "training"),
-    "objective.scale_v_pred_loss_like_noise_pred": (True, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
     "training.resume": ("run", "training"),
@@ -617,7 +617,6 @@ NEEDED: dict[str, dict[str, Any]] = {
     "objective.huber_schedule": {"objective.loss_type": "huber"},
     "objective.huber_c": {"objective.loss_type": "huber"},
     "objective.huber_scale": {"objective.loss_type": "huber"},
-    "objective.scale_v_pred_loss_like_noise_pred": {"model.prediction": "v"},
 }
 
 

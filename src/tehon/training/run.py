@@ -151,8 +151,9 @@ def _check_left(plan: Plan, start: Start) -> None:
     had, while by the settings that would go on."""
     if start.step > plan.steps:
         raise Problem("resume_beyond", path=start.file, step=start.step, steps=plan.steps)
-    learning = {group["name"] for group in start.saved["optimizer"]["param_groups"]}
-    if start.step < plan.text_steps and any(plan.is_text(name) and name not in learning for name in plan.group_rates):
+    ends = start.about["identity"]["settings"].get("optimizer.stop_text_encoder_training")
+    learning = any(plan.is_text(group["name"]) for group in start.saved["optimizer"]["param_groups"])
+    if ends and not learning and start.step < plan.text_steps and plan.text_trained:
         percent = f"{100 * start.step / plan.steps:g}"
         raise Problem("text_ended", path=start.file, step=start.step, end=plan.text_steps, percent=percent)
 

@@ -78,7 +78,7 @@ def test_text_tensors_stay_from_half_time_on_and_a_resume_there_is_the_straight_
     assert same(of_text(at_half), of_text(final))
     assert not same(of_text(at_half, False), of_text(final, False)), "the U-Net learns on"
     metadata = read_header(straight.lora).metadata
-    assert metadata["ss_stop_text_encoder_training"] == "4"
+    assert metadata["ss_stop_text_encoder_training"] == "50.0"
 
     for at in (half - 1, half + 1) if name.startswith("decay") else (half,):
         again = shutil.copytree(straight.run.path, straight.run.path.parent / f"again-{at}")

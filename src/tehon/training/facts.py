@@ -31,7 +31,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "max_train_steps": plan.steps,
         "gradient_checkpointing": False,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
-        "stop_text_encoder_training": plan.text_steps if plan.text_steps < plan.steps else None,
+        "stop_text_encoder_training": rates.stop_text_encoder_training or None,
         "lr_warmup_steps": plan.schedule.warmup,
         "lr_scheduler": f"adafactor:{rates.learning_rate}" if plan.optimizer.relative else rates.lr_scheduler,
         **network_facts(plan),

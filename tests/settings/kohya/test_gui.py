@@ -91,6 +91,12 @@ def test_a_preset_of_2023_comes_to_these_settings(presets: dict[str, Preset]) ->
         ({"prior_loss_weight": 0}, "prior_loss_weight", {"objective.prior_loss_weight": 0.0}),
         ({"use_wandb": True}, "use_wandb", {"logs.log_with": "wandb"}),
         ({"no_token_padding": True}, "no_token_padding", {"text.no_token_padding": True}),
+        (
+            {"stop_text_encoder_training_pct": 80},
+            "stop_text_encoder_training_pct",
+            {"optimizer.stop_text_encoder_training": 80.0},
+        ),
+        ({"stop_text_encoder_training": -1}, "stop_text_encoder_training", {}),
         ({"sample_prompts": "a cat --n dog"}, "sample_prompts", {"samples.prompts": "a cat --n dog"}),
         ({"resume": "out/last-state"}, "resume", {}),
         ({"save_model_as": "ckpt"}, "save_model_as", {}),
@@ -113,6 +119,7 @@ def test_a_key_becomes_these_settings(
         ({"prior_loss_weight": 0}, "prior_loss_weight", "sd-scripts takes 1.0; in tehon 0 is 0"),  # T2
         ({"conv_dims": "4"}, "conv_dims", "under a name that the trainer never read"),  # T3
         ({"no_token_padding": True}, "no_token_padding", "stops with an error when LoRA is trained with it"),  # T4
+        ({"stop_text_encoder_training": 80}, "stop_text_encoder_training", "never worked for LoRA in kohya_ss"),  # T4
         ({"lr_scheduler": "polynomial", "lr_scheduler_num_cycles": "3"}, "lr_scheduler", "ignores the cycles"),  # T5
         ({"vae_batch_size": 0}, "vae_batch_size", "encodes one picture at a time"),  # T6
         ({"lr_scheduler": "constant"}, "lr_scheduler", "tehon ignores the warm-up"),  # T7

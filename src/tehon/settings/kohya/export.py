@@ -122,6 +122,7 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     found["max_train_epochs"] = own["training.max_train_epochs"] or 0
     found["sample_prompts"] = own["samples.prompts"]
     found["no_token_padding"] = own["text.no_token_padding"]
+    found["stop_text_encoder_training"] = own["optimizer.stop_text_encoder_training"]
     found["text_encoder_lr"] = own["optimizer.text_encoder_lr"]
     found["unet_lr"] = _unet_rate(own)
     taken = (*CONTROLS, *_ELSEWHERE)

@@ -34,6 +34,7 @@ OPTION_OF = {
     "lr_warmup_steps": f"{GUI}lr_warmup_steps",
     "sample_prompts": f"{GUI}sample_prompts",
     "no_token_padding": f"{GUI}no_token_padding",
+    "stop_text_encoder_training": f"{GUI}stop_text_encoder_training",
     "use_wandb": f"{GUI}use_wandb",
     "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
     "sdxl_no_half_vae": "no_half_vae",

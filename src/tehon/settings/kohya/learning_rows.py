@@ -82,6 +82,11 @@ def _only_unet_back(own: Mapping[str, Any]) -> bool:
     return own["optimizer.text_encoder_lr"] == 0
 
 
+def _text_end(value: float, around: Around) -> Outcome:
+    """A percentage, as the window takes it; train_network.py has no such option."""
+    return carried({"optimizer.stop_text_encoder_training": value}, Remark("t4_stop")) if value > 0 else carried({})
+
+
 # --- optimizer
 
 
@@ -342,6 +347,9 @@ ROWS = (
     Row("max_grad_norm", NUMBER, "optimizer.max_grad_norm"),
     # schedule
     Row("lr_scheduler", TEXT, "optimizer.lr_scheduler", "constant", carry=_schedule),
+    Row("stop_text_encoder_training", NUMBER, "optimizer.stop_text_encoder_training", carry=_text_end,
+        back=lambda own: None),
+    Row(f"{GUI}stop_text_encoder_training", NUMBER, "optimizer.stop_text_encoder_training", carry=_text_end),
     Row("lr_warmup_steps", TEXT, "optimizer.lr_warmup_steps", "0", carry=_warmup, back=_warmup_back,
         reaches=("optimizer.lr_warmup",)),
     Row(f"{GUI}lr_warmup", NUMBER, "optimizer.lr_warmup", carry=_percent),
@@ -382,6 +390,8 @@ ROWS = (
     Row("huber_scale", NUMBER, "objective.huber_scale", carry=_huber_scale),
     Row("min_snr_gamma", NUMBER, "objective.min_snr_gamma"),
     Row("debiased_estimation_loss", SWITCH, "objective.debiased_estimation_loss"),
+    Row("scale_v_pred_loss_like_noise_pred", SWITCH, "objective.scale_v_pred_loss_like_noise_pred"),
+    Row("zero_terminal_snr", SWITCH, "objective.zero_terminal_snr", differs="t23_zero"),
     Row("v_pred_like_loss", NUMBER, "objective.v_pred_like_loss"),
     Row("prior_loss_weight", NUMBER, "objective.prior_loss_weight"),
 )  # fmt: skip

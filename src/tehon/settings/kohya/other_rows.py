@@ -92,10 +92,6 @@ SCRIPT = (
     needless("async_upload", SWITCH, "only_upload"),
     lacking("save_state_to_huggingface", SWITCH, "no_upload"),
     lacking("resume_from_huggingface", SWITCH, "no_upload"),
-    # loss
-    lacking("zero_terminal_snr", SWITCH, "not_yet_zero_snr"),
-    lacking("scale_v_pred_loss_like_noise_pred", SWITCH, "not_yet_scaled_v"),
-    lacking("stop_text_encoder_training", WHOLE, "t4_stop"),
     # what files say about themselves
     *(
         lacking(f"metadata_{name}", TEXT, "no_modelspec")

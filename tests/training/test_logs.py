@@ -174,3 +174,76 @@ def test_where_logs_go_has_to_be_said_and_settings_for_other_logs_are_named(tree
     assert "logs.prefix has no effect: logs.folder is empty." in as_text(
         planned(tree, logs={"log_with": "wandb", "prefix": "a"})
     )
+
+
+class Failing(logs_module.TensorBoard):
+    """Fails at the given moment, as a writer does whose disk or network is gone."""
+
+    moment = ""
+
+    def scalars(self, values: Any, step: int, time: float | None) -> None:
+        if self.moment == "scalars" and step == 2:
+            raise RuntimeError("the network is gone\nand more")
+        super().scalars(values, step, time)
+
+    def close(self) -> None:
+        if self.moment == "close":
+            raise OSError("no space")
+        super().close()
+
+
+@pytest.mark.parametrize(("moment", "reason"), [("scalars", "the network is gone"), ("close", "no space")])
+def test_a_log_that_fails_costs_the_run_nothing(
+    logged: Tree, monkeypatch: pytest.MonkeyPatch, moment: str, reason: str
+) -> None:
+    monkeypatch.setattr(Failing, "moment", moment)
+    monkeypatch.setattr("tehon.training.observers.TensorBoard", Failing)
+    outcome = start_run(planned(logged, training={"epochs": 1}, samples={"every_n_steps": 0}), quiet)
+    assert outcome.lora is not None
+    events = rows(outcome.run.events)
+    told = [row["text"] for row in events if row["event"] == "notice" and "TensorBoard" in row["text"]]
+    assert told == [
+        f"TensorBoard failed ({reason}), so nothing more is logged to it; the training goes on, "
+        f"and its own record in {outcome.run.path} is whole."
+    ]
+    assert [row["event"] for row in events].count("finished") == 1
+
+
+def test_a_log_that_never_closes_has_the_lora_before_it_and_ctrl_c_then_undoes_nothing(
+    logged: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(logged["output"]["folder"]) / "mine.safetensors"
+
+    def interrupted(self: Any) -> None:
+        assert place.is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logs_module.TensorBoard, "close", interrupted)
+    outcome = start_run(planned(logged, training={"epochs": 1}, samples={"every_n_steps": 0}), quiet)
+    assert outcome.lora == place
+    assert rows(outcome.run.events)[-1]["event"] == "finished"
+
+
+def test_a_resume_logs_where_it_is_told_to_and_else_where_it_did(logged: Tree, tmp_path: Path) -> None:
+    logged["samples"] = {}
+    plan = planned(logged, training={"epochs": 1})
+    first = start_run(plan, quiet)
+    (before,) = (tmp_path / "logs").iterdir()
+    resume_run(first.run, quiet, {"training.epochs": 2})
+    assert list((tmp_path / "logs").iterdir()) == [before]
+    changed = {"logs.folder": str(tmp_path / "others"), "logs.prefix": "b-", "training.epochs": 3}
+    resume_run(first.run, quiet, changed)
+    assert list((tmp_path / "logs").iterdir()) == [before]
+    (after,) = (tmp_path / "others").iterdir()
+    assert after.name.startswith("b-2")
+    steps = [event.step for event in read_tensorboard(after / "network_train").Scalars("loss/current")]
+    assert steps == list(range(1, 3 * plan.steps + 1))
+    told = [row["folder"] for row in rows(first.run.events) if row["event"] == "logging"]
+    assert told == [str(before), str(before), str(after)]
+
+
+def test_a_folder_for_logs_that_cannot_be_written_is_refused_before_anything_is(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(Problem, match=r"^logs\.folder: .*logs cannot be written \("):
+        start_run(planned(tree, logs={"folder": str(tmp_path / "logs")}), quiet)
+    assert not Path(tree["output"]["folder"]).exists()

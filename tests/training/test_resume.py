@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tehon.catalog.header import read_header
+from tehon.cli.main import main
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory
@@ -246,3 +247,13 @@ def test_the_generators_of_the_process_are_seeded_kept_and_given_back(tree: Tree
     drawn.clear()
     resume_run(back_to(straight, 2), draw)
     assert drawn == {3: first[2], 4: first[3]}, "a step is told after its state is saved"
+
+
+def test_an_option_may_contradict_what_was_only_filled_in(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many states are kept was left open and so became 2, which goes with no limit by steps."""
+    short = start_run(planned(tree, output={"save_state_every_n_steps": 1}), quiet)
+    words = ["resume", str(short.run.path), "--quiet", "--training.epochs", "2"]
+    assert main([*words, "--output.save_last_n_steps_state", "3"]) == 0, capsys.readouterr().err
+    assert [state_step(file) for file in states(short.run)] == [8, 7, 6, 5]
+    assert main([*words, "--output.save_last_n_states", "2", "--output.save_last_n_steps_state", "3"]) == 2
+    assert "output.save_last_n_steps_state" in capsys.readouterr().err

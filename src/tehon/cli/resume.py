@@ -17,11 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from tehon.cli.train import finish
-    from tehon.runs.read import open_run
-    from tehon.settings.files import load_settings
+    from tehon.runs.read import open_run, read_json
+    from tehon.settings.files import reopen_settings
 
     directory = open_run(options.directory)
-    load_settings(directory.settings, options.settings)  # what is wrong with them is said without waiting for torch
+    filled = read_json(directory.origin).get("filled", [])
+    reopen_settings(directory.settings, options.settings, filled)  # what is wrong is said without waiting for torch
     watcher = Watcher(options)
 
     from tehon.training.run import resume_run

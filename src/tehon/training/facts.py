@@ -51,6 +51,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
         "caption_tag_dropout_rate": data.caption_tag_dropout_rate,
         **_objective(plan),
+        **_validation(plan),
         "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.path.name,
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
@@ -87,6 +88,18 @@ def _objective(plan: Plan) -> dict[str, Any]:
         "huber_schedule": own.huber_schedule,
         "huber_scale": own.huber_scale,
         "huber_c": own.huber_c,
+    }
+
+
+def _validation(plan: Plan) -> dict[str, Any]:
+    """When the loss on held-out pictures is measured; which are held out follows from the run's seed, and all count."""
+    own = plan.settings.validation
+    return {
+        "validation_seed": None,
+        "validation_split": plan.settings.data.validation_split,
+        "max_validation_steps": None,
+        "validate_every_n_epochs": own.every_n_epochs or None,
+        "validate_every_n_steps": own.every_n_steps or None,
     }
 
 

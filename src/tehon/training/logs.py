@@ -8,26 +8,32 @@ samples.jsonl since it last looked, and hands it on. Both programs are extras, i
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
 from tehon.training.loop import Report
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+_NOT_IN_ID = re.compile(r"[/\\#?%:]")  # W&B refuses these in the name that it knows a run by
 
 
 class Log(Protocol):
     """Where figures and pictures go."""
 
+    name: str
     replays: bool
     """Whether a resumed run hands it all rows again from the first; else only new ones."""
 
@@ -42,6 +48,7 @@ class TensorBoard:
     """Event files. A resumed run writes a new one that takes the place of those before it, so that nothing is missing
     that the last process had not yet written, and no step is there twice."""
 
+    name = "TensorBoard"
     replays = True
 
     def __init__(self, folder: Path, settings: str) -> None:
@@ -64,6 +71,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of W&B under the run directory's name, taken up again when the run is resumed."""
 
+    name = "Weights & Biases"
     replays = False
 
     def __init__(
@@ -78,7 +86,7 @@ class WeightsAndBiases:
             self.run = wandb.init(
                 project=project,
                 name=name,
-                id=key,
+                id=_NOT_IN_ID.sub("-", key)[-128:],
                 resume="allow",
                 dir=str(folder),
                 mode=mode,
@@ -99,8 +107,9 @@ class WeightsAndBiases:
         self.run.finish()
 
 
-def check_logs(wanted: Sequence[str], offline: bool) -> None:
-    """A Problem, before anything is written, when a wanted log can't be: its package or W&B's key is missing."""
+def check_logs(wanted: Sequence[str], folder: str, offline: bool) -> None:
+    """A Problem, before anything is written, when a wanted log can't be: its package or W&B's key is missing, or its
+    folder can't be written."""
     for name in wanted:
         if find_spec(_PACKAGES[name]) is None:
             raise Problem("log_package_missing", field="logs.log_with", name=name)
@@ -111,14 +120,27 @@ def check_logs(wanted: Sequence[str], offline: bool) -> None:
             known = bool(wandb.login(prompt=False))
         if not known:
             raise Problem("wandb_key_missing", field="logs.log_with")
+    if wanted and folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise Problem("file_unwritable", field="logs.folder", path=folder, reason=reason) from None
 
 
 class Follower:
-    """A chore that hands on what was appended to the record."""
+    """A chore that hands on what was appended to the record. A log that fails is left out from then on, with a notice:
+    it never costs the run a step or its result."""
 
-    def __init__(self, directory: RunDirectory, logs: Sequence[Log], steps_per_epoch: int) -> None:
-        self.logs = logs
+    def __init__(
+        self, directory: RunDirectory, logs: Sequence[Log], steps_per_epoch: int, notice: Callable[[str], None]
+    ) -> None:
+        self.logs = list(logs)
+        self.notice = notice
         self.average = Average(steps_per_epoch)
+        self.record = directory.path
         self.metrics, self.samples = Tail(directory.metrics), Tail(directory.samples)
         self.previews = directory.previews
         self._hand_on([log for log in logs if log.replays])
@@ -136,19 +158,29 @@ class Follower:
     def close(self) -> None:
         """Hands on the rest and lets the programs finish."""
         self.catch_up()
-        for log in self.logs:
-            log.close()
+        for log in tuple(self.logs):
+            self._let(log, log.close)
 
     def _hand_on(self, logs: Sequence[Log]) -> None:
         for row in self.metrics.new_rows():
             values = self._values(row)
-            for log in logs:
-                log.scalars(values, row["step"], row.get("time"))
+            for log in tuple(logs):
+                self._let(log, partial(log.scalars, values, row["step"], row.get("time")))
         for row in self.samples.new_rows():
             name = f"{row['tag']}_{row['line']}" if row["tag"] == "base" else f"sample_{row['line']}"
             file = self.previews / row["file"]
-            for log in logs if file.exists() else ():  # it may have been tidied away since
-                log.picture(name, file, row["prompt"], row["step"])
+            for log in tuple(logs) if file.exists() else ():  # it may have been tidied away since
+                self._let(log, partial(log.picture, name, file, row["prompt"], row["step"]))
+
+    def _let(self, log: Log, act: Callable[[], None]) -> None:
+        if log not in self.logs:
+            return
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in another program, the run goes on
+            self.logs.remove(log)
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self.notice(say("notice.log_lost", name=log.name, reason=reason, path=self.record))
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, float]:
         """The numbers of a row, under sd-scripts' names where it has some."""

@@ -28,6 +28,7 @@ from tehon.training.loop import Report
 from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
 from tehon.weights.lora_file import as_saved
 
+_STAMP = len("YYYYmmddHHMMSS")
 Tell = Callable[..., None]
 Watch = Callable[[str, dict[str, Any]], None]
 
@@ -100,7 +101,8 @@ class Observers:
         self.previews.begin(step, planned=bool(self.plan.samples.drawn_at))
         logs = self._logs()
         if logs:  # which read the records on from where they now end
-            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch)
+            notice = partial(_notice, self.tell)
+            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch, notice)
 
     def close(self) -> None:
         """Lets the logs finish; however the run ended."""
@@ -146,14 +148,12 @@ class Observers:
         return self.known
 
     def _logs(self) -> list[Log]:
-        """What the settings ask for, in this run's folder for logs, which a resumed run finds in its events."""
+        """What the settings ask for."""
         settings, run = self.plan.settings, self.directory.path.name
         own = settings.logs
         if not own.wanted:
             return []
-        before = [row["folder"] for row in rows(self.directory.events) if row.get("event") == "logging"]
-        named = Path(own.folder) / f"{own.prefix}{datetime.now():%Y%m%d%H%M%S}"
-        folder = Path(before[-1]) if before else named if own.folder else self.directory.path / "logs"
+        folder = self._log_folder()
         self.tell("logging", folder=str(folder))
         project = own.tracker_name or "network_train"
         found: list[Log] = []
@@ -163,6 +163,21 @@ class Observers:
             data = settings.model_dump()
             found.append(WeightsAndBiases(folder, project, own.run_name or run, run, data, own.wandb_offline))
         return found
+
+    def _log_folder(self) -> Path:
+        """This run's folder for logs, named after prefix, date and time. A resumed run finds it in its events, unless
+        it was told meanwhile to keep its logs elsewhere."""
+        own = self.plan.settings.logs
+        if not own.folder:
+            return self.directory.path / "logs"
+        named = Path(own.folder) / f"{own.prefix}{datetime.now():%Y%m%d%H%M%S}"
+        before = [Path(row["folder"]) for row in rows(self.directory.events) if row.get("event") == "logging"]
+        same = [one for one in before if one.parent == named.parent and one.name[:-_STAMP] == own.prefix]
+        return same[-1] if same else named
+
+
+def _notice(tell: Tell, text: str) -> None:
+    tell("notice", text=text)
 
 
 def _used_loss(trainer: Trainer) -> float:

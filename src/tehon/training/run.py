@@ -49,7 +49,7 @@ def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -
     folder = Path(output.folder)
     early: list[str] = []
     plan = _with_optimizer_that_runs(plan, early.append)
-    check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
+    _check_logs(plan)
     own = identity(plan)
     start = state_at(Path(plan.settings.training.resume), early.append) if plan.settings.training.resume else None
     if start is not None:
@@ -92,7 +92,7 @@ def resume_run(
             settings = settings.model_copy(update={"output": output})
         plan = make_plan(settings)
         try_optimizer(plan.optimizer.name, plan.optimizer.arguments, choose_device(plan.settings.training.device))
-        check_logs(plan.settings.logs.wanted, plan.settings.logs.wandb_offline)
+        _check_logs(plan)
         own = identity(plan)
         run = Run(plan, directory, watch, own)
         if moved is not None:
@@ -144,6 +144,11 @@ def _check_unfinished(run: Run, start: Start | None) -> None:
         raise Problem("run_finished", path=run.directory.path, epochs=plan.epochs)
     check_output(place, output.overwrite or is_own)
     check_space(run.directory.path, bytes_of_state(plan) + bytes_of_lora(plan))
+
+
+def _check_logs(plan: Plan) -> None:
+    logs = plan.settings.logs
+    check_logs(logs.wanted, logs.folder, logs.wandb_offline)
 
 
 def _check_left(plan: Plan, start: Start) -> None:

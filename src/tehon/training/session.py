@@ -69,6 +69,7 @@ class Run:
         self.progress = Progress(directory.progress)
         self.began = time.monotonic()
         self.stopping = False
+        self.over = False  # an event has said how it ended
         self.first: tuple[int, float] | None = None  # the first update of this session and when it was done
 
     def tell(self, name: str, **facts: Any) -> None:
@@ -117,6 +118,8 @@ class Run:
         self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
 
     def _last_words(self, name: str, **facts: Any) -> None:
+        if self.over:
+            return
         self.progress.tell(name)
         with suppress(Problem):  # the disk may be what is wrong
             self._record(name, **facts)
@@ -137,14 +140,15 @@ class Run:
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
-        with _signals(self._stop):
-            try:
+        try:
+            with _signals(self._stop):
                 self._updates(trainer, metrics, loras, states, observers)
-            finally:
+                if trainer.state.step < self.plan.steps and not observers.enough:
+                    return self._stopped(trainer.state.step)
+                return self._finish(loras, observers, trainer.state.step)
+        finally:
+            with suppress(KeyboardInterrupt):  # last of all: other programs may take their time over it
                 observers.close()
-            if trainer.state.step < self.plan.steps and not observers.enough:
-                return self._stopped(trainer.state.step)
-            return self._finish(loras, observers, trainer.state.step)
 
     def _finish(self, loras: Loras, observers: Observers, step: int) -> Outcome:
         self.progress.tell("saving")
@@ -152,6 +156,7 @@ class Run:
         observers.judge()
         self.progress.tell("finished")
         self.tell("finished", path=str(lora), seconds=round(time.monotonic() - self.began, 1))
+        self.over = True
         return Outcome(self.directory, lora, step)
 
     def _take_up(self, trainer: Trainer, start: Start, states: States, loras: Loras) -> None:
@@ -234,6 +239,7 @@ class Run:
     def _stopped(self, step: int) -> Outcome:
         self.progress.tell("stopped")
         self.tell("stopped", step=step)
+        self.over = True
         return Outcome(self.directory, None, step)
 
 

@@ -25,7 +25,8 @@ def _speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is remembered of pictures stays in the test's own folder."""
+    """What is remembered of pictures and runs stays in the test's own folders."""
+    monkeypatch.setenv("TEHON_DATA", str(tmp_path_factory.mktemp("data")))
     cache = str(tmp_path_factory.mktemp("cache"))
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(name, cache)

@@ -13,6 +13,7 @@ from tehon.cli.main import COMMANDS
 from tehon.messages.catalogue import language, languages, say, sentences
 from tehon.messages.problem import Problem, Problems, raise_all
 from tehon.planning.troubles import KINDS
+from tehon.runs.status import ENDED, WORKING
 from tehon.settings.fields import fields
 
 SOURCE = Path(tehon.__file__).parent
@@ -49,9 +50,12 @@ def built() -> set[str]:
     """Keys that the source puts together from a prefix and a name."""
     commands = {f"cli.{name}" for name in COMMANDS}
     oddities = {f"notice.{kind}" for kind in KINDS}
+    verbs = {f"cli.queue_{verb}" for verb in ("add", "list", "move", "remove", "retry", "start")}
+    states = {f"state.{state}" for state in (*WORKING, *ENDED, "waiting", "beginning", "gone")}
     tables = "".join(file.read_text("utf8") for file in (SOURCE / "settings" / "kohya").glob("*.py"))
     remarks = {key for key in ENGLISH if key.startswith("kohya.") and f'"{key.partition(".")[2]}"' in tables}
-    return commands | oddities | remarks | {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
+    parts = {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
+    return commands | oddities | verbs | states | remarks | parts
 
 
 def test_japanese_has_exactly_the_sentences_of_english() -> None:

@@ -3,6 +3,7 @@
 import builtins
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,20 @@ def read_tensorboard(folder: Path) -> EventAccumulator:
 
 
 def read_wandb(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(configuration, history) of an offline run: records in the log format of LevelDB behind a header of 7 bytes."""
-    data, place, buffer = file.read_bytes(), 7, b""
+    """(configuration, history) of an offline run. W&B's own process may still be writing when our part is done."""
+    until = time.monotonic() + 60
+    while True:
+        config, history, whole = records(file.read_bytes())
+        if whole:
+            return config, history
+        assert time.monotonic() < until, "the file never came to its end"
+        time.sleep(0.1)
+
+
+def records(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
+    """(configuration, history, whether the end is there): records in the log format of LevelDB behind a header of 7
+    bytes."""
+    place, buffer, whole = 7, b"", False
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     while place + 7 <= len(data):
@@ -47,6 +60,8 @@ def read_wandb(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             place += left
             continue
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + 7 + length > len(data):
+            break
         buffer += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
@@ -58,7 +73,8 @@ def read_wandb(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             if record.WhichOneof("record_type") == "history":
                 items = record.history.item
                 history.append({item.key or ".".join(item.nested_key): item.value_json for item in items})
-    return config, history
+            whole |= record.WhichOneof("record_type") == "exit"
+    return config, history, whole
 
 
 @pytest.fixture

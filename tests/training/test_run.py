@@ -14,6 +14,7 @@ from tehon.catalog.header import read_header
 from tehon.families.sd import StableDiffusion
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
+from tehon.runs.known import find_run
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, states
 from tehon.settings.files import load_settings, validate
@@ -226,3 +227,16 @@ def test_a_missing_device_is_refused_before_anything_is_written(tree: Tree) -> N
     with pytest.raises(Problem, match="no cuda device"):
         run(tree, training={"device": "cuda"})
     assert not Path(tree["output"]["folder"]).exists()
+
+
+def test_a_run_is_remembered_by_its_output_folder_and_goes_on_where_that_cannot_be_written_down(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"max_train_steps": 1}
+    outcome = run(tree, training=short)
+    assert find_run("mine").path == outcome.run.path
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TEHON_DATA", str(tmp_path / "file"))
+    outcome = run(tree, training=short, output={"overwrite": True})
+    told = [row["text"] for row in rows(outcome.run.events) if row["event"] == "notice"]
+    assert any("tehon runs will not list this run" in text for text in told)

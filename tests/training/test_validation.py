@@ -125,7 +125,7 @@ def test_the_training_ends_when_the_loss_falls_no_more(held: Tree, monkeypatch: 
     assert metadata["ss_steps"] == "8"
     assert metadata["ss_validation_split"] == str(plan.settings.data.validation_split)
     stated = [metadata[f"ss_validate_every_n_{unit}"] for unit in ("epochs", "steps")]
-    assert stated == ["1", "None"]
+    assert stated == ["1", "2"]
     judged = told["judged"]
     assert (judged["step"], judged["loss"]) == (4, 0.3)
 

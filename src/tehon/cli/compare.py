@@ -9,17 +9,18 @@ from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", type=Path, metavar="RUN", help=say("cli.run_directory"))
-    parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help=say("cli.other_runs"))
+    parser.add_argument("first", metavar="RUN", help=say("cli.run_directory"))
+    parser.add_argument("others", nargs="+", metavar="RUN", help=say("cli.other_runs"))
     parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="HTML", help=say("cli.compare_out"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
 
 
 def run(options: argparse.Namespace) -> int:
     from tehon.reports.comparison import as_data, as_page, as_text, compare
+    from tehon.runs.known import find_run
     from tehon.runs.read import open_run
 
-    found = compare([open_run(path) for path in (options.first, *options.others)])
+    found = compare([open_run(find_run(text).path) for text in (options.first, *options.others)])
     try:
         options.out.write_text(as_page(found), "utf8")
     except OSError as error:

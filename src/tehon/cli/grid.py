@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="RUN", help=say("cli.run_directory"))
+    parser.add_argument("directory", metavar="RUN", help=say("cli.run_directory"))
     parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=say("cli.grid_prompt"))
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.75, 1.0], help=say("cli.grid_strengths"))
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help=say("cli.grid_steps"))
@@ -29,10 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from tehon.reports.grid import Grid, as_page, sheet
     from tehon.runs.judge import best_measurement
+    from tehon.runs.known import find_run
     from tehon.runs.read import open_run
     from tehon.settings.files import load_settings
 
-    directory = open_run(options.directory)
+    directory = open_run(find_run(options.directory).path)
     settings = load_settings(directory.settings, {})
     loras = _chosen(directory, options.steps)
     prompts = _prompts(settings, options.prompt)

@@ -15,10 +15,10 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 COMMANDS = (
-    *("demo", "train", "resume", "plan", "preview", "sample", "compare", "grid", "inspect", "cut"),
-    *("import", "export", "kohya"),
+    *("demo", "train", "resume", "plan", "runs", "stop", "save", "preview", "queue"),
+    *("sample", "compare", "grid", "inspect", "cut", "import", "export", "kohya"),
 )
-WITH_SETTINGS = ("train", "plan", "resume", "kohya", "export")
+WITH_SETTINGS = ("train", "plan", "resume", "queue", "kohya", "export")
 EXIT_PROBLEM = 2
 EXIT_STOPPED = 3
 EXIT_INTERRUPTED = 130

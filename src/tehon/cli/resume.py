@@ -1,7 +1,6 @@
 """`tehon resume RUN [--section.field value]… [--allow-changes NAME…]`: goes on with a run, to the last bit."""
 
 import argparse
-from pathlib import Path
 
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
@@ -9,7 +8,7 @@ from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="RUN", help=say("cli.run_directory"))
+    parser.add_argument("directory", metavar="RUN", help=say("cli.run_directory"))
     parser.add_argument("--allow-changes", nargs="+", default=[], metavar="NAME", help=say("cli.allow_changes"))
     add_progress(parser)
     parser.epilog = say("cli.resume_settings")
@@ -17,10 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from tehon.cli.train import finish
+    from tehon.runs.known import find_run
     from tehon.runs.read import open_run, read_json
     from tehon.settings.files import reopen_settings
 
-    directory = open_run(options.directory)
+    directory = open_run(find_run(options.directory).path)
     filled = read_json(directory.origin).get("filled", [])
     reopen_settings(directory.settings, options.settings, filled)  # what is wrong is said without waiting for torch
     watcher = Watcher(options)

@@ -1,20 +1,42 @@
 """`tehon train CONFIG.toml [--section.field value]…`: trains a LoRA."""
 
 import argparse
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+if TYPE_CHECKING:
+    from tehon.planning.plan import Plan
+    from tehon.runs.layout import RunDirectory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help=say("cli.config"))
+    parser.add_argument("--background", action="store_true", help=say("cli.background"))
+    parser.add_argument("--run", type=Path, dest="directory", metavar="DIR", help=say("cli.launched"))
     add_progress(parser)
     parser.epilog = say("cli.settings_too")
 
 
 def run(options: argparse.Namespace) -> int:
+    from tehon.runs.claim import claimed
+    from tehon.runs.layout import RunDirectory
+
+    if options.directory is None:
+        return _train(options, None)
+    directory = RunDirectory(options.directory)
+    if not directory.launch.is_file():
+        raise Problem("not_launched", field="--run", path=directory.path)
+    with claimed(directory):
+        return _train(options, directory)
+
+
+def _train(options: argparse.Namespace, directory: "RunDirectory | None") -> int:
     from tehon.planning.plan import make_plan
     from tehon.planning.report import as_text
     from tehon.settings.files import load_settings
@@ -22,10 +44,31 @@ def run(options: argparse.Namespace) -> int:
     plan = make_plan(load_settings(options.config, options.settings))
     watcher = Watcher(options)
     watcher.say(as_text(plan))
+    if options.background:
+        return _launch(plan, watcher)
 
     from tehon.training.run import start_run
 
-    return finish(start_run(plan, watcher), watcher)
+    return finish(start_run(plan, watcher, directory), watcher)
+
+
+def _launch(plan: "Plan", watcher: Watcher) -> int:
+    """Begins the run as a process of its own, and waits until it has passed all that is checked before the start."""
+    from tehon.runs.launch import launch
+    from tehon.runs.status import look
+    from tehon.settings.files import to_toml
+    from tehon.settings.resolve import open_names
+
+    output = plan.settings.output
+    text = to_toml(plan.settings, open_names(plan.given, plan.settings))
+    launched = launch(text, Path(output.folder), output.name)
+    while (status := look(launched.run)).state == "starting" and launched.process.poll() is None:
+        time.sleep(0.2)
+    if status.state == "failed":
+        raise Problem("launch_failed", path=launched.run.log, reason=status.reason)
+    watcher("launched", {"run": str(launched.run.path), "pid": launched.process.pid})
+    watcher.say(say("cli.launched_at", path=launched.run.path), "green")
+    return 0
 
 
 def finish(outcome: "object", watcher: Watcher) -> int:

@@ -7,6 +7,7 @@ samples.jsonl, previews/          the trainer appends a row for each picture tha
 progress.json                     the trainer, about once a second: what it is doing now
 weights/ state/                   the trainer writes aside, then renames
 lock                              held by the trainer for as long as it lives
+launch.toml, log.txt              of a run that was launched: its settings as they were given, and what it prints
 inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it
 """
 
@@ -56,6 +57,14 @@ class RunDirectory:
     @property
     def lock(self) -> Path:
         return self.path / "lock"
+
+    @property
+    def launch(self) -> Path:
+        return self.path / "launch.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
 
     @property
     def weights(self) -> Path:

@@ -16,7 +16,8 @@ _EVERY = 1.0  # seconds
 
 
 class Progress:
-    """The heartbeat of a run, with its process number. Nothing depends on it, so a full disk doesn't stop it."""
+    """The heartbeat of a run, with its process number. Nothing depends on it, so a full disk doesn't stop it. Its age
+    is told by `beat`, seconds since the machine was started, which nobody can set."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -26,8 +27,8 @@ class Progress:
 
     def tell(self, phase: str, **facts: Any) -> None:
         """Written at once when the phase is new, else when the last time is long enough ago."""
-        self.facts |= {"phase": phase, "at": time.time(), **facts}
         now = time.monotonic()
+        self.facts |= {"phase": phase, "at": time.time(), "beat": now, **facts}
         if phase == self.phase and now - self.last < _EVERY:
             return
         self.phase, self.last = phase, now

@@ -1,6 +1,7 @@
 """Reading a run's records."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,26 @@ def read_json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def last_rows(file: Path, size: int = 1 << 16) -> list[dict[str, Any]]:
+    """The whole rows within the last so many bytes of a .jsonl file."""
+    try:
+        with file.open("rb") as stream:
+            start = max(0, stream.seek(0, 2) - size)
+            stream.seek(start)
+            lines = stream.read().decode("utf8", errors="replace").split("\n")
+    except OSError:
+        return []
+    return _parsed(lines[1:] if start else lines)
+
+
 def rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a .jsonl file, but for lines that a process was writing when it died."""
-    if not file.exists():
-        return []
+    return _parsed(file.read_text("utf8", errors="replace").split("\n")) if file.exists() else []
+
+
+def _parsed(lines: Iterable[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for line in file.read_text("utf8", errors="replace").split("\n"):
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:

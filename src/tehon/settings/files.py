@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,11 @@ def _folder_missing() -> Problem:
     return Problem("key_missing", field="data.folder", help=help)
 
 
-def to_toml(settings: Settings) -> str:
-    """TOML that gives the same settings when read; empty settings are left out, as TOML has no empty value."""
-    return tomli_w.dumps(settings.model_dump(exclude_none=True))
+def to_toml(settings: Settings, left_open: Collection[str] = ()) -> str:
+    """TOML that gives the same settings when read; empty settings are left out, as TOML has no empty value, and so are
+    those that are named in `left_open`."""
+    tree = settings.model_dump(exclude_none=True)
+    for name in left_open:
+        section, _, field = name.partition(".")
+        tree[section].pop(field, None)
+    return tomli_w.dumps(tree)

@@ -126,6 +126,12 @@ def filled_names(given: Settings, resolved: Settings) -> list[str]:
     ]
 
 
+def open_names(given: Settings, resolved: Settings) -> list[str]:
+    """The settings that stay open in a copy for another process: it fills them as this one did. The seed that was drawn
+    is kept."""
+    return [name for name in filled_names(given, resolved) if name != "training.seed"]
+
+
 def _on_the_hub(path: str) -> bool:
     """Whether a model's path is a name on the hub: what is a file or folder here is not."""
     return is_hub_id(path) and not os.path.exists(path)

@@ -24,6 +24,8 @@ from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity, identity
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
+from tehon.runs.claim import claimed
+from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.lock import holding
 from tehon.runs.moved import folder_after_move
@@ -43,8 +45,9 @@ __all__ = ["Outcome", "Watch", "resume_run", "start_run"]
 
 
 def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -> Outcome:
-    """Begins a new run, in a new directory or in the one given; a Problem, before anything is written, when one of its
-    LoRAs exists, another run is writing under its name, or its folder can't be written or is too small."""
+    """Begins a new run, in a new directory or in one that the caller has claimed; a Problem, before anything is
+    written, when one of its LoRAs exists, another run is writing under its name, or its folder can't be written or
+    is too small."""
     output = plan.settings.output
     folder = Path(output.folder)
     early: list[str] = []
@@ -58,21 +61,14 @@ def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -
     for name in [final_name(output.name), *(lora.name for lora in planned_loras(plan))]:
         check_output(folder / name, output.overwrite)
     check_space(folder, bytes_needed(plan))
-    with _name_held(plan):
-        try:
-            directory = directory or new_run_directory(folder, output.name)
-            directory.make()
-        except OSError as error:
-            reason = error.strerror or error
-            raise Problem("file_unwritable", field="output.folder", path=folder, reason=reason) from None
-        with _directory_held(directory):
-            filled = filled_names(plan.given, plan.settings)
-            write_json(directory.origin, _origin(filled))
-            _write_plan(plan, own, directory)
-            run = Run(plan, directory, watch, own)
-            for text in early:
-                run.notice(text)
-            return run.train(start)
+    with _name_held(plan), _claimed_new(plan) if directory is None else nullcontext(directory) as directory:
+        write_json(directory.origin, _origin(filled_names(plan.given, plan.settings)))
+        _write_plan(plan, own, directory)
+        run = Run(plan, directory, watch, own)
+        for text in early:
+            run.notice(text)
+        _remember(plan, run)
+        return run.train(start)
 
 
 def resume_run(
@@ -83,7 +79,7 @@ def resume_run(
     `options` are {dotted name: value} that change its settings. Other changes since the state was saved are refused
     with a Problem that lists them, unless they are named in `allowed`.
     """
-    with _directory_held(directory):
+    with claimed(directory):
         filled: list[str] = read_json(directory.origin).get("filled", [])
         settings = reopen_settings(directory.settings, options or {}, filled)
         moved = None if "output.folder" in (options or {}) else folder_after_move(directory, settings.output.folder)
@@ -112,6 +108,7 @@ def resume_run(
                 still = [name for name in filled if name not in options]
                 write_json(directory.origin, read_json(directory.origin) | {"filled": still})
             _write_plan(plan, own, directory)
+            _remember(plan, run)
             return run.train(start)
 
 
@@ -176,11 +173,23 @@ def _write_plan(plan: Plan, own: Identity, directory: RunDirectory) -> None:
 
 
 @contextmanager
-def _directory_held(directory: RunDirectory) -> Generator[None, None, None]:
-    with holding(directory.lock) as mine:
-        if not mine:
-            raise Problem("run_running", path=directory.path)
-        yield
+def _claimed_new(plan: Plan) -> Generator[RunDirectory, None, None]:
+    output = plan.settings.output
+    try:
+        directory = new_run_directory(Path(output.folder), output.name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Problem("file_unwritable", field="output.folder", path=output.folder, reason=reason) from None
+    with claimed(directory):
+        yield directory
+
+
+def _remember(plan: Plan, run: Run) -> None:
+    """So that the run is found by its name; without that it is found by its path alone."""
+    try:
+        remember(Path(plan.settings.output.folder))
+    except Problem as problem:
+        run.notice(say("notice.run_unlisted", problem=problem))
 
 
 @contextmanager

@@ -107,7 +107,6 @@ class Run:
             self.directory.make()  # whoever copied it may have left out empty folders
         except OSError as error:
             raise unwritable(self.directory.path, error) from None
-        self.inbox.clear()
         for folder in (self.directory.path, self.directory.state):
             clear_leftovers(folder)
         keep_rows(self.directory.events)

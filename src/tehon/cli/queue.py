@@ -1,0 +1,217 @@
+"""`tehon queue add|list|move|remove|retry|start`: runs that are trained one after another."""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from tehon.runs.queue import Job, Queue
+    from tehon.runs.status import Status
+
+_WHICH = "from tehon.training.assemble import choose_device; print(choose_device('auto').type)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=say(f"cli.queue_{name}"), description=say(f"cli.queue_{name}"))
+
+    add = verb("add")
+    add.add_argument("config", type=Path, help=say("cli.config"))
+    add.epilog = say("cli.settings_too")
+    verb("list").add_argument("--json", action="store_true", help=say("cli.json"))
+    move = verb("move")
+    move.add_argument("job", type=int, metavar="JOB", help=say("cli.job"))
+    move.add_argument("place", metavar="PLACE", help=say("cli.queue_place"))
+    remove = verb("remove")
+    remove.add_argument("jobs", type=int, nargs="*", metavar="JOB", help=say("cli.job"))
+    remove.add_argument("--ended", action="store_true", help=say("cli.queue_ended"))
+    verb("retry").add_argument("job", type=int, metavar="JOB", help=say("cli.job"))
+    start = verb("start")
+    start.add_argument("--device", default="auto", metavar="DEVICE", help=say("cli.queue_device"))
+    start.add_argument("--stay", action="store_true", help=say("cli.queue_stay"))
+    start.add_argument("--json", action="store_true", help=say("cli.json_lines"))
+
+
+def run(options: argparse.Namespace) -> int:
+    from tehon.runs.queue import Queue
+
+    if options.settings and options.verb != "add":
+        raise Problem("unknown_option", option=f"--{next(iter(options.settings))}")
+    verbs = {"add": _add, "list": _list, "move": _move, "remove": _remove, "retry": _retry, "start": _start}
+    return verbs[options.verb](Queue(), options)
+
+
+def _add(queue: "Queue", options: argparse.Namespace) -> int:
+    from tehon.planning.plan import make_plan
+    from tehon.planning.saves import final_name
+    from tehon.settings.files import load_settings, to_toml
+    from tehon.settings.resolve import open_names
+
+    plan = make_plan(load_settings(options.config, options.settings))
+    output = plan.settings.output
+    place = Path(output.folder) / final_name(output.name)
+    if place.exists() and not output.overwrite:
+        raise Problem("output_exists", field="output.name", path=place)
+    text = to_toml(plan.settings, open_names(plan.given, plan.settings))
+    job = queue.add(text, output.name, Path(output.folder), plan.settings.training.device)
+    print(say("cli.queue_added", number=job.number, name=job.name, steps=plan.steps))
+    return 0
+
+
+def _list(queue: "Queue", options: argparse.Namespace) -> int:
+    from tehon.cli.tables import cells, console, figures, numbers, show, words
+    from tehon.runs.queue import job_state, seen
+
+    rows = [(job, seen(job)) for job in queue.jobs()]
+    if options.json:
+        found = [_data(job, job_state(queue, job, status), status) for job, status in rows]
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return 0
+    screen = console()
+    if not rows:
+        screen.print(say("cli.queue_empty"), soft_wrap=True)
+        return 0
+    lead = numbers(say("cli.column_job")), words(say("cli.column_name"))
+    table: list[list[Text | str]] = []
+    for job, status in rows:
+        state = job_state(queue, job, status)
+        shown = cells(status) if status else ["", "", "", ""]
+        if status is None or state != status.state:
+            shown[0] = say(f"state.{state}")
+        table.append([str(job.number), job.name, *shown, job.worker or job.device])
+    show(screen, [*lead, *figures(), words(say("cli.column_device"))], table, gives=1)
+    for job, status in rows:
+        reason = job.trouble or (status.reason if status and not status.at_work else None)
+        if reason:
+            screen.print(say("cli.queue_reason", number=job.number, reason=reason), markup=False, soft_wrap=True)
+    return 0
+
+
+def _data(job: "Job", state: str, status: "Status | None") -> dict[str, Any]:
+    return vars(job) | {"state": state, "status": status.as_data() if status else None}
+
+
+def _move(queue: "Queue", options: argparse.Namespace) -> int:
+    places = {"first": 1, "last": sys.maxsize}
+    word = str(options.place)
+    place = places.get(word) or (int(word) if word.isdecimal() else 0)
+    if place < 1:
+        raise Problem("place_unknown", place=word)
+    queue.move(options.job, place)
+    return _list(queue, argparse.Namespace(json=False))
+
+
+def _remove(queue: "Queue", options: argparse.Namespace) -> int:
+    from tehon.runs.queue import ENDED
+
+    ended = [job.number for job in queue.jobs() if job.state == ENDED] if options.ended else []
+    numbers = list(dict.fromkeys([*options.jobs, *ended]))
+    if not numbers and not options.ended:
+        raise Problem("no_jobs_named")
+    queue.remove(numbers)
+    return _list(queue, argparse.Namespace(json=False))
+
+
+def _retry(queue: "Queue", options: argparse.Namespace) -> int:
+    queue.retry(options.job)
+    return _list(queue, argparse.Namespace(json=False))
+
+
+def _start(queue: "Queue", options: argparse.Namespace) -> int:
+    from tehon.cli.main import EXIT_STOPPED
+    from tehon.runs.queue import WAITING
+    from tehon.runs.worker import Worker
+
+    show = _Show(bool(options.json))
+    worker = Worker(queue, _device(options.device), show)
+    for number in _ending():
+        signal.signal(number, lambda number, frame: worker.stop())
+    try:
+        worker.work(options.stay)
+    finally:
+        show.close()
+    left = [job for job in queue.jobs() if job.state == WAITING]
+    if worker.stops:
+        show.line(say("cli.queue_stopped", count=len(left)))
+        return EXIT_STOPPED
+    if left:
+        devices = ", ".join(sorted({job.device for job in left}))
+        show.line(say("cli.queue_others", count=len(left), devices=devices))
+    show.line(say("cli.queue_done"))
+    return 0
+
+
+def _ending() -> Iterator[signal.Signals]:
+    """The signals that ask a process to end. With nohup the loss of the terminal is none of them."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        known = getattr(signal, name, None)
+        if known is not None and signal.getsignal(known) is not signal.SIG_IGN:
+            yield known
+
+
+def _device(word: str) -> str:
+    """The device in full: the one that a worker of another name could not be on too."""
+    if word == "auto":
+        done = subprocess.run([sys.executable, "-c", _WHICH], capture_output=True, text=True, check=False)
+        word = done.stdout.strip() or "cpu"
+    kind, colon, number = word.partition(":")
+    if kind == "cuda" and (not colon or number.isdecimal()):
+        return f"cuda:{int(number or 0)}"
+    if word in ("cpu", "mps"):
+        return word
+    raise Problem("worker_device", device=word)
+
+
+class _Show:
+    """What a worker does, as lines or as JSON, and on a terminal with the bar of the run at hand."""
+
+    def __init__(self, lines: bool) -> None:
+        from tehon.cli.progress import Watcher
+
+        self.json = lines
+        self.watcher = Watcher(argparse.Namespace(json=lines, quiet=False))
+        self.bar = sys.stdout.isatty() and not lines
+
+    def line(self, text: str, style: str = "") -> None:
+        self.watcher.say(text, style)
+
+    def close(self) -> None:
+        self.watcher.close()
+
+    def __call__(self, event: str, job: "Job", seen: "Status | None") -> None:
+        if self.json:
+            if event != "working":
+                facts = {"event": event, "job": _data(job, job.state, seen)}
+                print(json.dumps(facts, ensure_ascii=False), flush=True)
+            return
+        if event == "working":
+            if self.bar and seen is not None and seen.steps:
+                self.watcher.count(say("cli.queue_job", number=job.number, name=job.name), seen.step or 0, seen.steps)
+            return
+        self.close()
+        known: dict[str, Any] = {"number": job.number, "name": job.name, "path": seen.run.path if seen else job.output}
+        if event == "begun":
+            self.line(say("cli.queue_begun", **known))
+        elif event == "stopping":
+            self.line(say("cli.queue_stopping", **known), "yellow")
+        elif event == "given_back":
+            self.line(say("cli.queue_given_back", **known), "yellow")
+        elif event == "refused":
+            self.line(say("cli.queue_reason", number=job.number, reason=job.trouble), "red")
+        elif seen is not None:
+            style = "green" if seen.state == "finished" else "red"
+            self.line(say("cli.queue_over", **known, state=say(f"state.{seen.state}")), style)
+            if seen.reason:
+                self.line(seen.reason, style)

@@ -1,0 +1,210 @@
+"""What people see of runs and of the queue, and what they are told when they ask for what is not there."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+import tehon
+from tehon.cli.main import main
+from tehon.runs.claim import claimed
+from tehon.runs.known import remember
+from tehon.runs.layout import RunDirectory
+from tehon.runs.lock import is_held
+from tehon.runs.progress import Progress
+from tehon.runs.queue import Queue
+from tehon.runs.record import append_rows, event
+from tehon.settings.files import load_settings
+
+
+@pytest.fixture
+def config(tree: dict[str, Any], tmp_path: Path) -> str:
+    file = tmp_path / "mine.toml"
+    file.write_text(tomli_w.dumps(tree), "utf8")
+    return str(file)
+
+
+def make(tmp_path: Path, name: str, *events: dict[str, Any]) -> RunDirectory:
+    run = RunDirectory(tmp_path / "out" / "runs" / name)
+    run.make()
+    run.settings.write_text("")
+    append_rows(run.events, [event("opened"), event("started", steps=400), *events])
+    append_rows(run.metrics, [{"step": 120, "epoch": 3, "loss": 0.12345}])
+    remember(tmp_path / "out")
+    return run
+
+
+def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 2
+    return capsys.readouterr().err
+
+
+def test_runs_are_listed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(["runs"], capsys) == "There are no runs.\n"
+    make(tmp_path, "cat-20260101-000000", event("finished", path="x"))
+    make(tmp_path, "dog-20260102-000000", event("failed", reason="the card has [no] memory left"))
+    alive = make(tmp_path, "owl-20260103-000000")
+    with claimed(alive):
+        Progress(alive.progress).tell("training", step=120, steps=400, loss=0.5, seconds_per_step=13.0)
+        lines = [" ".join(line.split()) for line in told(["runs"], capsys).splitlines()]
+        assert lines[0] == "Run State Steps Loss Left"
+        assert lines[2:] == [
+            "owl-20260103-000000 training 120/400 30 % 0.5000 1:00:40",
+            "dog-20260102-000000 failed 120/400 30 % 0.1235",
+            "cat-20260101-000000 finished 120/400 30 % 0.1235",
+            "dog-20260102-000000: the card has [no] memory left",
+        ]
+    data = json.loads(told(["runs", str(tmp_path / "out"), "--json"], capsys))
+    assert [row["state"] for row in data] == ["died", "failed", "finished"]
+    assert data[0]["run"] == str(alive.path)
+    assert "cannot be listed" in refused(["runs", str(tmp_path / "none")], capsys)
+
+
+def test_many_runs_are_cut_to_the_newest_and_those_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make(tmp_path, f"cat-202601{day:02d}-000000") for day in range(1, 31)]
+    with claimed(runs[0]):
+        shown = told(["runs"], capsys)
+    assert "cat-20260101-000000" in shown
+    assert "cat-20260111-000000" in shown
+    assert "cat-20260110-000000" not in shown
+    assert "9 older ones are listed with --all." in shown
+    assert "cat-20260110-000000" in told(["runs", "--all"], capsys)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_fits_its_terminal_and_names_give_way_to_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, language: str, width: int
+) -> None:
+    from rich.cells import cell_len
+
+    monkeypatch.setenv("TEHON_LANG", language)
+    monkeypatch.setattr("tehon.cli.tables._PIPED", width)
+    run = make(tmp_path, f"{'猫とa-long-name-' * 4}-20260101-000000")
+    with claimed(run):
+        Progress(run.progress).tell("training", step=12345, steps=40000, loss=0.5, seconds_per_step=13.0)
+        lines = told(["runs"], capsys).splitlines()
+    assert max(cell_len(line) for line in lines) <= width
+    assert "12345/40000" in lines[2]
+    assert "99:51:55" in lines[2]
+
+
+def test_stop_save_and_preview_leave_their_wish_or_say_that_nobody_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(tmp_path, "cat-20260101-000000", event("stopped"))
+    for words in (["stop"], ["stop", "--now"], ["save"], ["preview"]):
+        assert refused([*words, "cat"], capsys).endswith("start it with tehon resume.\n")
+        assert "no run of this name is known" in refused([*words, "dog"], capsys)
+        assert "this is not a run directory" in refused([*words, str(tmp_path)], capsys)
+    with claimed(run):
+        assert f"{run.path} saves its state" in told(["stop", "cat"], capsys)
+        assert str(run.state) in told(["save", run.path.name], capsys)
+        told(["preview", str(run.path)], capsys)
+    assert sorted(file.name for file in run.inbox.iterdir()) == ["preview", "save", "stop"]
+
+
+def test_the_queue_is_added_to_listed_moved_and_emptied(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(["queue", "list"], capsys) == "The queue is empty.\n"
+    assert told(["queue", "add", config], capsys).startswith("Job 1: mine, 4 steps.")
+    told(["queue", "add", config, "--output.name", "b", "--training.epochs", "3"], capsys)
+    assert "queue_added" not in told(["queue", "add", config, "--output.name=c"], capsys)
+    lines = [line.split() for line in told(["queue", "move", "3", "first"], capsys).splitlines()]
+    assert lines[2:] == [[n, name, "waiting", "cpu"] for n, name in (("3", "c"), ("1", "mine"), ("2", "b"))]
+    assert told(["queue", "move", "3", "last"], capsys).splitlines()[2].split()[0] == "1"
+    rows = json.loads(told(["queue", "list", "--json"], capsys))
+    assert [(row["number"], row["state"], row["status"]) for row in rows] == [(n, "waiting", None) for n in (1, 2, 3)]
+    told(["queue", "remove", "1", "2", "3"], capsys)
+    assert told(["queue", "remove", "--ended"], capsys) == "The queue is empty.\n"
+    assert told(["queue", "start", "--device", "cpu"], capsys) == "The queue is done.\n"
+
+
+def test_a_queued_job_is_as_it_was_when_it_was_added(
+    config: str, tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Whatever becomes of the file and of the folder that the command was given in; what was left open still is."""
+    monkeypatch.chdir(tmp_path)
+    told(["queue", "add", Path(config).name, "--network.rank", "3", "--output.folder", "here"], capsys)
+    Path(config).write_text("gone")
+    (job,) = Queue().jobs()
+    held = load_settings(Queue().settings_of(job), {})
+    assert (held.network.rank, held.output.folder) == (3, str(tmp_path / "here"))
+    assert (held.training.seed, held.data.folder) == (5, tree["data"]["folder"])
+    assert (held.optimizer.unet_lr, held.training.max_train_epochs) == (None, None)
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "a place that is none": (["move", "1", "0"], "0: this is no place in the queue"),
+    "a place in words": (["move", "1", "second"], "second: this is no place"),
+    "a job that is none": (["move", "7", "1"], "7: there is no such job"),
+    "no job": (["remove"], "Name the jobs to remove"),
+    "to remove a job that is none": (["remove", "1", "7"], "7: there is no such job"),
+    "to retry what waits": (["retry", "1"], "1: this job waits already"),
+    "a device that is none": (["start", "--device", "tpu"], "tpu: a worker has no such device"),
+    "a card that is none": (["start", "--device", "cuda:x"], "cuda:x: a worker has no such device"),
+    "a setting where none belongs": (["list", "--network.rank", "3"], "--network.rank: "),
+    "the same LoRA twice": (["add", "mine.toml"], "output.name: job 1 is to write LoRAs named mine into"),
+    "settings that don't fit": (["add", "mine.toml", "--network.rank", "-3"], "network.rank: -3 does not fit"),
+    "a file that is none": (["add", "other.toml"], "other.toml: there is no such file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_a_wish_to_the_queue_is_one_sentence(
+    name: str, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told(["queue", "add", config], capsys)
+    words, start = WRONG[name]
+    err = refused(["queue", *words], capsys)
+    assert err.startswith(start)
+    assert err.count("\n") == 1
+    assert len(Queue().jobs()) == 1
+
+
+def test_a_lora_that_exists_is_said_when_the_job_is_added(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.safetensors").touch()
+    assert "mine.safetensors exists already" in refused(["queue", "add", config], capsys)
+    assert told(["queue", "add", config, "--output.overwrite"], capsys).startswith("Job 1")
+
+
+@pytest.mark.slow
+def test_a_run_in_the_background_is_seen_stopped_and_gone_on_with_by_the_queue(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(tehon.__file__).parents[1]))
+    assert main(["train", config, "--background", "--json", "--training.epochs", "200"]) == 0
+    launched = json.loads(capsys.readouterr().out)
+    run = RunDirectory(Path(launched["run"]))
+    (row,) = json.loads(told(["runs", "--json"], capsys))
+    assert (row["at_work"], row["pid"], row["steps"]) == (True, launched["pid"], 800)
+    until = time.monotonic() + 300
+    while not run.metrics.exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    told(["save", "mine"], capsys)
+    assert told(["stop", "mine", "--wait"], capsys).endswith("stopped\n")
+    assert not is_held(run.lock)
+    (row,) = json.loads(told(["runs", "--json"], capsys))
+    assert row["state"] == "stopped"
+    assert 1 <= row["saved"] == row["step"] < 800
+    assert "network.rank: 0 does not fit" in (refused(["train", config, "--background", "--network.rank", "0"], capsys))
+    words = [sys.executable, "-m", "tehon", "train", str(run.settings), "--run", str(tmp_path)]
+    done = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, "was not made for a run" in done.stderr) == (2, True)

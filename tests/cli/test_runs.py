@@ -184,6 +184,15 @@ def test_a_lora_that_exists_is_said_when_the_job_is_added(
     assert told(["queue", "add", config, "--output.overwrite"], capsys).startswith("Job 1")
 
 
+def test_a_device_that_cannot_be_seen_is_not_taken_for_the_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tehon.cli.queue._WHICH", "raise OSError('no driver')")
+    assert refused(["queue", "start"], capsys).startswith(
+        "PyTorch could not say which devices there are (OSError: no driver)"
+    )
+
+
 @pytest.mark.slow
 def test_a_run_in_the_background_is_seen_stopped_and_gone_on_with_by_the_queue(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ def make(output: Path, name: str) -> RunDirectory:
     return run
 
 
-def test_a_run_is_found_by_path_by_directory_and_by_name(tmp_path: Path) -> None:
+def test_a_run_is_found_by_path_by_directory_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make(tmp_path / "a", "cat-20260101-000000")
     two = make(tmp_path / "b", "cat-20260201-000000")
     three = make(tmp_path / "b", "cat-20260201-000000-2")
@@ -35,6 +35,9 @@ def test_a_run_is_found_by_path_by_directory_and_by_name(tmp_path: Path) -> None
         assert find_run("cat") == three
     assert find_run("cat-dog") == other
     assert [name_of(run) for run in (three, other)] == ["cat", "cat-dog"]
+    (tmp_path / "cat").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_run("cat") == three, "a folder of that name, of pictures say, is in nobody's way"
     with pytest.raises(Problem, match=r"^dog: no run of this name is known"):
         find_run("dog")
     for path in (tmp_path / "a", tmp_path / "none"):

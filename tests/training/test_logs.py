@@ -70,6 +70,7 @@ def records(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
             buffer = b""
             if record.WhichOneof("record_type") == "run":
                 config |= {item.key: item.value_json for item in record.run.config.update}
+                config |= {"the project": record.run.project, "the name": record.run.display_name}
             if record.WhichOneof("record_type") == "history":
                 items = record.history.item
                 history.append({item.key or ".".join(item.nested_key): item.value_json for item in items})
@@ -141,6 +142,7 @@ def test_a_wandb_offline_run_can_be_read_back(
     assert (tmp_path / "logs") in file.parents
     config, history = read_wandb(file)
     assert '"mofu-"' in config["logs"]
+    assert (config["the project"], config["the name"]) == ("cats", "first")
     steps = [row for row in rows(outcome.run.metrics) if "loss" in row]
     told = [(int(row["step"]), float(row["loss/current"])) for row in history if "loss/current" in row]
     assert told == [(row["step"], row["loss"]) for row in steps]

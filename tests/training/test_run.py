@@ -134,6 +134,7 @@ def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
     assert metadata["ss_network_module"] == "networks.lora"
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("2", "1.0")
     assert metadata["ss_training_comment"] == "hello"
+    assert metadata["ss_output_name"] == "mine"
     assert metadata["ss_optimizer"] == "bitsandbytes.optim.adamw.AdamW8bit"
     assert (metadata["ss_lr_scheduler"], metadata["ss_unet_lr"]) == ("cosine", "0.0001")
     assert metadata["ss_base_model_version"] == "sd_v1"
@@ -198,7 +199,7 @@ def test_an_existing_lora_is_only_replaced_when_asked(tree: Tree) -> None:
     assert run(tree, output={"overwrite": True}).lora
 
 
-@pytest.mark.parametrize(("precision", "name"), [("float", "F32"), ("bf16", "BF16")])
+@pytest.mark.parametrize(("precision", "name"), [("float", "F32"), ("fp16", "F16"), ("bf16", "BF16")])
 def test_save_precision_is_the_type_in_the_file(tree: Tree, precision: str, name: str) -> None:
     outcome = run(tree, output={"save_precision": precision}, training={"max_train_steps": 1})
     assert outcome.lora is not None

@@ -165,7 +165,9 @@ def _device(word: str) -> str:
     """The device in full: the one that a worker of another name could not be on too."""
     if word == "auto":
         done = subprocess.run([sys.executable, "-c", _WHICH], capture_output=True, text=True, check=False)
-        word = done.stdout.strip() or "cpu"
+        if done.returncode:
+            raise Problem("worker_device_unseen", reason=(done.stderr.strip().splitlines() or [done.returncode])[-1])
+        word = done.stdout.strip()
     kind, colon, number = word.partition(":")
     if kind == "cuda" and (not colon or number.isdecimal()):
         return f"cuda:{int(number or 0)}"

@@ -64,8 +64,8 @@ def _launch(plan: "Plan", watcher: Watcher) -> int:
     launched = launch(text, Path(output.folder), output.name)
     while (status := look(launched.run)).state == "starting" and launched.process.poll() is None:
         time.sleep(0.2)
-    if status.state == "failed":
-        raise Problem("launch_failed", path=launched.run.log, reason=status.reason)
+    if status.state in ("failed", "died"):
+        raise Problem("launch_failed", path=launched.run.log, reason=status.reason or say(f"state.{status.state}"))
     watcher("launched", {"run": str(launched.run.path), "pid": launched.process.pid})
     watcher.say(say("cli.launched_at", path=launched.run.path), "green")
     return 0

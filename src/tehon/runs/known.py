@@ -94,9 +94,9 @@ def find_run(text: str, at_work: bool = False) -> RunDirectory:
     path = Path(text)
     if is_run(path):
         return RunDirectory(path)
-    if path.exists() or path.name != text:
-        raise Problem("run_missing", path=text)
     found = newest_first(run for run in _all() if text in (run.path.name, name_of(run)))
+    if not found and (path.exists() or path.name != text):
+        raise Problem("run_missing", path=text)
     if not found:
         raise Problem("run_unknown", name=text)
     return next((run for run in found if at_work and is_held(run.lock)), found[0])

@@ -48,6 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora_fa": {"network": {"kind": "lora_fa", "rank": 16, "alpha": 16.0}},
     "ia3": {"network": {"kind": "ia3"}, "optimizer": {"learning_rate": 2e-2, "text_encoder_lr": 2e-2}},
 }
+CUTS = (1, 2, 3, 4, 6, 8, 12, 16)
 SCORED = (1, 4, 16)
 
 
@@ -164,7 +165,7 @@ def ranks(folder: Path, base: Any, seeds: int) -> dict[str, Any]:
     """DyLoRA cut at every rank, beside a LoRA of the full rank brought down to it."""
     examiner = Examiner(folder, Artist(folder / "lora.safetensors"))
     found: list[dict[str, Any]] = []
-    for rank in range(1, 17):
+    for rank in CUTS:
         row: dict[str, Any] = {"rank": rank}
         for name, file in (
             ("dylora", cut(folder / "dylora.safetensors", rank, folder / "cut.safetensors")),

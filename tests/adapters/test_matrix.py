@@ -247,11 +247,15 @@ def test_what_a_file_holds_builds_the_same_adapter(kind: str, layer: str) -> Non
     shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
     again = build(module, shapes, float(held.get("alpha", torch.tensor(1.0))), on_input=on_input)
     fill(again, held)
-    assert torch.equal(again.delta(), adapter.delta())
     attach(again)
     there = module(x)
     detach(again)
     attach(adapter)
+    if kind == "dylora":  # sorted in a file, where the product is the same but for rounding
+        assert torch.allclose(again.delta(), adapter.delta(), rtol=1e-4, atol=1e-6)
+        assert torch.allclose(module(x), there, rtol=1e-4, atol=1e-5)
+        return
+    assert torch.equal(again.delta(), adapter.delta())
     assert torch.equal(module(x), there)
 
 

@@ -1,7 +1,5 @@
 """Parts left out at random, as a function of sample, step and layer; DyLoRA's drawn ranks; the limit on norms."""
 
-from collections import Counter
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -176,41 +174,6 @@ def test_the_mixing_is_splitmix64() -> None:
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
     states = torch.tensor([_signed((1234567 + n * _GOLDEN) & (2**64 - 1)) for n in range(1, 5)])
     assert [value & (2**64 - 1) for value in _mixed(states).tolist()] == published
-
-
-def test_dylora_uses_the_first_ranks_alone() -> None:
-    adapter, moment = made(LORA, Training(unit=2))
-    free, _ = made(LORA)
-    x = torch.randn(3, 16)
-    assert torch.equal(adapter.layer(x), free.layer(x)), "outside of training all ranks are used"
-    down, up = (free.tensors[f"lora_{name}.weight"].detach() for name in ("down", "up"))
-    detach(free)
-    base = free.layer(x)
-    drawn: Counter[int] = Counter()
-    for step in range(400):
-        moment.begin(step * 7919, SAMPLES)
-        used = adapter.drawn_rank()  # type: ignore[attr-defined]
-        drawn[used] += 1
-        if step < 20:
-            expected = base + (8 / used) ** 0.5 * x @ down[:used].T @ up[:, :used].T  # alpha / rank is 1
-            assert torch.allclose(adapter.layer(x), expected, atol=1e-5)
-    assert set(drawn) == {2, 4, 6, 8}
-    assert min(drawn.values()) > 70
-
-
-def test_dylora_teaches_the_ranks_in_use_alone_and_again_the_same() -> None:
-    adapter, moment = made(LORA, Training(unit=1))
-    x = torch.randn(3, 16)
-    moment.begin(12, SAMPLES)
-    used = adapter.drawn_rank()  # type: ignore[attr-defined]
-    down, up = adapter.tensors["lora_down.weight"], adapter.tensors["lora_up.weight"]
-    (gradient, upper) = torch.autograd.grad(adapter.layer(x).square().sum(), [down, up])
-    assert 0 < used < 8
-    assert (gradient.abs().sum(1) > 0).tolist() == [i < used for i in range(8)]
-    assert (upper.abs().sum(0) > 0).tolist() == [i < used for i in range(8)]
-    y = checkpoint(adapter.layer, x, use_reentrant=False)
-    (again,) = torch.autograd.grad(y.square().sum(), [down])
-    assert torch.equal(again, gradient)
 
 
 def test_all_layers_draw_the_same_rank() -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from tehon.runs.judge import best_measurement, checkpoints, stale
 from tehon.runs.layout import RunDirectory
@@ -32,6 +34,18 @@ def test_the_names_of_kohya_say_which_step_a_file_is_of(run: RunDirectory) -> No
         14: "m-step00000014",
         20: "m-000002",
         25: "m",
+    }
+
+
+def test_the_metadata_of_a_file_say_its_step_whatever_its_name(run: RunDirectory) -> None:
+    (run.weights / "m.safetensors").unlink()
+    for name, step in (("m-000001", 12), ("m-step00000014", 14), ("m-202411", 25)):
+        save_file({"a": np.zeros(1)}, run.weights / f"{name}.safetensors", {"ss_steps": str(step)})
+    assert {step: file.stem for step, file in checkpoints(run).items()} == {
+        12: "m-000001",
+        14: "m-step00000014",
+        20: "m-000002",
+        25: "m-202411",
     }
 
 

@@ -165,6 +165,16 @@ def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
     assert same(lora, run(small, "whole", kind="dylora", rank=4, unit=4)), "a unit of the whole rank draws nothing"
 
 
+def test_a_dylora_file_holds_its_ranks_in_the_order_of_their_strength(small: Tree) -> None:
+    held = tensors(run(small, kind="dylora", rank=4))
+    for key, down in held.items():
+        if key.endswith("lora_down.weight"):
+            up = held[key.replace("down", "up")]
+            lengths = down.flatten(1).norm(dim=1) * up.flatten(1).norm(dim=0)
+            values = torch.linalg.svdvals(up.flatten(1) @ down.flatten(1))[:4]
+            assert torch.allclose(lengths, values, rtol=1e-3, atol=float(values[0]) * 1e-3), key
+
+
 def test_lora_fa_keeps_its_down_matrices(small: Tree) -> None:
     fresh = assemble(planned(small))
     trained = tensors(run(small, kind="lora_fa"))

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 import torch
+from safetensors.torch import load_file
 
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
@@ -181,6 +183,39 @@ def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:
     )
     assert body(other.lora) != body(first.lora)
     assert [row["step"] for row in rows(other.run.metrics)] == [3, 4]
+
+
+@pytest.mark.parametrize("place", ["state", "run"])
+def test_an_empty_seed_is_the_one_of_the_run_that_is_resumed(tree: Tree, place: str) -> None:
+    first = start_run(planned(tree, training={"seed": 11}, output={"save_state_every_n_steps": 2}), quiet)
+    at = {"resume": str(first.run.state_file(2) if place == "state" else first.run.path), "seed": None}
+    if place == "run":
+        first.run.state_file(4).unlink()
+    plan = planned(tree, training=at, output={"name": "two"})
+    assert plan.settings.training.seed == 11
+    second = start_run(plan, quiet)
+    assert body(second.lora) == body(first.lora)
+    assert tomllib.loads(second.run.settings.read_text())["training"]["seed"] == 11
+    with pytest.raises(Problem, match=r"changed: training.seed \(11 → 12\);"):
+        start_run(planned(tree, training=at | {"seed": 12}, output={"name": "three"}), quiet)
+
+
+def test_another_seed_keeps_what_is_drawn_and_not_trained(tree: Tree) -> None:
+    """LoRA-FA's down matrices: the trained ones fit these and no others."""
+    fa = {"network": {"kind": "lora_fa"}, "output": {"save_state_every_n_steps": 2, "save_precision": "float"}}
+    first = start_run(planned(tree, **fa), quiet)
+    at = {"resume": str(first.run.state_file(2)), "allow_changes": ["training.seed"], "seed": 99}
+    other = start_run(planned(merged(tree, fa), training=at, output={"name": "two"}), quiet)
+    then, now = (load_file(run.lora) for run in (first, other) if run.lora is not None)
+    down = [name for name in then if "lora_down" in name]
+    assert down
+    assert all(torch.equal(then[name], now[name]) for name in down)
+    assert body(other.lora) != body(first.lora), "steps 3 and 4 are drawn from the new seed"
+    with pytest.raises(Problem, match="does not fit the network"):
+        start_run(
+            planned(tree, training=at | {"allow_changes": ["training.seed", "network.kind"]}, output={"name": "four"}),
+            quiet,
+        )
 
 
 def test_a_run_that_died_starts_afresh_and_clears_what_it_left(tree: Tree) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tehon.adapters.adapter import in_file
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
@@ -22,7 +23,8 @@ def test_every_cut_is_what_was_trained_at_that_rank() -> None:
     with torch.no_grad():
         for tensor in adapter.tensors.values():
             tensor.copy_(torch.randn(tensor.shape))
-    rows = {"x": {name: tensor.detach() for name, tensor in adapter.tensors.items()} | {"alpha": torch.tensor(4.0)}}
+    adapter.sort()  # type: ignore[attr-defined]
+    rows = {"x": in_file(adapter)}
     x = torch.randn(5, 12)
     seen: set[int] = set()
     for step in range(200):
@@ -59,11 +61,11 @@ def test_the_command_writes_a_smaller_file(tmp_path: Path, capsys: pytest.Captur
     assert out == tmp_path / "mofu-rank2.safetensors"
     rows, before = read_lora(out)["lora_unet_x"], read_lora(file)["lora_unet_x"]
     assert torch.equal(rows["lora_down.weight"], before["lora_down.weight"][:2])
-    assert float(rows["alpha"]) == 2.0
+    assert float(rows["alpha"]) == 1.0
     header = read_header(out)
     assert set(header.dtypes.values()) == {"F16"}
     kept = {key: header.metadata[key] for key in ("ss_network_dim", "ss_network_alpha", "ss_seed")}
-    assert kept == {"ss_network_dim": "2", "ss_network_alpha": "2.0", "ss_seed": "7"}
+    assert kept == {"ss_network_dim": "2", "ss_network_alpha": "1.0", "ss_seed": "7"}
     assert header.metadata["sshs_model_hash"] != read_header(file).metadata["sshs_model_hash"]
     assert main(["cut", str(file), "2"]) == 2
     assert "this file exists already" in capsys.readouterr().err

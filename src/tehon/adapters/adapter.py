@@ -35,7 +35,7 @@ class Adapter(Protocol):
         ...
 
     def constants(self) -> dict[str, Tensor]:
-        """Tensors that a file holds beside them, for example `alpha`."""
+        """Tensors that a file holds beside them, for example `alpha`, or in their place."""
         ...
 
     def delta(self) -> Tensor:
@@ -69,7 +69,7 @@ def trainable(adapter: Adapter) -> dict[str, nn.Parameter]:
 def in_file(adapter: Adapter) -> dict[str, Tensor]:
     """All that a file holds of an adapter. A trained scalar has no name in files, so a tensor in which the change is
     linear takes it up, the one that LyCORIS' own files have it in."""
-    held: dict[str, Tensor] = {**adapter.constants(), **adapter.tensors}
+    held: dict[str, Tensor] = {**adapter.tensors, **adapter.constants()}
     scalar = held.pop("scalar", None)
     if scalar is not None:
         name = next(name for name in _TAKES_SCALAR if name in held)

@@ -26,16 +26,18 @@ class Moment:
     """What is being computed now: shared by all adapters of a run, set once for each batch.
 
     `step` is a number for the update, `samples` int64 (n,) one number for each sample. Outside of training both are
-    None, and nothing is drawn.
+    None, and nothing is drawn. `whole` says that no rank of a DyLoRA is drawn yet.
     """
 
     def __init__(self) -> None:
         self.step: int | None = None
         self.samples: Tensor | None = None
+        self.whole = False
 
-    def begin(self, step: int, samples: Tensor) -> None:
+    def begin(self, step: int, samples: Tensor, *, whole: bool = False) -> None:
         self.step = step
         self.samples = samples
+        self.whole = whole
 
     def end(self) -> None:
         self.step = self.samples = None

@@ -1,12 +1,16 @@
 """DyLoRA (arXiv 2210.07558): a LoRA of which every rank up to the full one can be cut out afterwards.
 
 At each step a rank b is drawn, one for all layers, as all will be cut alike, and each layer computes with its first b
-rows and columns alone (the paper's W↓b, equations 5 to 7), so that what matters most moves to the front. sd-scripts
-multiplies with all ranks whatever it draws.
+ranks alone (the paper's W↓b, equations 5 to 7). sd-scripts multiplies with all ranks whatever it draws.
 
-At b the scale alpha / rank is enlarged by √(rank / b), so that the few ranks of a small b move the output about as far
-as all do, and learn about as fast. A LoRA cut at b that keeps this has the alpha alpha √(b / rank); see
-`tehon.weights.cut`.
+Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. From
+time to time F is set so that B F and F⁻¹ A are B A's singular value decomposition, and the first b ranks are the best b
+of that moment. For the first three tenths of a training, while there is little to sort, all ranks are used. B and A
+themselves stay as they are: every number learns at every step, whichever rank is drawn, and the optimizer notices
+nothing. Larger ranks are drawn more often than smaller ones, b with a probability that grows as b does.
+
+A file holds the ranks in the order of their singular values, so that its first b ranks, with the same factor
+alpha / rank, are the cut at b; see `tehon.weights.cut`.
 """
 
 import torch
@@ -16,9 +20,16 @@ from tehon.adapters.adapter import Layer, Shapes, base
 from tehon.adapters.lora import Lora, through
 from tehon.adapters.restraint import FREE, Restraint
 
+_SORTED_AFTER = range(3, 10)  # tenths of a training
+_RIDGE = 1e-6  # keeps F invertible where A has fewer dimensions than ranks
+_WEAKEST = 1e-3  # share of the strongest rank that a weaker one counts as when a file's down rows get their lengths
+
 
 class DyLora:
-    """A LoRA, of which training uses as many ranks as are drawn: a multiple of `unit`. Everything else uses all."""
+    """A LoRA, of which training uses as many ranks as are drawn: a multiple of `unit`. Everything else uses all.
+
+    `order` (2, rank, rank) holds F and its inverse.
+    """
 
     def __init__(
         self, layer: Layer, shapes: Shapes, alpha: float, restraint: Restraint = FREE, *, init: str, unit: int
@@ -29,19 +40,35 @@ class DyLora:
         self.layer = layer
         self.tensors = self.whole.tensors
         self.multiplier = 1.0
+        self.order = torch.eye(self.whole.rank, device=layer.weight.device).repeat(2, 1, 1)
 
     def drawn_rank(self) -> int:
-        """The ranks in use: drawn for this update, or all outside of training."""
+        """The ranks in use: drawn for this update, or all outside of training and before they are sorted."""
         rank, chance = self.whole.rank, self.whole.restraint.chance
-        if chance is None or not chance.drawing:
+        if chance is None or not chance.drawing or chance.moment.whole:
             return rank
-        return (chance.number("dylora", rank // self.unit) + 1) * self.unit
+        larger = max(chance.number(purpose, rank // self.unit) for purpose in ("dylora", "dylora again"))
+        return (larger + 1) * self.unit
+
+    def sort(self) -> None:
+        """Puts the ranks into the order of their singular values; those drawn from now on are the first of these."""
+        order, _ = ordered(self.whole.down, self.whole.up)
+        self.order.copy_(order)
 
     def initialise(self, generator: torch.Generator) -> None:
         self.whole.initialise(generator)
 
+    @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
-        return self.whole.constants()
+        """In a file the ranks are sorted."""
+        down, up = self.whole.down, self.whole.up
+        (into, back), strengths = ordered(down, up)
+        if self.unit == self.whole.rank or not strengths.any():
+            return self.whole.constants()
+        lengths = strengths.clamp(min=float(strengths.max()) * _WEAKEST).sqrt().to(down.device)
+        sorted_down = (lengths[:, None] * (back.to(down.device) @ down.flatten(1))).view(down.shape)
+        sorted_up = (up.flatten(1) @ into.to(up.device) / lengths).view(up.shape)
+        return self.whole.constants() | {"lora_down.weight": sorted_down, "lora_up.weight": sorted_up}
 
     def factors(self) -> tuple[nn.Parameter, ...]:
         return self.whole.factors()
@@ -50,6 +77,41 @@ class DyLora:
         return self.multiplier * self.whole.delta()
 
     def forward(self, x: Tensor) -> Tensor:
+        down, up = self.whole.down, self.whole.up
         used = self.drawn_rank()
-        up = self.whole.up[:, :used] * (self.multiplier * self.whole.scale * (self.whole.rank / used) ** 0.5)
-        return base(self.layer, x) + through(self.layer, x, self.whole.down[:used], None, up, self.whole.restraint)
+        if used < self.whole.rank:
+            into, back = self.order
+            down = (back[:used] @ down.flatten(1)).view(used, *down.shape[1:])
+            up = up.flatten(1) @ into[:, :used]
+        up = up * (self.multiplier * self.whole.scale)
+        return base(self.layer, x) + through(self.layer, x, down, None, up, self.whole.restraint)
+
+
+@torch.no_grad()
+def ordered(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """F and its inverse (2, rank, rank), and the singular values (rank,) of B A, largest first; float32 on the CPU.
+
+    With A Aᵀ = L Lᵀ and Lᵀ Bᵀ B L = W S² Wᵀ, F = L W: then F⁻¹ A has orthonormal rows and B F orthogonal columns of the
+    lengths S. Numbers that are not finite are left in their order.
+    """
+    a, b = down.flatten(1).cpu().double(), up.flatten(1).cpu().double()
+    rank, identity = len(a), torch.eye(len(a), dtype=torch.float64)
+    inner = a @ a.T
+    inner = inner + identity * (inner.trace() * _RIDGE / rank)
+    if not (inner.isfinite().all() and b.isfinite().all() and inner.trace() > 0):
+        return identity.float().repeat(2, 1, 1), torch.zeros(rank)
+    lower = torch.linalg.cholesky(inner)
+    squares, turn = torch.linalg.eigh(lower.T @ (b.T @ b) @ lower)
+    turn = turn.flip(1)
+    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return torch.stack([lower @ turn, turn.T @ inverse]).float(), squares.flip(0).clamp(min=0).sqrt().float()
+
+
+def all_used(step: int, steps: int) -> bool:
+    """Whether ranks are not drawn yet at an update, counted from 0, of a training of so many."""
+    return step < -(-steps * _SORTED_AFTER[0] // 10)
+
+
+def sorts_after(step: int, steps: int) -> bool:
+    """Whether ranks are sorted after this many updates of a training."""
+    return any(step == -(-steps * tenths // 10) for tenths in _SORTED_AFTER)

@@ -30,6 +30,7 @@ from tehon.planning.modules import (
 from tehon.planning.pictures import FoundPictures, PictureSet, PlannedPicture, find_pictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
 from tehon.planning.rates import Schedule, schedule_for, text_steps
+from tehon.planning.seed import with_seed_of_state
 from tehon.planning.start import StartFile, check_start, fitted, modules_of_file, read_start
 from tehon.planning.troubles import Troubles
 from tehon.settings.optimizer_rules import OptimizerChoice, choose_optimizer
@@ -172,7 +173,7 @@ def draft_plan(given: Settings) -> Plan:
         base.path, revision=base.revision, vae=base.vae, tokenizer=base.tokenizer, prediction=base.prediction
     )
     family = model.family
-    settings = resolve(given, model)
+    settings = resolve(with_seed_of_state(given), model)
     start, modules, found = _survey(settings, model)
     zero_snr_anyway = model.zero_snr
     if settings.objective.zero_terminal_snr and not zero_snr_anyway:

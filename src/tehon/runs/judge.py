@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tehon.catalog.header import read_header
+from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 
@@ -54,17 +56,34 @@ def best_measurement(run: RunDirectory) -> Best | None:
 
 
 def checkpoints(run: RunDirectory) -> dict[int, Path]:
-    """{step: LoRA file} of all files that the run still has, in the order of their steps; by kohya's names."""
+    """{step: LoRA file} of all files that the run still has, in the order of their steps; two of one step are told
+    apart by nothing but their names, and the last of them stands for both."""
     table = rows(run.metrics)
     ends = epoch_ends(table)
+    last = max((row["step"] for row in table), default=0)
     found: dict[int, Path] = {}
     for file in sorted(run.weights.glob("*.safetensors")):
-        by_step, by_epoch = _BY_STEP.search(file.stem), _BY_EPOCH.search(file.stem)
-        last = max((row["step"] for row in table), default=0)
-        step = int(by_step[1]) if by_step else ends.get(int(by_epoch[1])) if by_epoch else last
+        step = _stated_step(file)
+        if step is None:
+            step = _step_by_name(file, ends, last)
         if step is not None:
             found[step] = file
     return dict(sorted(found.items()))
+
+
+def _stated_step(file: Path) -> int | None:
+    """The step that a LoRA's own metadata say; None where they say none, or the file can't be read."""
+    try:
+        said = read_header(file).metadata.get("ss_steps", "")
+    except Problem:
+        return None
+    return int(said) if said.isdecimal() else None
+
+
+def _step_by_name(file: Path, ends: Mapping[int, int], last: int) -> int | None:
+    """The step by kohya's names: a number of steps, of an epoch, or none in the last file."""
+    by_step, by_epoch = _BY_STEP.search(file.stem), _BY_EPOCH.search(file.stem)
+    return int(by_step[1]) if by_step else ends.get(int(by_epoch[1])) if by_epoch else last
 
 
 def epoch_ends(table: Iterable[Mapping[str, Any]]) -> dict[int, int]:

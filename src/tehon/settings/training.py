@@ -21,7 +21,8 @@ class TrainingSettings(Section):
     """Batches per step: the weights move once for this many batches."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**32)
-    """All random choices follow from this number. Empty: one is drawn and written into the run."""
+    """All random choices follow from this number. Empty: one is drawn and written into the run; with `training.resume`
+    it is the seed of the run that is resumed."""
 
     additional_parameters: str = ""
     """More settings in the words of sd-scripts, like `--min_snr_gamma=5 --network_args conv_dim=4`; they win over all

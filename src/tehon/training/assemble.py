@@ -12,6 +12,7 @@ from torch import nn
 
 from tehon.adapters.adapter import trainable
 from tehon.adapters.chance import Moment
+from tehon.adapters.dylora import all_used, sorts_after
 from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
 from tehon.adapters.restraint import Norms, limit_norms
@@ -32,7 +33,7 @@ from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.objective import ObjectiveSettings
-from tehon.training.attach import Adapters, Shares, merge_file, new_adapters, start_from
+from tehon.training.attach import Adapters, Shares, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
 from tehon.training.loop import Report, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
@@ -71,6 +72,8 @@ class Trainer:
         try:
             for report in train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit):
                 self.moment.end()
+                if sorts_after(self.state.step, self.plan.steps):
+                    sort_ranks(self.adapters)
                 norms = self._limit_norms()
                 self.state.settle()
                 yield report if norms is None else replace(report, norms=norms)
@@ -102,10 +105,11 @@ class Trainer:
         return {group: self.plan.rate(group, step) for group in self.state.flat.groups}
 
 
-def _begin(moment: Moment, state: State, seed: int, device: torch.device, keys: Sequence[Key]) -> None:
+def _begin(moment: Moment, state: State, plan: Plan, device: torch.device, keys: Sequence[Key]) -> None:
     """Tells the adapters for which update and samples they draw; it holds until the backward is done."""
-    (step,) = numbers_for(seed, "adapter step", [(state.step,)]).tolist()
-    moment.begin(step, numbers_for(seed, "adapter sample", keys).to(device))
+    (step,) = numbers_for(plan.seed, "adapter step", [(state.step,)]).tolist()
+    samples = numbers_for(plan.seed, "adapter sample", keys).to(device)
+    moment.begin(step, samples, whole=all_used(state.step, plan.steps))
 
 
 def _unheard(*facts: object) -> None:
@@ -142,7 +146,8 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     chosen = plan.optimizer
     optimizer = build_optimizer(chosen.name, chosen.arguments, flat, spared)
     endings = {name: plan.text_steps for name in flat.groups if plan.is_text(name) and plan.text_steps < plan.steps}
-    state = State(flat, optimizer, arguments=tuple(chosen.arguments), endings=endings)
+    kept = kept_tensors(adapters)
+    state = State(flat, optimizer, arguments=tuple(chosen.arguments), endings=endings, kept=kept)
     step = Step(
         behaviour,
         parts,
@@ -153,7 +158,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         [settings.objective.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
         seed,
         settings.objective.masked_loss,
-        partial(_begin, moment, state, seed, device),
+        partial(_begin, moment, state, plan, device),
         *build_objective(settings.objective),
         plan.model.prediction,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
+from tehon.adapters.dylora import DyLora
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
 from tehon.catalog.kinds import TAKES_STRENGTH, as_expected, check_layer, rank_of
@@ -106,6 +107,27 @@ def file_tensors(adapters: Adapters) -> dict[str, Tensor]:
         for name, adapter in layers.items()
         for tensor_name, tensor in in_file(adapter).items()
     }
+
+
+def kept_tensors(adapters: Adapters) -> dict[str, Tensor]:
+    """What adapters hold and gradients don't move: tensors that are drawn and stay (LoRA-FA), the order of DyLoRA's
+    ranks."""
+    found: dict[str, Tensor] = {}
+    for layers in adapters.values():
+        for name, adapter in layers.items():
+            held = {key: tensor.detach() for key, tensor in adapter.tensors.items() if not tensor.requires_grad}
+            if isinstance(adapter, DyLora):
+                held["order"] = adapter.order
+            found |= {f"{name}.{key}": tensor for key, tensor in held.items()}
+    return found
+
+
+def sort_ranks(adapters: Adapters) -> None:
+    """Puts the ranks of every DyLoRA into their order."""
+    for layers in adapters.values():
+        for adapter in layers.values():
+            if isinstance(adapter, DyLora):
+                adapter.sort()
 
 
 def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Adapter]:

@@ -1,8 +1,8 @@
 """All that changes while a run trains, and how it is saved and comes back.
 
-Random numbers are functions of (seed, epoch, picture) and the rates are functions of the step, so weights, the
-optimizer's memory and the step number are the whole state. The generators that the process shares are saved with it,
-for optimizers of other libraries that may draw from them.
+Random numbers are functions of (seed, epoch, picture) and the rates are functions of the step, so what the adapters
+hold, the optimizer's memory and the step number are the whole state. The generators that the process shares are saved
+with it, for optimizers of other libraries that may draw from them.
 
 A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.save writes.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tehon import __version__
 from tehon.adapters.flat import FlatParameters
@@ -41,6 +42,9 @@ class State:
     """The optimizer's arguments that settings decide, and not a state."""
     endings: Mapping[str, int] = field(default_factory=dict[str, int])
     """{group of weights whose training ends before the others': after how many updates}."""
+    kept: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Tensors of the adapters that gradients don't move and that what is trained fits: LoRA-FA's down matrices, which
+    another seed would draw otherwise, and the order of DyLoRA's ranks."""
 
     @property
     def ended(self) -> set[str]:
@@ -54,7 +58,8 @@ class State:
             leave_out(self.optimizer, self.flat, gone)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()}
+        own = {"kept": dict(self.kept)} if self.kept else {}
+        return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()} | own
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """The chosen arguments stay as they are; all else of the optimizer is as it was saved. ValueError when that
@@ -66,8 +71,14 @@ class State:
         groups = self.optimizer.param_groups
         if then != _names(groups):
             raise ValueError("the optimizer has other groups of weights")
+        kept: dict[str, Tensor] = saved.get("kept", {})
+        if {name: t.shape for name, t in kept.items()} != {name: t.shape for name, t in self.kept.items()}:
+            raise ValueError("the adapters keep other tensors")
         chosen = [{name: group[name] for name in self.arguments if name in group} for group in groups]
         self.flat.weights.copy_(saved["weights"])
+        with torch.no_grad():
+            for name, tensor in self.kept.items():
+                tensor.copy_(kept[name])
         self.optimizer.load_state_dict(saved["optimizer"])
         for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(values)

@@ -41,8 +41,8 @@ def cut_file(file: Path, rank: int, out: Path) -> None:
 def cut_ranks(layers: Layers, rank: int) -> dict[str, dict[str, Tensor]]:
     """The first `rank` ranks of every layer; layers that have no more stay whole. {layer: {tensor name: tensor}}.
 
-    DyLoRA trains the first b ranks with the scale alpha / full rank * √(full rank / b) (`tehon.adapters.dylora`). A
-    file's scale is its own alpha / its own rank, so that the cut one's alpha is alpha √(b / full rank).
+    What the first ranks do stays as strong as it was: a file's scale is its own alpha / its own rank, so that the cut
+    one's alpha is alpha b / full rank.
     """
     return {name: _cut(tensors, rank) for name, tensors in layers.items()}
 
@@ -55,5 +55,5 @@ def _cut(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
         **tensors,
         "lora_down.weight": down[:kept].clone(),
         "lora_up.weight": up[:, :kept].clone(),
-        "alpha": tensors.get("alpha", torch.tensor(float(full))) * (kept / full) ** 0.5,
+        "alpha": tensors.get("alpha", torch.tensor(float(full))) * kept / full,
     }

@@ -1,0 +1,209 @@
+"""DyLoRA: which ranks are drawn and in use, their order, and that it is worth it."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tehon.adapters.adapter import Adapter, attach, detach, in_file
+from tehon.adapters.chance import Chance, Moment
+from tehon.adapters.dylora import DyLora, all_used, ordered, sorts_after
+from tehon.adapters.kinds import Training, build
+from tehon.adapters.restraint import Restraint
+from tehon.weights.cut import cut_ranks
+
+SAMPLES = torch.tensor([11, 12, 13])
+SHAPES = {"lora_down.weight": (8, 16), "lora_up.weight": (12, 8)}
+
+
+def made(unit: int) -> tuple[DyLora, Moment]:
+    """With random numbers, attached; alpha / rank is 1."""
+    torch.manual_seed(2)
+    moment = Moment()
+    layer = nn.Linear(16, 12).requires_grad_(False)
+    adapter = build(layer, SHAPES, 8.0, Restraint(Chance(moment, "x")), Training(unit=unit))
+    assert isinstance(adapter, DyLora)
+    with torch.no_grad():
+        for tensor in adapter.tensors.values():
+            tensor.copy_(torch.randn(tensor.shape))
+    attach(adapter)
+    return adapter, moment
+
+
+def best_of(change: Tensor, rank: int) -> Tensor:
+    """The nearest matrix of a rank, by numpy's own singular value decomposition in float64."""
+    u, s, v = torch.linalg.svd(change.double(), full_matrices=False)
+    return ((u[:, :rank] * s[:rank]) @ v[:rank]).float()
+
+
+def test_the_ranks_drawn_are_the_best_of_the_moment_they_were_sorted() -> None:
+    adapter, moment = made(unit=2)
+    x, change = torch.randn(3, 16), adapter.delta().detach()
+    whole = adapter.layer(x)
+    before = {name: tensor.detach().clone() for name, tensor in adapter.tensors.items()}
+    adapter.sort()
+    assert torch.equal(adapter.layer(x), whole), "outside of training all ranks are used, untouched"
+    assert all(torch.equal(adapter.tensors[name], tensor) for name, tensor in before.items())
+    detach(adapter)
+    base = adapter.layer(x)
+    attach(adapter)
+    drawn: Counter[int] = Counter()
+    for step in range(800):
+        moment.begin(step * 7919, SAMPLES)
+        used = adapter.drawn_rank()
+        drawn[used] += 1
+        if step < 20:
+            assert torch.allclose(adapter.layer(x), base + x @ best_of(change, used).T, atol=1e-4)
+    shares = [drawn[rank] / 800 for rank in (2, 4, 6, 8)]
+    assert shares == pytest.approx([1 / 16, 3 / 16, 5 / 16, 7 / 16], abs=0.05)
+    moment.begin(7919, SAMPLES, whole=True)
+    assert adapter.drawn_rank() == 8
+    assert torch.equal(adapter.layer(x), whole)
+
+
+def test_every_number_learns_from_a_small_rank_and_again_the_same() -> None:
+    adapter, moment = made(unit=1)
+    adapter.sort()
+    x = torch.randn(3, 16)
+    step = next(step for step in range(99) if (moment.begin(step, SAMPLES) or adapter.drawn_rank()) == 3)
+    moment.begin(step, SAMPLES)
+    tensors = list(adapter.tensors.values())
+    gradients = torch.autograd.grad(adapter.layer(x).square().sum(), tensors)
+    assert all((gradient != 0).all() for gradient in gradients)
+    assert [int(torch.linalg.matrix_rank(gradient)) for gradient in gradients] == [3, 3]
+    y = checkpoint(adapter.layer, x, use_reentrant=False)
+    again = torch.autograd.grad(y.square().sum(), tensors)
+    assert all(torch.equal(one, other) for one, other in zip(gradients, again, strict=True))
+
+
+def test_a_file_is_sorted_and_balanced_and_loses_no_rank() -> None:
+    adapter, _ = made(unit=1)
+    with torch.no_grad():
+        adapter.tensors["lora_up.weight"][:, 3:5] = 0
+    held = in_file(adapter)
+    down, up = held["lora_down.weight"], held["lora_up.weight"]
+    assert torch.allclose(up @ down, adapter.delta(), atol=1e-4)
+    s = torch.linalg.svdvals(adapter.delta().double()).float()
+    assert torch.allclose(up.norm(dim=0)[:6], s[:6].sqrt(), rtol=1e-3)
+    assert torch.allclose(down.norm(dim=1)[:6], s[:6].sqrt(), rtol=1e-3)
+    assert up.norm(dim=0)[6:].max() < 1e-5 * up.norm()
+    assert torch.allclose(down.norm(dim=1)[6:], (s[0] * 1e-3).sqrt(), rtol=1e-2), "it can learn again"
+    for rank in range(1, 7):
+        cut = cut_ranks({"x": held}, rank)["x"]
+        change = cut["lora_up.weight"] @ cut["lora_down.weight"] * (float(cut["alpha"]) / rank)
+        assert torch.allclose(change, best_of(adapter.delta(), rank), atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 0.0])
+def test_what_cannot_be_sorted_stays_in_its_order(wrong: float) -> None:
+    order, strengths = ordered(torch.full((4, 6), wrong), torch.ones(5, 4))
+    assert torch.equal(order, torch.eye(4).repeat(2, 1, 1))
+    assert not strengths.any()
+
+
+def test_more_ranks_than_dimensions_can_be_sorted() -> None:
+    down, up = torch.randn(8, 3), torch.randn(9, 8)
+    (into, back), strengths = ordered(down, up)
+    assert torch.allclose(into @ back, torch.eye(8), atol=1e-3)
+    assert torch.allclose((up @ into) @ (back @ down), up @ down, atol=1e-3)
+    assert torch.allclose(strengths[:3], torch.linalg.svdvals(up @ down)[:3], rtol=1e-3)
+
+
+def test_ranks_are_sorted_seven_times_from_three_tenths_on() -> None:
+    assert [step for step in range(201) if sorts_after(step, 200)] == [60, 80, 100, 120, 140, 160, 180]
+    assert [all_used(step, 200) for step in (0, 59, 60, 199)] == [True, True, False, False]
+    assert [step for step in range(4) if all_used(step, 3)] == [0]
+
+
+# ---- against a LoRA cut down afterwards
+
+WIDTH, LAYERS, RANK, STEPS, BATCH = 48, 3, 16, 240, 4
+
+
+class Chain(nn.Module):
+    """A small network whose layers are not independent of each other."""
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in weights)
+        for layer, weight in zip(self.layers, weights, strict=True):
+            layer.weight = nn.Parameter(weight.clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + torch.tanh(layer(x))
+        return x
+
+
+def task(seed: int) -> tuple[Chain, Chain]:
+    """A network, and the one it is to become: each change has all its ranks, the k-th 1 / √k strong."""
+    torch.manual_seed(seed)
+    weights = [torch.randn(WIDTH, WIDTH) / WIDTH**0.5 for _ in range(LAYERS)]
+    strengths = torch.arange(1, WIDTH + 1) ** -0.5
+    turns = [[torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0] for _ in range(2)] for _ in weights]
+    changes = [u @ torch.diag(3 * strengths / strengths.norm()) @ v for u, v in turns]
+    return Chain(weights), Chain([weight + change for weight, change in zip(weights, changes, strict=True)])
+
+
+def learned(seed: int, unit: int, rate: float) -> tuple[Chain, Chain, list[Adapter]]:
+    """After some steps on noisy examples; `unit` 0 is a LoRA. The same start, examples and steps for both."""
+    pupil, master = task(seed)
+    moment, adapters = Moment(), list[Adapter]()
+    shapes = {"lora_down.weight": (RANK, WIDTH), "lora_up.weight": (WIDTH, RANK)}
+    for number, layer in enumerate(pupil.layers):
+        assert isinstance(layer, nn.Linear)
+        adapter = build(layer, shapes, RANK, Restraint(Chance(moment, str(number))), Training(unit=unit))
+        adapter.initialise(torch.Generator().manual_seed(number))
+        attach(adapter)
+        adapters.append(adapter)
+    optimizer = torch.optim.AdamW([t for adapter in adapters for t in adapter.tensors.values()], rate)
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 + math.cos(math.pi * step / STEPS)) / 2
+        moment.begin(step * 7919, torch.arange(BATCH), whole=all_used(step, STEPS))
+        x, noise = torch.randn(2, BATCH, WIDTH)
+        loss = (pupil(x) - master(x) - 0.3 * noise).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        moment.end()
+        for adapter in adapters:
+            if isinstance(adapter, DyLora) and sorts_after(step + 1, STEPS):
+                adapter.sort()
+    return pupil, master, adapters
+
+
+def errors(seed: int, unit: int, rate: float) -> dict[int, float]:
+    """{rank: error} of what is cut out of the file, or what a LoRA is brought down to by its singular values."""
+    pupil, master, adapters = learned(seed, unit, rate)
+    x = torch.randn(256, WIDTH, generator=torch.Generator().manual_seed(0))
+    found: dict[int, float] = {}
+    with torch.no_grad():
+        for adapter in adapters:
+            detach(adapter)
+        for rank in (1, 2, 4, 8, RANK):
+            cut = Chain([layer.weight for layer in pupil.layers])  # type: ignore[misc]
+            for layer, adapter in zip(cut.layers, adapters, strict=True):
+                held = in_file(adapter)
+                if unit:
+                    held = cut_ranks({"x": held}, rank)["x"] if rank < RANK else held
+                    change = held["lora_up.weight"] @ held["lora_down.weight"] * (float(held["alpha"]) / rank)
+                else:
+                    change = best_of(adapter.delta(), rank)
+                layer.weight += change
+            found[rank] = float((cut(x) - master(x)).square().mean())
+    return found
+
+
+def test_every_cut_up_to_half_the_rank_beats_a_lora_cut_down_to_it() -> None:
+    """The LoRA has the best of three rates, by what it learns at its full rank; DyLoRA has that same rate."""
+    tried = {rate: errors(1, 0, rate) for rate in (5e-3, 1e-2, 2e-2)}
+    rate = min(tried, key=lambda rate: tried[rate][RANK])
+    assert rate == 1e-2, "neither end of those tried"
+    lora, dylora = tried[rate], errors(1, 1, rate)
+    assert all(dylora[rank] < lora[rank] for rank in (1, 2, 4, 8)), (dylora, lora)
+    assert sorted(dylora.values(), reverse=True) == list(dylora.values()), "each further rank helps"

@@ -139,11 +139,14 @@ class Chain(nn.Module):
         return x
 
 
+FALL = 0.5
+
+
 def task(seed: int) -> tuple[Chain, Chain]:
-    """A network, and the one it is to become: each change has all its ranks, the k-th 1 / √k strong."""
+    """A network, and the one it is to become: each change has all its ranks, the k-th k ** -FALL strong."""
     torch.manual_seed(seed)
     weights = [torch.randn(WIDTH, WIDTH) / WIDTH**0.5 for _ in range(LAYERS)]
-    strengths = torch.arange(1, WIDTH + 1) ** -0.5
+    strengths = torch.arange(1, WIDTH + 1) ** -FALL
     turns = [[torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0] for _ in range(2)] for _ in weights]
     changes = [u @ torch.diag(3 * strengths / strengths.norm()) @ v for u, v in turns]
     return Chain(weights), Chain([weight + change for weight, change in zip(weights, changes, strict=True)])

@@ -23,3 +23,15 @@ def test_the_page_on_optimizers_lists_every_one_with_its_arguments(name: str) ->
     listed = {row[0].strip("| "): set(re.findall(r"`(\w+)`", row[-1])) for row in rows if len(row) == 5}
     for optimizer, row in OPTIMIZERS.items():
         assert listed[optimizer] == set(row.arguments), optimizer
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in DOCS.glob("*.ja.md") if file.name != "settings.ja.md"))
+def test_a_page_has_the_same_sections_and_figures_in_both_languages(name: str) -> None:
+    """Pages are written by hand in either language; a table that is measured again has to be in both."""
+    pages = [(DOCS / file).read_text("utf8").splitlines() for file in (name, name.replace(".ja.md", ".md"))]
+    headings, figures = ([], []), ([], [])
+    for lines, levels, tables in zip(pages, headings, figures, strict=True):
+        levels += [line.split(" ")[0] for line in lines if re.match(r"#+ ", line)]
+        tables += [re.findall(r"\d+(?:[.,]\d+)*", line) for line in lines if line.startswith("|")]
+    assert headings[0] == headings[1]
+    assert figures[0] == figures[1]

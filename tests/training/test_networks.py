@@ -169,7 +169,7 @@ def test_a_dylora_file_holds_its_ranks_in_the_order_of_their_strength(small: Tre
     held = tensors(run(small, kind="dylora", rank=4))
     for key, down in held.items():
         if key.endswith("lora_down.weight"):
-            up = held[key.replace("down", "up")]
+            up = held[key.replace("lora_down", "lora_up")]
             lengths = down.flatten(1).norm(dim=1) * up.flatten(1).norm(dim=0)
             values = torch.linalg.svdvals(up.flatten(1) @ down.flatten(1))[:4]
             assert torch.allclose(lengths, values, rtol=1e-3, atol=float(values[0]) * 1e-3), key

@@ -35,11 +35,46 @@ def test_the_family_is_the_same_in_every_layout(family: str, models: Models, voc
         assert model.single_file == (kind != "folder")
 
 
-def test_a_model_of_768_pixels_is_one_that_predicts_the_velocity(models: Models, vocabulary: str) -> None:
-    file = str(models("sd2", "model.safetensors"))
-    assert find_model(file, tokenizer=vocabulary, prediction="v").native_side == 768
-    with pytest.raises(Problem, match=r"model\.prediction: .* doesn't say what it predicts; give epsilon for"):
-        find_model(file, tokenizer=vocabulary)
+SHIFTS = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+
+
+def with_shifts(deviation: float) -> Callable[[Tensors], object]:
+    """Half of the shifts lie above and half below zero."""
+    return lambda tensors: tensors.update({SHIFTS: torch.tensor([deviation, -deviation]).repeat(32)})
+
+
+def test_a_2x_model_that_does_not_say_it_is_told_by_its_weights(
+    models: Models, tmp_path: Path, vocabulary: str
+) -> None:
+    """By ComfyUI's rule: velocity when the shifts of one norm deviate by more than 0.09."""
+    file = models("sd2", "model.safetensors")
+    for deviation, prediction, side in ((0.089, "epsilon", 512), (0.091, "v", 768)):
+        for ending in ("safetensors", "ckpt"):
+            tensors = load_file(file)
+            with_shifts(deviation)(tensors)
+            other = tmp_path / f"{deviation}.{ending}"
+            save_file(tensors, other) if ending == "safetensors" else torch.save({"state_dict": tensors}, other)
+            model = find_model(str(other), tokenizer=vocabulary)
+            assert (model.prediction, model.native_side, model.told_by) == (prediction, side, "weights")
+            model = find_model(str(other), tokenizer=vocabulary, prediction="epsilon")
+            assert (model.prediction, model.told_by) == ("epsilon", "setting")
+    assert find_model(str(models("sd1", "model.safetensors")), tokenizer=vocabulary).told_by == "family"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_schedule_in_a_pickle_is_read(dtype: torch.dtype, models: Models, tmp_path: Path, vocabulary: str) -> None:
+    """Beside other tensors in one storage too, as the slices of a tensor are saved."""
+    file = tmp_path / "model.ckpt"
+    tensors = load_file(models("sd1", "model.safetensors"))
+    for last, prediction in ((0.0, "v"), (0.0047, "epsilon")):
+        both = torch.cat([torch.full((7,), 0.5), torch.linspace(0.999, last, 1000)]).to(dtype)
+        torch.save({"state_dict": tensors | {"other": both[:7], "alphas_cumprod": both[7:]}}, file)
+        model = find_model(str(file), tokenizer=vocabulary)
+        assert (model.zero_snr, model.prediction) == (last == 0, prediction)
+        assert model.told_by == ("weights" if last == 0 else "family")
+    torch.save({"state_dict": tensors | {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}}, file)
+    model = find_model(str(file), tokenizer=vocabulary)
+    assert (model.zero_snr, model.prediction, model.told_by) == (True, "v", "file")
 
 
 def add(name: str, tensor: torch.Tensor) -> Callable[[Tensors], object]:
@@ -53,9 +88,9 @@ def add(name: str, tensor: torch.Tensor) -> Callable[[Tensors], object]:
         (lambda t: t.update(v_pred=torch.empty(0), ztsnr=torch.empty(0)), {}, "v", True),
         (lambda _: None, {"modelspec.prediction_type": "v"}, "v", False),
         (lambda _: None, {"modelspec.prediction_type": "epsilon"}, "epsilon", False),
-        (add("alphas_cumprod", torch.linspace(1, 0, 1000)), {}, "epsilon", True),
+        (add("alphas_cumprod", torch.linspace(1, 0, 1000)), {}, "v", True),
         (add("alphas_cumprod", torch.linspace(0.999, 0.0047, 1000)), {}, "epsilon", False),
-        (add("alphas_cumprod", torch.linspace(1, 0, 1000).bfloat16()), {}, "epsilon", True),
+        (add("alphas_cumprod", torch.linspace(1, 0, 1000).bfloat16()), {}, "v", True),
     ],
     ids=["v_pred", "ztsnr", "modelspec v", "modelspec epsilon", "schedule to zero", "usual schedule", "bf16"],
 )
@@ -66,7 +101,8 @@ def test_a_checkpoint_says_what_it_predicts(
     model = find_model(file, tokenizer=vocabulary)
     assert (model.prediction, model.zero_snr) == (prediction, zero)
     assert model.schedule["prediction_type"] == {"v": "v_prediction", "epsilon": "epsilon"}[prediction]
-    if metadata or prediction == "v":
+    assert model.told_by == ("file" if metadata or "v_pred" in load_file(file) else "weights" if zero else "family")
+    if model.told_by == "file":
         other: Any = "epsilon" if prediction == "v" else "v"
         with pytest.raises(Problem, match=f"says itself that it predicts {prediction}, not {other}; remove"):
             find_model(file, tokenizer=vocabulary, prediction=other)
@@ -93,6 +129,9 @@ def test_the_scheduler_of_a_folder_says_what_it_predicts(models: Models, tmp_pat
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(silent))
     assert find_model(str(folder)).prediction == "epsilon", "what the family predicts as a rule"
     assert find_model(str(folder), prediction="v").prediction == "v"
+    config = silent | {"rescale_betas_zero_snr": True}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    assert (find_model(str(folder)).prediction, find_model(str(folder)).told_by) == ("v", "weights")
 
 
 class Hostile:
@@ -143,6 +182,8 @@ def test_what_is_no_base_model_is_named(models: Models, tmp_path: Path) -> None:
     bare = {name.removeprefix("first_stage_model."): tensor for name, tensor in vae.items()}
     refused(write("vae2.safetensors", bare), "is a VAE alone")
     refused(write("nine.safetensors", whole | {first: torch.ones(32, 9, 3, 3)}), "is an inpainting model")
+    for mark in ("edm_mean", "edm_vpred.sigma_max"):
+        refused(write("edm.safetensors", whole | {mark: torch.ones(1)}), "another kind of noise (EDM)")
     refused(write("eight.safetensors", whole | {first: torch.ones(32, 8, 3, 3)}), "no Stable Diffusion 1.x, 2.x or XL")
     unet = {name: tensor for name, tensor in whole.items() if name.startswith("model.")}
     refused(write("unet.safetensors", unet), "with its text encoders")

@@ -14,6 +14,7 @@ import tomli_w
 from PIL import Image
 
 import tehon
+from tehon.catalog.detect import demo_folder
 from tehon.cli.main import main
 
 Tree = dict[str, Any]
@@ -304,6 +305,23 @@ def sample_with_a_lora_that_is_none(folder: Path) -> Made:
     return words, f"{folder / 'a.safetensors'}: this is not a safetensors file"
 
 
+def sample_with_a_vae_that_is_none(folder: Path) -> Made:
+    return ["sample", "demo", "a cat", "--vae", str(folder)], f"--vae: {folder} is no VAE of Stable Diffusion"
+
+
+def sample_with_a_vocabulary_that_is_none(folder: Path) -> Made:
+    return ["sample", "demo", "a cat", "--tokenizer", str(folder)], f"--tokenizer: {folder} has no vocab.json"
+
+
+def sample_with_the_wrong_prediction(folder: Path) -> Made:
+    words = ["sample", "demo", "a cat", "--prediction", "v"]
+    return words, f"--prediction: {demo_folder()} says itself that it predicts epsilon, not v; remove the setting."
+
+
+def sample_with_a_revision_of_no_repository(folder: Path) -> Made:
+    return ["sample", "demo", "a cat", "--revision", "main"], "--revision: only a model by its name on the hub"
+
+
 def sample_with_no_steps(folder: Path) -> Made:
     return ["sample", "demo", "a cat", "--steps", "-1"], "--steps: -1 does not fit; give a number from 1 to 1000."
 
@@ -365,6 +383,10 @@ COMMANDS: list[Callable[[Path], Made]] = [
     sample_without_a_model,
     sample_with_a_missing_lora,
     sample_with_a_lora_that_is_none,
+    sample_with_a_vae_that_is_none,
+    sample_with_a_vocabulary_that_is_none,
+    sample_with_the_wrong_prediction,
+    sample_with_a_revision_of_no_repository,
     sample_with_no_steps,
     sample_with_no_pictures,
     sample_with_a_negative_seed,

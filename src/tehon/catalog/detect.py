@@ -8,7 +8,6 @@ there are and how large. What neither says has to be set, and a setting that con
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 from tehon.catalog.checkpoint import Shapes, network_configs, vae_config
 from tehon.catalog.families import FAMILIES, Family, Prediction
-from tehon.catalog.header import Header, check_whole, read_floats, read_header
+from tehon.catalog.header import Header, check_whole, read_header
 from tehon.catalog.hub import hub_folder, is_hub_id, vocabulary_folder
 from tehon.catalog.model import PREDICTIONS, Model, expanded
-from tehon.catalog.pickled import pickled_shapes
+from tehon.catalog.pickled import pickled_header
+from tehon.catalog.prediction import decide, ends_in_noise, guessed_from, said_in
 from tehon.messages.problem import Problem
 
 DEMO = "demo"
@@ -96,13 +96,9 @@ def _from_folder(folder: Path, wanted: Prediction | None) -> Model:
     said = schedule.get("prediction_type")
     if said is not None and said not in PREDICTIONS:
         raise Problem("model_unknown", field=_FIELD, path=folder)
-    own = PREDICTIONS[said] if said else None
-    _check_prediction(folder, own, wanted)
-    prediction = own or wanted or family.predicts
-    if prediction is None:
-        raise Problem("prediction_unknown", field="model.prediction", path=folder)
-    name = next(name for name, ours in PREDICTIONS.items() if ours == prediction)
-    return Model(folder, family, configs, schedule | {"prediction_type": name})
+    guessed: Prediction | None = "v" if schedule.get("rescale_betas_zero_snr") else None
+    prediction, source = decide(folder, PREDICTIONS[said] if said else None, wanted, guessed, family.predicts)
+    return Model(folder, family, configs, schedule | {"prediction_type": _name_of(prediction)}, told_by=source)
 
 
 def _json(file: Path, folder: Path) -> dict[str, Any]:
@@ -122,20 +118,21 @@ def _from_file(file: Path, wanted: Prediction | None) -> Model:
         configs = network_configs(header.shapes, family)
     except (KeyError, IndexError, ValueError) as error:
         raise Problem("checkpoint_incomplete", field=_FIELD, path=file, name=error.args[0]) from None
-    own = _own_prediction(file, header)
-    _check_prediction(file, own, wanted)
-    prediction = own or wanted or family.predicts
-    if prediction is None:
-        raise Problem("prediction_unknown", field="model.prediction", path=file)
+    guessed = guessed_from(file, header, family)
+    prediction, source = decide(file, said_in(file, header), wanted, guessed, family.predicts)
     configs["unet"]["sample_size"] = family.labels[prediction].native_side // family.stride
-    name = next(name for name, ours in PREDICTIONS.items() if ours == prediction)
-    noise = {"prediction_type": name, "rescale_betas_zero_snr": _ends_in_noise(file, header)}
-    return Model(file, family, configs, _SCHEDULE | noise)
+    noise = {"prediction_type": _name_of(prediction), "rescale_betas_zero_snr": ends_in_noise(file, header)}
+    return Model(file, family, configs, _SCHEDULE | noise, told_by=source)
+
+
+def _name_of(prediction: Prediction) -> str:
+    """diffusers' word for what is predicted."""
+    return next(name for name, ours in PREDICTIONS.items() if ours == prediction)
 
 
 def _header(file: Path) -> Header:
     if file.suffix.lower() in PICKLES:
-        return Header(pickled_shapes(file), {}, {}, 0, {})
+        return pickled_header(file)
     header = read_header(file)
     check_whole(file, header)
     return header
@@ -150,6 +147,8 @@ def _family(file: Path, shapes: Shapes) -> Family:
             raise Problem("checkpoint_is_vae", field=_FIELD, path=file)
         raise Problem("checkpoint_unknown", field=_FIELD, path=file)
     _refuse_channels(file, shapes[_UNET_START][1])
+    if "edm_mean" in shapes or "edm_vpred.sigma_max" in shapes:  # ComfyUI's marks
+        raise Problem("model_edm", field=_FIELD, path=file)
     for family in FAMILIES.values():
         starts = [part.prefix for part in family.file_parts.values()]
         if all(any(name.startswith(start) for name in shapes) for start in starts):
@@ -163,35 +162,6 @@ def _refuse_channels(path: Path, channels: int) -> None:
         raise Problem("model_inpainting", field=_FIELD, path=path)
     if channels != 4:
         raise Problem("model_unknown", field=_FIELD, path=path)
-
-
-def _own_prediction(file: Path, header: Header) -> Prediction | None:
-    """What the file itself says: modelspec's metadata, the empty tensor `v_pred` of SDXL models, or the configuration
-    that A1111 reads beside a checkpoint."""
-    said = header.metadata.get("modelspec.prediction_type", "").lower()
-    beside = file.with_suffix(".yaml")
-    if "v_pred" in header.shapes or said in ("v", "v_prediction"):
-        return "v"
-    if said == "epsilon":
-        return "epsilon"
-    if beside.is_file():
-        text = beside.read_text("utf8", errors="replace")
-        return "v" if re.search(r"""parameterization["']?:\s*["']?v\b""", text) else "epsilon"
-    return None
-
-
-def _ends_in_noise(file: Path, header: Header) -> bool:
-    """Whether the file's own schedule has no signal left at its end."""
-    if "ztsnr" in header.shapes:
-        return True
-    if "alphas_cumprod" not in header.starts:
-        return False
-    return abs(read_floats(file, header, "alphas_cumprod")[-1]) < 1e-6
-
-
-def _check_prediction(path: Path, own: Prediction | None, wanted: Prediction | None) -> None:
-    if own and wanted and own != wanted:
-        raise Problem("prediction_contradicts", field="model.prediction", path=path, own=own, wanted=wanted)
 
 
 def _vae(path: str, family: Family) -> tuple[Path, Mapping[str, Any]]:

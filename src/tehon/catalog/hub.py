@@ -22,7 +22,10 @@ PRESETS = {
     "stabilityai/stable-diffusion-xl-base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
 }
 """{the name that kohya_ss' list gives: where the model is today}. Both names are understood; a model that is in the
-cache under its old name is taken from there."""
+cache under its old name is taken from there.
+
+Runway took its organisation off the hub in August 2024, Stability AI its 2.x models in November 2025 (diffusers issue
+12874); OneTrainer (pull request 1140) and Optimum (optimum-habana 2363) went on with the same mirrors."""
 _VOCABULARY = "openai/clip-vit-large-patch14"
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 _CONFIGURATIONS = ["model_index.json", *(f"{part}/*.{end}" for part in _PARTS for end in ("json", "txt"))]

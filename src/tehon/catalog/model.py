@@ -9,20 +9,23 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tehon.catalog.families import Family, Prediction
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt")
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v"}
 """diffusers' words for what a network predicts, and ours."""
+Source = Literal["file", "setting", "weights", "family"]
+"""Who says what a network predicts: see `tehon.catalog.prediction.decide`."""
 
 
 @dataclass(frozen=True)
 class Model:
     """`path` is a folder in diffusers' layout or a checkpoint of one file. `configs` are its networks' configurations
     by part, in the words of diffusers and transformers, `schedule` that of its scheduler. `vae` is a VAE of its own, a
-    file or a folder, `tokenizer` the folder of CLIP's vocabulary; None: the model's own."""
+    file or a folder, `tokenizer` the folder of CLIP's vocabulary; None: the model's own. `told_by` says who knows
+    what it predicts."""
 
     path: Path
     family: Family
@@ -30,6 +33,7 @@ class Model:
     schedule: Mapping[str, Any]
     vae: Path | None = None
     tokenizer: Path | None = None
+    told_by: Source = "file"
 
     @property
     def single_file(self) -> bool:

@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", help=say("cli.model"))
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help=say("cli.prompt"))
+    parser.add_argument("--revision", default="", help=say("cli.revision"))
+    parser.add_argument("--vae", default="", help=say("cli.vae"))
+    parser.add_argument("--tokenizer", default="", help=say("cli.tokenizer"))
+    parser.add_argument("--prediction", choices=("epsilon", "v"), help=say("cli.prediction"))
     parser.add_argument("--out", type=Path, default=Path("samples"), help=say("cli.out"))
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help=say("cli.lora"))
     parser.add_argument("--negative", default="", help=say("cli.negative"))
@@ -35,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.catalog.detect import find_model
     from tehon.catalog.header import read_header
 
-    model = find_model(options.model)
+    model = _model(options)
     own = model.native_side
     size = _side("--width", options.width, own), _side("--height", options.height, own)
     files = [_lora(word) for word in options.lora]
@@ -92,6 +95,23 @@ def _as_trained(model: "Model", metadata: dict[Path, Mapping[str, str]]) -> "Mod
         if facts.get("ss_zero_terminal_snr") == "True":
             print(say("cli.notice", text=say("notice.zero_snr_of_lora", path=file)), file=sys.stderr)
             return model.with_zero_snr()
+    return model
+
+
+def _model(options: argparse.Namespace) -> "Model":
+    """The model with what is given beside it; a Problem names the option."""
+    from tehon.catalog.detect import find_model
+
+    beside = ("revision", "vae", "tokenizer", "prediction")
+    try:
+        model = find_model(options.model, **{name: getattr(options, name) for name in beside})
+    except Problem as problem:
+        section, _, name = str(problem.values.get("field", "")).partition(".")
+        field = {"field": f"--{name}"} if section == "model" and name in beside else {}
+        raise Problem(problem.key, **problem.values | field) from None
+    if model.told_by == "weights":
+        text = say("notice.prediction_by_weights", path=model.path, prediction=model.prediction)
+        print(say("cli.notice", text=text), file=sys.stderr)
     return model
 
 

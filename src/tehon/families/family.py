@@ -1,6 +1,6 @@
 """What every family of models must be able to do. A new family is a row in the catalog and a module like `sd.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +26,13 @@ class Parts(Protocol):
 
     schedule: dict[str, Any]
     """The model's scheduler configuration, as diffusers writes it."""
+
+    when_loaded: list[Callable[[str, nn.Module], None]]
+    """Called with each network that is loaded and its name, for who wants to change it."""
+
+    def release_but(self, needed: Collection[str]) -> None:
+        """Lets all networks go but those named; one that is used again is read again."""
+        ...
 
 
 class Behaviour(Protocol):

@@ -1,13 +1,15 @@
-"""The networks of a latent diffusion model, each loaded when it is first used and let go when it is no longer needed.
+"""The networks of a latent diffusion model, each loaded when it is first used and let go when somebody says so.
 
-So the VAE, the text encoders and the U-Net need not fit into memory together.
+`training/assemble.py` lets go what the updates don't use, so that VAE, text encoders and U-Net need not fit into memory
+together.
 
 >>> parts = LatentParts(model, torch.float32, torch.device("cpu"))
 >>> parts.vae.config.scaling_factor
 0.18215
->>> parts.release("vae")
+>>> parts.release_but({"unet"})
 """
 
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +32,7 @@ class LatentParts:
         self.model = model
         self.dtype = dtype
         self.device = device
+        self.when_loaded: list[Callable[[str, nn.Module], None]] = []
         try:
             scheduler: Any = DDIMScheduler.from_config(dict(model.schedule))
         except (ValueError, TypeError) as error:
@@ -81,9 +84,14 @@ class LatentParts:
         """That of the first text encoder."""
         return self.tokenizers["text_encoder"]
 
-    def release(self, part: str) -> None:
-        """Lets a network go; it comes back, as it is in the file, when it is used again."""
-        self.__dict__.pop(part, None)
+    def release_but(self, needed: Collection[str]) -> None:
+        """Lets all networks go but these. One that is used again is read again, and `when_loaded` told again: what has
+        been changed in it otherwise is lost."""
+        for part in self.model.configs:
+            if part not in needed:
+                self.__dict__.pop(part, None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what was theirs is of use to other programs too
 
     def _text(self, part: str) -> Any:
         from transformers.models.clip.configuration_clip import CLIPTextConfig
@@ -110,7 +118,10 @@ class LatentParts:
         if part.startswith("text_encoder"):
             tensors = _fitting(tensors, network)
         path = model.vae if part == "vae" and model.vae else model.path if model.single_file else model.path / part
-        return fill(network, tensors, dtype, self.device, path)
+        network = fill(network, tensors, dtype, self.device, path)
+        for change in self.when_loaded:
+            change(part, network)
+        return network
 
 
 def _fitting(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -21,6 +21,8 @@ _WITH_FOLDER = frozenset(("folder_ignored", "folder_without_pictures", "folders_
 
 def notices_for(plan: Plan) -> Iterator[str]:
     """One sentence for each thing worth saying before the start."""
+    if plan.model.told_by == "weights":
+        yield say("notice.prediction_by_weights", path=plan.model.path, prediction=plan.model.prediction)
     yield from _pictures(plan)
     yield from _captions(plan)
     yield from _without_effect(plan)

@@ -1,7 +1,7 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from tehon.training.attach import Adapters, Shares, kept_tensors, merge_file, ne
 from tehon.training.loop import Report, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
+from tehon.training.prediction import predicted
 from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
 from tehon.training.state import State
 from tehon.training.step import Step
@@ -61,6 +62,16 @@ class Trainer:
     state: State
     moment: Moment
     validation: Validation
+    needed: frozenset[str]
+    """The networks that updates use."""
+
+    @contextmanager
+    def letting_go(self) -> Generator[None, None, None]:
+        """What is loaded within, to draw or to measure, is let go at the end unless the updates use it."""
+        try:
+            yield
+        finally:
+            self.parts.release_but(self.needed)
 
     def updates(self) -> Iterator[Report]:
         """Trains from the state's step to the plan's last, with a report after each update.
@@ -124,10 +135,12 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     behaviour = behaviour_of(plan.family)
     parts = behaviour.load(plan.model, torch.float32, device)
     for base in plan.base_weights:
-        merge_file(behaviour, parts, base.path, base.strength)
+        parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
     latents = _latents(plan, behaviour, parts, device, notice, progress)
     encode, moment = _text_encoder(plan, behaviour, parts), Moment()
     texts = _texts(plan, behaviour, parts, encode, moment, notice)
+    needed = _needed(plan, texts)
+    parts.release_but(needed)
     network = settings.network
     unit = network.unit if network.kind == "dylora" else 0
     adapters = new_adapters(
@@ -164,7 +177,23 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     )
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
-    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation)
+    _check_prediction(plan, step, notice)
+    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed)
+
+
+def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:
+    """Asks the network what it predicts when its file does not say it. Against a setting there is a notice, as somebody
+    may want a network to learn the other way."""
+    model = plan.model
+    if model.told_by == "file":
+        return
+    epoch, batches = plan.group(0)
+    found = predicted(step, epoch, batches[0])
+    if found in (None, model.prediction):
+        return
+    if model.told_by != "setting":
+        raise Problem("prediction_measured", field="model.prediction", path=model.path, found=found)
+    notice(say("notice.prediction_measured", path=model.path, found=found, given=model.prediction))
 
 
 def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgement]:
@@ -220,6 +249,7 @@ def _latents(
         for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader):
             done += count
             progress(done, total)
+    parts.release_but(())
     return latents
 
 
@@ -260,9 +290,15 @@ def _texts(
     if first == plan.steps:
         return FreshTexts(encode)
     captions, still = partial(captions_of, plan), partial(_encode_still, encode, moment)
+    if not plan.settings.feed.cache_text:
+        return TextsInTurn(FreshTexts(encode), first, FreshTexts(still)) if first else FreshTexts(still)
     block = block_for(captions, plan.steps, len(plan.pictures) + 1, first)
-    kept = KeptTexts(still, captions, plan.steps, block, first) if plan.settings.feed.cache_text else FreshTexts(still)
-    return TextsInTurn(FreshTexts(encode), first, kept) if first else kept
+    kept = KeptTexts(still, captions, plan.steps, block, first)
+    if first:
+        return TextsInTurn(FreshTexts(encode), first, kept)
+    if not kept.encodes_later:
+        kept.prepare(0)
+    return kept
 
 
 @torch.no_grad()
@@ -270,6 +306,14 @@ def _encode_still(encode: EncodeText, moment: Moment, captions: Sequence[str]) -
     """What captions say when the text encoder learns no more: its adapters draw nothing."""
     with moment.paused():
         return encode(captions)
+
+
+def _needed(plan: Plan, texts: TextSource) -> frozenset[str]:
+    """The networks that the updates use: those that predict, and whichever encodes at each reading."""
+    unused = set() if texts.encodes_later else set(plan.family.text_encoders)
+    if plan.settings.feed.cache_latents:
+        unused.add("vae")
+    return frozenset(plan.model.configs.keys() - unused)
 
 
 def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]]:

@@ -43,13 +43,15 @@ def named_layers(
 ) -> dict[str, dict[str, Layer]]:
     """{prefix: {name in a LoRA file: layer}} of every Linear and Conv2d of the networks that carry adapters; `prefixes`
     names some of them, None all."""
+    roots = behaviour.roots(parts, prefixes)
+    return {prefix: _layers_of(behaviour, prefix, root) for prefix, root in roots.items()}
+
+
+def _layers_of(behaviour: Behaviour, prefix: str, root: nn.Module) -> dict[str, Layer]:
     return {
-        prefix: {
-            layer_name(prefix, behaviour.file_path(prefix, path)): module
-            for path, module in root.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)
-        }
-        for prefix, root in behaviour.roots(parts, prefixes).items()
+        layer_name(prefix, behaviour.file_path(prefix, path)): module
+        for path, module in root.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
     }
 
 
@@ -141,11 +143,15 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Ada
     return [_adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
 
 
-def merge_file(behaviour: Behaviour, parts: Any, file: Path, strength: float) -> None:
-    """Makes a LoRA file part of the model for good."""
-    for adapter in adapters_from_file(behaviour, parts, file):
-        adapter.multiplier = strength
-        merge(adapter)
+def merge_file(behaviour: Behaviour, file: Path, strength: float, part: str, network: nn.Module) -> None:
+    """Makes what a LoRA file has for a part of the model part of its network, for as long as that is loaded."""
+    rows = read_lora(file)
+    for prefix in (prefix for prefix, owner in behaviour.family.adapter_roots.items() if owner == part):
+        layers = _layers_of(behaviour, prefix, network)
+        for name in rows.keys() & layers.keys():
+            adapter = _adapter_from(layers[name], rows[name], name, file)
+            adapter.multiplier = strength
+            merge(adapter)
 
 
 def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Adapter:

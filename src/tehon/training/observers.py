@@ -122,7 +122,16 @@ class Observers:
 
         @contextmanager
         def seen() -> Generator[None, None, None]:
-            with trainer.in_use(), seen_as_saved(adapters, as_saved(file_tensors(adapters), precision)):
+            with (
+                trainer.letting_go(),
+                trainer.in_use(),
+                seen_as_saved(adapters, as_saved(file_tensors(adapters), precision)),
+            ):
+                yield
+
+        @contextmanager
+        def bare() -> Generator[None, None, None]:
+            with trainer.letting_go(), unseen(adapters):
                 yield
 
         return Previews(
@@ -132,7 +141,7 @@ class Observers:
             self._prompts,
             partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
             seen,
-            partial(unseen, adapters),
+            bare,
             self.tell,
             self.stopping,
         )
@@ -182,5 +191,5 @@ def _notice(tell: Tell, text: str) -> None:
 
 def _used_loss(trainer: Trainer) -> float:
     """The held-out loss of the weights that a saved LoRA has."""
-    with trainer.in_use():
+    with trainer.letting_go(), trainer.in_use():
         return trainer.validation.loss()

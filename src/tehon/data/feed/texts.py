@@ -23,6 +23,11 @@ EncodeText = Callable[[Sequence[str]], Text]
 class TextSource(Protocol):
     """Gives the states of captions."""
 
+    @property
+    def encodes_later(self) -> bool:
+        """Whether captions are encoded after the first update too."""
+        ...
+
     def prepare(self, step: int) -> None:
         """Says which step comes next."""
         ...
@@ -33,6 +38,8 @@ class TextSource(Protocol):
 class FreshTexts:
     """Captions are encoded when they are read: gradients reach the text encoder."""
 
+    encodes_later = True
+
     def __init__(self, encode: EncodeText) -> None:
         self.read = encode
 
@@ -42,6 +49,8 @@ class FreshTexts:
 
 class TextsInTurn:
     """Captions come from `first` before a step, and from `then` from it on."""
+
+    encodes_later = True
 
     def __init__(self, first: TextSource, step: int, then: TextSource) -> None:
         self.sources = first, then
@@ -70,6 +79,10 @@ class KeptTexts:
         self.first = first
         self._at: int | None = None
         self._kept: dict[str, Text] = {}
+
+    @property
+    def encodes_later(self) -> bool:
+        return self.block < self.steps
 
     def prepare(self, step: int) -> None:
         at = (step - self.first) // self.block

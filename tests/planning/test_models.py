@@ -8,6 +8,7 @@ import pytest
 
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_data
 from tehon.settings.files import validate
 
 Models = Callable[[str, str], Path]
@@ -59,6 +60,15 @@ def test_lists_by_block_have_23_numbers_for_sdxl(tree: Tree, models: Models, voc
     for lists in ({"block_dims": [4] * 25}, {"down_lr_weight": [1.0] * 12}, {"mid_lr_weight": "1"}):
         with pytest.raises(Problem, match=r"numbers where this model has (23|9|3) blocks"):
             planned(tree, file, vocabulary, network=lists)
+
+
+def test_what_the_weights_tell_is_said(tree: Tree, models: Models, vocabulary: str) -> None:
+    def said(**model: Any) -> bool:
+        plan = planned(tree, models("sd2", "model.safetensors"), vocabulary, model=model)
+        return any("by its weights, as ComfyUI reads them, it is epsilon" in text for text in as_data(plan)["warnings"])
+
+    assert said(prediction=None)
+    assert not said()
 
 
 def test_what_is_given_beside_the_model_is_in_the_plan(tree: Tree, models: Models, vocabulary: str) -> None:

@@ -89,8 +89,9 @@ def test_the_network_is_seen_as_saved_or_not_at_all_and_then_is_itself_again(
     strong: Tree, network: Tree, size: float
 ) -> None:
     trainer = assemble(planned(strong, samples={"prompts": f"a {SMALL}"}, network=network))
+    weights, generator = trainer.state.flat.weights, torch.Generator().manual_seed(1)
     with torch.no_grad():
-        trainer.state.flat.weights.add_(torch.randn_like(trainer.state.flat.weights) * size)
+        weights.add_(torch.randn(weights.shape, generator=generator) * size)
     before = trainer.state.flat.weights.clone()
     file = as_saved(_tensors(trainer), "bf16")
     prompt = trainer.plan.samples.prompts[0]
@@ -100,7 +101,6 @@ def test_the_network_is_seen_as_saved_or_not_at_all_and_then_is_itself_again(
 
     own = drawn()
     with seen_as_saved(trainer.adapters, file):
-        weights = trainer.state.flat.weights
         assert torch.equal(weights, weights.bfloat16().float())
         rounded = drawn()
     assert torch.equal(trainer.state.flat.weights, before)

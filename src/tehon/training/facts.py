@@ -27,7 +27,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "num_validation_images": len(plan.validation),
         "num_reg_images": plan.reg_reads,
         "num_batches_per_epoch": plan.batches_per_epoch,
-        "num_epochs": plan.epochs,
+        "num_epochs": -(-plan.steps // plan.steps_per_epoch),  # those that are begun, as sd-scripts counts
         "max_train_steps": plan.steps,
         "gradient_checkpointing": False,
         "gradient_accumulation_steps": training.gradient_accumulation_steps,

@@ -65,12 +65,13 @@ def _kept_state_steps(value: int, around: Around) -> Outcome:
 
 
 def _by_steps(value: int, around: Around) -> Outcome:
-    both = value and around.get("sample_every_n_epochs")
-    return carried({"samples.every_n_steps": max(0, value)}, *([Remark("samples_both")] if both else []))
+    both = [Remark("samples_both")] if value and around.get("sample_every_n_epochs") else []
+    place = [Remark("samples_place")] if value and not both else []
+    return carried({"samples.every_n_steps": max(0, value)}, *both, *place)
 
 
 def _by_epochs(value: int, around: Around) -> Outcome:
-    return carried({"samples.every_n_epochs": max(0, value)})
+    return carried({"samples.every_n_epochs": max(0, value)}, *([Remark("samples_place")] if value > 0 else []))
 
 
 def _prompts(value: str, around: Around) -> Outcome:

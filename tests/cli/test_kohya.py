@@ -45,7 +45,7 @@ def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_w
     pictures = album({"2_red thing": [(64, 64), (96, 64)], "3_blue": [(64, 64)]})
     words = sixty(pictures, tmp_path / "out")
     assert sum(word.startswith("--") for word in words) == 60
-    launch = "accelerate launch --num_cpu_threads_per_process=2 train_network.py".split()
+    launch = ["accelerate", "launch", "--num_cpu_threads_per_process=2", "train_network.py"]
     assert main(["kohya", *launch, *words]) == 0
     told = capfd.readouterr().out
 

@@ -92,7 +92,7 @@ def script_options(own: Mapping[str, Any]) -> dict[str, Any]:
         row = ROWS[option]
         if option.startswith(ARGUMENT):
             arguments.append(f"{option.removeprefix(ARGUMENT)}={_word(value)}")
-        elif value is not False and not (row.default is UNSAID and value == _default(row)):
+        elif value is not False and (row.always or row.default is not UNSAID or value != _default(row)):
             found[option] = value
     if arguments:
         found["network_args"] = arguments

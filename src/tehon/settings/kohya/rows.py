@@ -51,7 +51,8 @@ class Row:
     """An option and its kind of value, our setting of the same meaning, and sd-scripts' default where ours differs.
 
     `carry` and `back` convert where the value is not simply the same. `differs` names the remark on what the other
-    program does with it, made when it is switched on; `absent` the one made when it is not given.
+    program does with it, made when it is switched on; `absent` the one made when it is not given. `always`: it is
+    exported even at our own default, because sd-scripts goes by something else without it.
     """
 
     option: str
@@ -63,6 +64,7 @@ class Row:
     differs: str = ""
     absent: str = ""
     reaches: tuple[str, ...] = field(default=())
+    always: bool = False
 
     @property
     def targets(self) -> tuple[str, ...]:

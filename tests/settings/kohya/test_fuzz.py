@@ -1,0 +1,125 @@
+"""Whatever is in a file or on a command line: a report or a sentence, never a traceback, soon, and in little memory.
+
+`HYPOTHESIS_CASES=10000 pytest tests/settings/kohya/test_fuzz.py` tries that many in all.
+"""
+
+import json
+import os
+import resource
+import string
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tehon.messages.problem import Problem
+from tehon.settings.kohya.carry import Import
+from tehon.settings.kohya.command import split_command
+from tehon.settings.kohya.gui import option_of
+from tehon.settings.kohya.gui_keys import CONTROLS, OLD_NAMES, OPTION_OF
+from tehon.settings.kohya.metadata import read_metadata
+from tehon.settings.kohya.read import bring_text, bring_words
+from tehon.settings.kohya.report import as_data, as_text, as_toml
+from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
+
+TESTS = 5
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "300")) // TESTS
+tried = settings(max_examples=CASES, deadline=10_000, suppress_health_check=list(HealthCheck))
+
+KEYS = sorted(
+    {*OPTION_OF, *CONTROLS, *OLD_NAMES, "LoRA_type", "noise_offset_type", "additional_parameters", "xformers"}
+)
+odd = st.sampled_from(
+    ["", "0", "-1", "1e400", "nan", "True", "64.0", "512,512", "a b", "'", '"', "\\", "1,2", "x" * 5000]
+)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | odd
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+words = st.text(string.printable, max_size=12) | odd | st.sampled_from(["--", "^", "`", "&&", ";", "train_network.py"])
+
+
+def usable(result: Import) -> None:
+    """All three faces of a report can be made of it."""
+    assert as_text(result, "source")
+    assert json.dumps(as_data(result, "source"), default=str)
+    as_toml(result)
+
+
+def sentence(do: Callable[[], object]) -> str:
+    """What is said when it can't be done; empty when it can."""
+    try:
+        do()
+    except Problem as problem:
+        return str(problem)
+    return ""
+
+
+def brought(text: str, name: str) -> None:
+    sentence(lambda: usable(bring_text(text, Path(name))))
+
+
+@tried
+@given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), values, max_size=12))
+def test_any_json(data: dict[str, Any]) -> None:
+    brought(json.dumps(data), "preset.json")
+
+
+@tried
+@given(st.text(max_size=200) | st.sampled_from(["{" * 5000, "[" * 5000, '{"seed":' * 5000, '{"a": "\\ud800"}']))
+def test_any_text(text: str) -> None:
+    for name in ("preset.json", "config.toml", "train.sh"):
+        brought(text, name)
+
+
+@tried
+@given(
+    st.dictionaries(st.sampled_from(SCRIPT_OPTIONS) | st.text(string.ascii_letters, min_size=1), values, max_size=12)
+)
+def test_any_configuration(data: dict[str, Any]) -> None:
+    try:
+        text = tomli_w.dumps({key: value for key, value in data.items() if value is not None})
+    except (TypeError, ValueError, RecursionError):
+        return
+    brought(text, "config.toml")
+
+
+@tried
+@given(st.lists(st.sampled_from([f"--{name}" for name in SCRIPT_OPTIONS]) | words, max_size=20))
+def test_any_command(drawn: list[str]) -> None:
+    sentence(lambda: usable(bring_words(drawn)))
+    sentence(lambda: usable(bring_words(["train_network.py", *drawn])))
+    sentence(lambda: split_command(" ".join(drawn)))
+
+
+METADATA = [
+    *(f"ss_{name}" for name in ROWS if "." not in name),
+    *("ss_network_args", "ss_datasets", "ss_optimizer", "ss_max_train_steps", "modelspec.timestep_range"),
+]
+
+
+@tried
+@given(st.dictionaries(st.sampled_from(METADATA), st.text(max_size=30) | odd, max_size=12))
+def test_any_metadata(data: dict[str, str]) -> None:
+    from tehon.settings.kohya.carry import carry
+
+    found = read_metadata(data)
+    usable(carry(found.given, found.lines, whole=False))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such measure there")
+def test_all_that_took_less_than_a_gigabyte() -> None:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on a Mac
+    assert most < (1e6 if sys.platform == "linux" else 1e9) or "torch" in sys.modules
+
+
+def test_every_key_that_is_drawn_is_known() -> None:
+    special = {"LoRA_type", "noise_offset_type", "additional_parameters", *OLD_NAMES, "block_size"}
+    assert [key for key in KEYS if option_of(key) is None and key not in special] == []

@@ -5,6 +5,8 @@ import pytest
 
 from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.messages.catalogue import languages
+from tehon.settings.fields import fields
+from tehon.settings.kohya.page import page as switching_page
 from tehon.settings.reference import page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -15,6 +17,16 @@ def test_the_reference_page_is_current(language: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TEHON_LANG", language)
     name = "settings.md" if language == "en" else f"settings.{language}.md"
     assert (DOCS / name).read_text("utf8") == page(), "run python -m tehon.settings.reference docs"
+
+
+@pytest.mark.parametrize("language", languages())
+def test_the_page_on_switching_is_current(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEHON_LANG", language)
+    name = "switching.md" if language == "en" else f"switching.{language}.md"
+    text = (DOCS / name).read_text("utf8")
+    assert text == switching_page(), "run python -m tehon.settings.kohya.page docs"
+    assert "…" in text
+    assert all(f"`{field.name}`" in text for field in fields())
 
 
 @pytest.mark.parametrize("name", ["optimizers.md", "optimizers.ja.md"])

@@ -1,0 +1,124 @@
+"""The page on switching over, in every language; `python -m tehon.settings.kohya.page docs` writes it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tehon.messages.catalogue import languages, say
+from tehon.settings.kohya.gui_keys import CONTROLS, OPTION_OF
+from tehon.settings.kohya.lines import Remark
+from tehon.settings.kohya.rows import ARGUMENT, GUI, LAUNCHER, Around, Row
+from tehon.settings.kohya.table import OURS_ALONE, ROWS
+from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXT, TEXTS, WHOLE
+
+_SAMPLES: dict[str, Any] = {SWITCH: True, WHOLE: 2, NUMBER: 2.0, TEXT: "x", TEXTS: ["x"], NUMBERS: [2.0]}
+_TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("epoch, max_train_steps", "t1", {}),
+    ("prior_loss_weight, max_grad_norm, learning_rate", "t2", {"value": "…"}),
+    ("conv_dims, conv_alphas", "t3_names", {}),
+    ("block_alphas, conv_block_dims, conv_block_alphas", "t3", {}),
+    ("no_token_padding", "t4_padding", {}),
+    ("stop_text_encoder_training", "t4_stop", {}),
+    ("lr_scheduler_num_cycles", "t5", {}),
+    ("vae_batch_size", "t6", {}),
+    ("lr_warmup", "t7", {"schedule": "constant / adafactor"}),
+    ("cache_latents_to_disk", "t8", {}),
+    ("caption_dropout_every_n_epochs", "t9", {}),
+    ("shuffle_caption", "t9_shuffle", {}),
+    ("network_module networks.dylora", "t10", {}),
+    ("network_weights", "t11", {}),
+    ("base_weights", "t12", {}),
+    ("bucket_reso_steps", "t13", {"wanted": "64 (SDXL: 32)"}),
+    ("enable_bucket", "t14", {}),
+    ("bucket_no_upscale", "t15", {}),
+    ("weighted_captions", "t16", {}),
+    ("resume", "t17", {"path": "…-state"}),
+    ("save_every_n_steps", "t18", {}),
+    ("decompose_both", "t19", {}),
+    ("use_cp", "t19_tucker", {}),
+    ("network_dropout", "t20", {}),
+    ("persistent_data_loader_workers", "t22", {}),
+    ("huber_scale", "t23_huber", {}),
+    ("zero_terminal_snr", "t23_zero", {}),
+    ("sample_prompts", "t24", {}),
+    ("sample_every_n_epochs, sample_every_n_steps", "samples_place", {}),
+    ("text_encoder_lr", "t26_rates", {}),
+    ("cache_text_encoder_outputs", "t27", {}),
+    ("use_wandb", "t28", {}),
+    ("wandb_api_key, huggingface_token", "secret", {}),
+    ("down_lr_weight, mid_lr_weight, up_lr_weight", "t29", {}),
+    ("text_encoder_lr1, text_encoder_lr2", "t30_rates", {}),
+    ("save_last_n_steps", "t30_steps", {}),
+    ("save_state", "states_anyway", {}),
+    ("caption_extension", "caption_only", {}),
+    ("output_name", "unnamed", {}),
+)
+
+
+def page() -> str:
+    """Markdown in the language to speak."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield f"# {say('switch.page_title')}\n\n{say('switch.page_intro')}"
+    yield f"\n## {say('switch.page_traps')}\n\n| {say('switch.page_traps_columns')} |\n|---|---|"
+    for options, key, values in _TRAPS:
+        names = ", ".join(f"`{option}`" for option in options.split(", "))
+        yield f"| {names} | {_cell(Remark(key, values))} |"
+    yield f"\n## {say('switch.page_keys')}\n\n| {say('switch.page_keys_columns')} |\n|---|---|---|"
+    for row in ROWS.values():
+        if row.targets:
+            yield f"| {_script(row)} | {_gui(row)} | {', '.join(f'`{name}`' for name in row.targets)} |"
+    yield f"\n## {say('switch.page_left')}\n\n| {say('switch.page_left_columns')} |\n|---|---|---|"
+    for row in ROWS.values():
+        if not row.targets:
+            yield f"| {_script(row)} | {_gui(row)} | {_left(row)} |"
+    yield f"\n## {say('switch.page_ours')}\n\n| {say('switch.page_ours_columns')} |\n|---|---|"
+    for name, reason in OURS_ALONE.items():
+        yield f"| `{name}` | {_cell(Remark(reason))} |"
+
+
+def _left(row: Row) -> str:
+    """Why nothing stands for the option, told of a value that would ask for something."""
+    outcome = row.carry(_SAMPLES[row.kind], Around({})) if row.carry else None
+    if outcome is None or not outcome.reasons:
+        return say("switch.page_nothing")
+    return _cell(outcome.reasons[0])
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def _script(row: Row) -> str:
+    """How the option is written on the command line; empty where it is the window's alone."""
+    if row.option.startswith(GUI):
+        return ""
+    if row.option.startswith(ARGUMENT):
+        return f"`--network_args {row.option.removeprefix(ARGUMENT)}=`"
+    if row.option.startswith(LAUNCHER):
+        return f"`accelerate launch --{row.option.removeprefix(LAUNCHER)}`"
+    return f"`--{row.option}`"
+
+
+def _gui(row: Row) -> str:
+    """The key in kohya_ss' JSON; empty where there is none."""
+    keys = [key for key, option in OPTION_OF.items() if option == row.option]
+    keys += [row.option] if row.option in CONTROLS else []
+    keys += [row.option.removeprefix(GUI)] if row.option.startswith(GUI) and not keys else []
+    return ", ".join(f"`{key}`" for key in keys)
+
+
+def main(folder: Path) -> None:
+    """Writes `switching.md` and `switching.<language>.md`."""
+    for language in languages():
+        os.environ["TEHON_LANG"] = language
+        name = "switching.md" if language == "en" else f"switching.{language}.md"
+        (folder / name).write_text(page(), "utf8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,242 @@
+"""What is brought: configurations, data sets, scripts, LoRA files; each is told apart and read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tehon.cli.main import main
+from tehon.messages.problem import Problem
+from tehon.settings.kohya.carry import Import
+from tehon.settings.kohya.read import bring, bring_words
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    file = folder / name
+    file.write_text(text, "utf8")
+    return file
+
+
+CONFIG = """
+[model]
+pretrained_model_name_or_path = "m.safetensors"
+[folders]
+train_data_dir = "p"
+output_dir = "o"
+[other]
+network_module = "lycoris.kohya"
+network_args = ["algo=loha", "conv_dim=4", "conv_alpha=1"]
+network_dim = 8
+lr_warmup_steps = 0.05
+text_encoder_lr = [5e-5]
+max_train_epochs = 3
+prior_loss_weight = 0.5
+"""
+COMMAND = (
+    "accelerate launch train_network.py --pretrained_model_name_or_path=m.safetensors --train_data_dir=p --output_dir=o"
+    " --network_module=lycoris.kohya --network_args algo=loha conv_dim=4 conv_alpha=1 --network_dim=8"
+    " --lr_warmup_steps=5% --text_encoder_lr 5e-5 --max_train_epochs=3 --prior_loss_weight=0.5"
+)
+WHOLE: dict[str, Any] = {
+    "model": {"path": "m.safetensors"},
+    "data": {"folder": "p", "enable_bucket": False, "bucket_no_upscale": False},
+    "network": {"kind": "loha", "rank": 8, "alpha": 1.0, "conv_rank": 4, "conv_alpha": 1.0},
+    "objective": {"prior_loss_weight": 0.5},
+    "optimizer": {
+        "name": "AdamW",
+        "learning_rate": 2e-6,
+        "text_encoder_lr": 5e-5,
+        "lr_scheduler": "constant",
+        "lr_warmup": 5.0,
+    },
+    "training": {"epochs": 3, "max_train_steps": 0},
+    "samples": {"sampler": "ddim"},
+    "output": {"folder": "o", "save_precision": "float", "save_every_n_epochs": 0},
+}
+"""What is not given is sd-scripts' own default: rate 2e-6, AdamW, constant, alpha 1, no buckets, ddim, float32."""
+
+
+def test_a_configuration_and_a_command_that_say_the_same_come_to_the_same(tmp_path: Path) -> None:
+    script = written(tmp_path, "train.sh", "#!/bin/sh\n" + COMMAND.replace(" --", " \\\n  --"))
+    config = written(tmp_path, "config.toml", CONFIG)
+    for result in (bring(config), bring(script), bring_words(COMMAND.split()), bring_words([COMMAND])):
+        assert result.tree == WHOLE
+        assert result.missing == []
+        assert result.problems == []
+
+
+def test_steps_alone_take_as_many_epochs_as_they_need() -> None:
+    tree = bring_words(["--max_train_steps=500", "--seed=1"]).tree
+    assert tree["training"] == {"max_train_steps": 500, "epochs": 500, "seed": 1}
+    assert bring_words(["--seed=1"]).tree["training"]["max_train_steps"] == 1600
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("--network_module=networks.lora --network_args conv_dim=4", {"network.kind": "locon", "network.conv_rank": 4}),
+        ("--network_module=networks.dylora --network_args unit=4", {"network.kind": "dylora", "network.unit": 4}),
+        ("--network_module=networks.lora_fa", {"network.kind": "lora_fa"}),
+        ("--network_module=lycoris.kohya --network_dim=16", {"network.kind": "locon", "network.rank": 16}),
+        ("--network_module=lycoris.kohya --network_args algo=loha", {"network.kind": "loha", "network.conv_rank": 4}),
+        ("--network_module=lycoris.kohya --network_args preset=attn-mlp", {"network.kind": "lora"}),
+        ("--network_module=lycoris.kohya --network_args algo=lokr factor=8 conv_dim=0", {"network.factor": 8}),
+        ("--network_module=lycoris.kohya --network_args algo=lora dora_wd=True", {"network.dora_side": "output"}),
+        ("--network_module=lycoris.kohya --network_args dora_wd=1 wd_on_output=0", {"network.dora_side": "input"}),
+        ("--network_train_unet_only --text_encoder_lr 1e-5", {"optimizer.text_encoder_lr": 0.0}),
+        ("--network_train_text_encoder_only --unet_lr 1", {"optimizer.unet_lr": 0.0}),
+        ("--text_encoder_lr 1e-5 2e-5", {"optimizer.text_encoder_lr": 1e-5}),
+        ("--use_8bit_adam", {"optimizer.name": "AdamW8bit"}),
+        ("--optimizer_type=adamw8BIT", {"optimizer.name": "AdamW8bit"}),
+        ("--optimizer_type=prodigyplus.ProdigyPlusScheduleFree", {"optimizer.name": "ProdigyPlusScheduleFree"}),
+        (
+            "--optimizer_args weight_decay=0.1 betas=0.9,0.99",
+            {"optimizer.arguments": "weight_decay=0.1 betas=0.9,0.99"},
+        ),
+        ("--lr_warmup_steps=100", {"optimizer.lr_warmup_steps": 100}),
+        ("--lr_scheduler_args step_rules=1:10,0.1", {"optimizer.lr_scheduler_pieces": "1:10,0.1"}),
+        ("--save_state --save_every_n_steps=50", {"output.save_state_every_n_steps": 50}),
+        ("--max_train_epochs=10 --save_n_epoch_ratio=4", {"output.save_every_n_epochs": 2}),
+        ("--alpha_mask", {"data.alpha_mask": True, "objective.masked_loss": True}),
+        ("--masked_loss --conditioning_data_dir=m", {"data.mask_folder": "m", "objective.masked_loss": True}),
+        ("--in_json=a.json --dataset_repeats=3", {"data.metadata_file": "a.json", "data.repeats": 3}),
+        ("--random_crop", {"feed.cache_latents": False}),
+        ("--cache_latents_to_disk", {"feed.cache_latents": True, "feed.cache_latents_to_disk": True}),
+        ("--resolution=512", {"data.resolution": [512, 512]}),
+        ("--resolution=512,768", {"data.resolution": [512, 768]}),
+    ],
+)
+def test_options_of_sd_scripts_become_these_settings(words: str, settings: dict[str, Any]) -> None:
+    tree = bring_words(words.split()).tree
+    found = {name: tree[name.partition(".")[0]].get(name.partition(".")[2]) for name in settings}
+    assert found == settings
+
+
+def test_sdxl_has_rates_and_lists_of_its_own() -> None:
+    words = "sdxl_train_network.py --text_encoder_lr 1e-5 2e-5 --network_module=networks.lora --network_args"
+    tree = bring_words([*words.split(), "down_lr_weight=1,1"]).tree
+    assert tree["optimizer"]["text_encoder_2_lr"] == 2e-5
+    assert tree["network"]["down_lr_weight"] == "1,1,1,1,1,1,1,1,1"
+
+
+METADATA = {
+    "ss_sd_model_name": "v1-5.safetensors",
+    "ss_output_name": "mofu",
+    "ss_network_module": "networks.lora",
+    "ss_network_dim": "16",
+    "ss_network_alpha": "8.0",
+    "ss_network_args": '{"conv_dim": "4", "conv_alpha": "1", "dropout": null}',
+    "ss_learning_rate": "0.0001",
+    "ss_unet_lr": "None",
+    "ss_text_encoder_lr": "[5e-05, 5e-05]",
+    "ss_lr_scheduler": "cosine",
+    "ss_lr_warmup_steps": "50",
+    "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0.05,betas=(0.9, 0.99))",
+    "ss_num_epochs": "3",
+    "ss_max_train_steps": "12",
+    "ss_num_batches_per_epoch": "4",
+    "ss_gradient_accumulation_steps": "1",
+    "ss_resolution": "(512, 768)",
+    "ss_batch_size_per_device": "2",
+    "ss_min_snr_gamma": "5.0",
+    "ss_seed": "7",
+    "ss_clip_skip": "2",
+    "ss_tag_frequency": '{"2_cat": {"cat": 4}}',
+    "sshs_model_hash": "00",
+    "modelspec.prediction_type": "v",
+    "modelspec.timestep_range": "10,900",
+}
+
+
+def of_lora(folder: Path, metadata: dict[str, str]) -> Import:
+    save_file({"a.alpha": np.zeros((), np.float32)}, folder / "mofu.safetensors", metadata)
+    return bring(folder / "mofu.safetensors")
+
+
+def test_settings_come_back_out_of_a_lora(tmp_path: Path) -> None:
+    result = of_lora(tmp_path, METADATA)
+    assert result.tree["network"] == {
+        "kind": "locon",
+        "rank": 16,
+        "alpha": 8.0,
+        "conv_rank": 4,
+        "conv_alpha": 1.0,
+    }
+    assert result.tree["optimizer"] == {
+        "name": "AdamW",
+        "arguments": "weight_decay=0.05 betas=(0.9,0.99)",
+        "learning_rate": 1e-4,
+        "text_encoder_lr": 5e-5,
+        "lr_scheduler": "cosine",
+        "lr_warmup_steps": 50,
+    }
+    assert result.tree["training"] == {
+        "epochs": 3,
+        "max_train_steps": 0,
+        "gradient_accumulation_steps": 1,
+        "seed": 7,
+    }
+    assert result.tree["objective"] == {"min_snr_gamma": 5.0, "min_timestep": 10, "max_timestep": 900}
+    assert result.tree["data"] == {"resolution": [512, 768], "batch_size": 2}
+    assert result.tree["model"] == {"prediction": "v"}
+    assert result.missing == ["model.path", "data.folder", "output.folder"]
+    keys = {line.key.partition(" ")[0] for line in result.lines}
+    assert keys >= set(METADATA) - {"ss_num_batches_per_epoch"}
+
+
+def test_a_lora_without_metadata_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="says nothing about its training"):
+        of_lora(tmp_path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("ours.toml", '[model]\npath = "demo"\n[output]\nfolder = "o"\n', "ours_already"),
+        ("other.toml", "[tool.ruff]\nline-length = 120\n", "nothing_known"),
+        ("broken.toml", "seed = = 1", "not_toml"),
+        ("empty.sh", "", "nothing_known"),
+        ("prompts.txt", "a cat --n dog\na dog --n cat", "nothing_known"),
+    ],
+)
+def test_what_is_none_of_these_is_told(tmp_path: Path, name: str, text: str, key: str) -> None:
+    with pytest.raises(Problem) as caught:
+        bring(written(tmp_path, name, text))
+    assert caught.value.key == key
+
+
+def test_a_file_that_is_no_settings_file_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "huge.json"
+    with file.open("wb") as stream:
+        stream.truncate(10_000_000)
+    with pytest.raises(Problem, match="more than 8 MB"):
+        bring(file)
+
+
+def test_the_command_writes_a_file_once_and_a_report_in_either_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, "config.toml", CONFIG)
+    out = tmp_path / "mine.toml"
+    assert main(["import", str(config), "--out", str(out)]) == 0
+    assert f"Written: {out}" in capsys.readouterr().out
+    assert main(["import", str(config), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"{out} is already there;")
+    assert main(["import", str(config), "--out", str(out), "--overwrite", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["settings"] == WHOLE
+    with pytest.raises(Problem, match="tehon's own settings"):
+        bring(out)
+    assert main(["import"]) == 2
+    assert main(["import", str(config), "--", "--seed=1"]) == 2
+
+
+def test_what_is_missing_stands_in_the_file_as_a_comment(tmp_path: Path) -> None:
+    out = tmp_path / "mine.toml"
+    assert main(["import", "--out", str(out), "--", "--seed=7", "--network_module=networks.lora"]) == 0
+    text = out.read_text("utf8")
+    assert '[model]\n# path = ""  # to fill in\n' in text
+    assert '# folder = ""  # to fill in\n' in text

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ import tehon
 from tehon.cli.main import main
 from tehon.runs.claim import claimed
 from tehon.runs.known import remember
+from tehon.runs.launch import begin
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import is_held
 from tehon.runs.progress import Progress
 from tehon.runs.queue import Queue
 from tehon.runs.record import append_rows, event
+from tehon.runs.status import look
 from tehon.settings.files import load_settings
 
 
@@ -38,6 +42,13 @@ def make(tmp_path: Path, name: str, *events: dict[str, Any]) -> RunDirectory:
     append_rows(run.metrics, [{"step": 120, "epoch": 3, "loss": 0.12345}])
     remember(tmp_path / "out")
     return run
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -194,25 +205,32 @@ def test_a_device_that_cannot_be_seen_is_not_taken_for_the_cpu(
 
 
 @pytest.mark.slow
-def test_a_run_in_the_background_is_seen_stopped_and_gone_on_with_by_the_queue(
+def test_a_run_in_the_background_is_seen_saved_stopped_gone_on_with_and_ended(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(tehon.__file__).parents[1]))
     assert main(["train", config, "--background", "--json", "--training.epochs", "200"]) == 0
     launched = json.loads(capsys.readouterr().out)
     run = RunDirectory(Path(launched["run"]))
+    assert os.getsid(launched["pid"]) == launched["pid"], "the end of our terminal is not its end"
     (row,) = json.loads(told(["runs", "--json"], capsys))
     assert (row["at_work"], row["pid"], row["steps"]) == (True, launched["pid"], 800)
-    until = time.monotonic() + 300
-    while not run.metrics.exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: look(run).state == "training")
     told(["save", "mine"], capsys)
+    until(lambda: list(run.weights.glob("mine-step*.safetensors")))
     assert told(["stop", "mine", "--wait"], capsys).endswith("stopped\n")
     assert not is_held(run.lock)
     (row,) = json.loads(told(["runs", "--json"], capsys))
     assert row["state"] == "stopped"
     assert 1 <= row["saved"] == row["step"] < 800
+
+    begun = begin(run)
+    until(lambda: look(run).state == "training")
+    assert f"go on with: tehon resume {run.path}" in told(["stop", "mine", "--now"], capsys)
+    assert begun.process.wait(60) == -signal.SIGKILL
+    (row,) = json.loads(told(["runs", "--json"], capsys))
+    assert (row["state"], row["steps"]) == ("died", 800)
+
     assert "network.rank: 0 does not fit" in (refused(["train", config, "--background", "--network.rank", "0"], capsys))
     words = [sys.executable, "-m", "tehon", "train", str(run.settings), "--run", str(tmp_path)]
     done = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=False)

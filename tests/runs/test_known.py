@@ -65,6 +65,7 @@ def test_the_runs_of_one_folder_are_found_without_it_being_known(tmp_path: Path)
     launched.launch.write_text("")
     (tmp_path / "runs" / "notes").mkdir()
     assert runs_in(tmp_path) == runs_in(tmp_path / "runs") == [launched, run]
+    assert runs_in(run.path) == [run]
     assert known_runs() == []
     with pytest.raises(Problem, match="this folder cannot be listed"):
         runs_in(tmp_path / "none")

@@ -59,7 +59,9 @@ def is_run(path: Path) -> bool:
 
 
 def runs_in(folder: Path) -> list[RunDirectory]:
-    """The runs of an output folder, or of its folder `runs`; newest first."""
+    """The runs of an output folder, or of its folder `runs`, newest first; a run's own directory is that run."""
+    if is_run(folder):
+        return [RunDirectory(folder)]
     inner = runs_folder(folder)
     found: list[RunDirectory] = []
     try:

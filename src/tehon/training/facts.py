@@ -58,6 +58,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "total_batch_size": data.batch_size,
         "color_aug": any(one.look.colour for one in plan.sets),
         "flip_aug": any(one.look.flip for one in plan.sets),
+        "face_crop_aug_range": None,
         "random_crop": any(one.look.random_crop for one in plan.sets),
         "shuffle_caption": any(one.wording.shuffle for one in plan.sets),
         "keep_tokens": data.keep_tokens,

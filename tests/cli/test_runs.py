@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -155,6 +156,20 @@ def test_a_queued_job_is_as_it_was_when_it_was_added(
     assert (held.network.rank, held.output.folder) == (3, str(tmp_path / "here"))
     assert (held.training.seed, held.data.folder) == (5, tree["data"]["folder"])
     assert (held.optimizer.unet_lr, held.training.max_train_epochs) == (None, None)
+
+
+def test_a_failed_job_says_why_until_it_waits_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(tmp_path, "cat-20260101-000000", event("failed", reason="the card has [no] memory left"))
+    queue = Queue()
+    job = queue.add("", "cat", tmp_path / "out", "auto")
+    queue.update(job, state="ended", worker="cuda:0", run=str(run.path))
+    lines = [" ".join(line.split()) for line in told(["queue", "list"], capsys).splitlines()]
+    assert lines[2:] == ["1 cat failed 120/400 30 % 0.1235 cuda:0", "Job 1: the card has [no] memory left"]
+    lines = [" ".join(line.split()) for line in told(["queue", "retry", "1"], capsys).splitlines()]
+    assert lines[2:] == ["1 cat waiting 120/400 30 % 0.1235 auto"]
+    rmtree(run.path)
+    queue.update(job, state="ended")
+    assert told(["queue", "list"], capsys).splitlines()[2].split()[2:4] == ["directory", "gone"]
 
 
 WRONG: dict[str, tuple[list[str], str]] = {

@@ -93,8 +93,8 @@ def _list(queue: "Queue", options: argparse.Namespace) -> int:
         table.append([str(job.number), job.name, *shown, job.worker or job.device])
     show(screen, [*lead, *figures(), words(say("cli.column_device"))], table, gives=1)
     for job, status in rows:
-        reason = job.trouble or (status.reason if status and not status.at_work else None)
-        if reason:
+        reason = job.trouble or (status.reason if status else None)
+        if reason and job_state(queue, job, status) == "failed":
             screen.print(say("cli.queue_reason", number=job.number, reason=reason), markup=False, soft_wrap=True)
     return 0
 

@@ -33,30 +33,20 @@ FOUND = {"learning_rate": 1.0, "text_encoder_lr": 1.0}  # a factor on the rate t
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "AdamW": {},
     "AdamW8bit": {},
-    "Adafactor": {"arguments": "scale_parameter=False"},
-    "Adafactor with rates": {"name": "Adafactor", "arguments": "relative_step=False scale_parameter=False"},
+    "Adafactor": {"arguments": "relative_step=False scale_parameter=False"},
     "Prodigy": FOUND | {"arguments": "safeguard_warmup=True"},
     "Lion": {"learning_rate": 8e-4, "text_encoder_lr": 4e-4},
     "DAdaptAdam": FOUND | {"arguments": "d0=1e-4 growth_rate=1.05"},
 }
-"""What differs from the demo's settings of the section `optimizer`; a run's name is the optimizer's where none is."""
-
-
-def settings_of(name: str) -> dict[str, Any]:
-    """The section `optimizer` of a run."""
-    found = SETTINGS["optimizer"] | {"name": name} | OPTIMIZERS[name]
-    if found["name"] == "Adafactor" and "relative_step=False" not in found["arguments"]:
-        for unused in ("learning_rate", "text_encoder_lr", "lr_scheduler", "lr_warmup"):
-            del found[unused]
-    return found
+"""What differs from the demo's settings of the section `optimizer`."""
 
 
 def train(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The trained file and how it came about."""
     tree: dict[str, Any] = {section: dict(values) for section, values in SETTINGS.items()}
-    tree["optimizer"] = settings_of(name)
+    tree["optimizer"] |= {"name": name} | OPTIMIZERS[name]
     tree["data"]["folder"] = str(folder / "pictures")
-    tree["output"] |= {"folder": str(folder), "name": name.replace(" ", "_"), "overwrite": True}
+    tree["output"] |= {"folder": str(folder), "name": name, "overwrite": True}
     outcome = start_run(make_plan(validate(tree)), lambda event, facts: None)
     assert outcome.lora is not None
     losses = [row["loss"] for row in rows(outcome.run.metrics) if "loss" in row]
@@ -69,7 +59,7 @@ def train(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 
 def results() -> dict[str, dict[str, Any]]:
     """What there is, in the order of OPTIMIZERS."""
-    files = {name: RESULTS / f"{name.replace(' ', '_')}.json" for name in OPTIMIZERS}
+    files = {name: RESULTS / f"{name}.json" for name in OPTIMIZERS}
     return {name: json.loads(file.read_text("utf8")) for name, file in files.items() if file.exists()}
 
 
@@ -135,8 +125,8 @@ def main() -> None:
             base = concept_score(artist.draw(concept_prompts(SEEDS), list(range(100, 100 + SEEDS)), 0.0))
         figures["concept"] = scored(artist, base, SEEDS)
         figures["control"] = kept(artist, SEEDS)
-        out = options.results / f"{name.replace(' ', '_')}.json"
-        out.write_text(json.dumps(figures | circumstances()) + "\n", "utf8")
+        file = options.results / f"{name}.json"
+        file.write_text(json.dumps(figures | circumstances()) + "\n", "utf8")
         print(name, figures["losses"][-1], figures["concept"], figures["control"], flush=True)
 
 

@@ -56,7 +56,8 @@ READ_BY: dict[str, frozenset[str]] = {
 def module_of(own: Mapping[str, Any]) -> str:
     """The module that makes the network of these settings."""
     kind = own["network.kind"]
-    lycoris = kind in ("loha", "lokr", "ia3") or any(own[f"network.{name}"] for name in LOCON_IN_LYCORIS)
+    more = kind in ("lora", "locon") and any(own[f"network.{name}"] for name in LOCON_IN_LYCORIS)
+    lycoris = kind in ("loha", "lokr", "ia3") or more
     return LYCORIS if lycoris else _OWN_MODULES.get(kind, "networks.lora")
 
 

@@ -208,6 +208,18 @@ def test_what_is_none_of_these_is_told(tmp_path: Path, name: str, text: str, key
     assert caught.value.key == key
 
 
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(bytes(range(256)))
+    with pytest.raises(Problem, match="nothing in it is a setting"):
+        bring(tmp_path / "a.json")
+
+
+def test_a_batch_file_in_japanese_encoding_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "train.bat"
+    file.write_bytes('accelerate launch train_network.py ^\r\n --output_name="猫" --seed 7'.encode("cp932"))
+    assert bring(file).tree["output"]["name"] == "猫"
+
+
 def test_a_file_that_is_no_settings_file_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "huge.json"
     with file.open("wb") as stream:

@@ -157,5 +157,5 @@ def _text(file: Path) -> str:
         raise Problem("file_unreadable", path=file, reason=error) from None
     try:
         return file.read_bytes().decode("utf-16" if file.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp932")
-    except UnicodeDecodeError as error:
-        raise Problem("file_unreadable", path=file, reason=error) from None
+    except UnicodeDecodeError:
+        raise Problem("nothing_known", path=file) from None

@@ -20,7 +20,7 @@ from tehon.runs.claim import claimed
 from tehon.runs.known import remember
 from tehon.runs.launch import begin
 from tehon.runs.layout import RunDirectory
-from tehon.runs.lock import is_held
+from tehon.runs.lock import holding, is_held
 from tehon.runs.progress import Progress
 from tehon.runs.queue import Queue
 from tehon.runs.record import append_rows, event
@@ -135,7 +135,10 @@ def test_the_queue_is_added_to_listed_moved_and_emptied(
     told(["queue", "add", config, "--output.name", "b", "--training.epochs", "3"], capsys)
     assert "queue_added" not in told(["queue", "add", config, "--output.name=c"], capsys)
     lines = [line.split() for line in told(["queue", "move", "3", "first"], capsys).splitlines()]
-    assert lines[2:] == [[n, name, "waiting", "cpu"] for n, name in (("3", "c"), ("1", "mine"), ("2", "b"))]
+    assert lines[2:5] == [[n, name, "waiting", "cpu"] for n, name in (("3", "c"), ("1", "mine"), ("2", "b"))]
+    assert " ".join(lines[5]) == "Nobody works on the queue; start with: tehon queue start"
+    with holding(Queue().worker_lock("cuda:1")), holding(Queue().worker_lock("cpu")):
+        assert told(["queue", "list"], capsys).endswith("At work on the queue: cpu, cuda:1.\n")
     assert told(["queue", "move", "3", "last"], capsys).splitlines()[2].split()[0] == "1"
     rows = json.loads(told(["queue", "list", "--json"], capsys))
     assert [(row["number"], row["state"], row["status"]) for row in rows] == [(n, "waiting", None) for n in (1, 2, 3)]
@@ -166,7 +169,7 @@ def test_a_failed_job_says_why_until_it_waits_again(tmp_path: Path, capsys: pyte
     lines = [" ".join(line.split()) for line in told(["queue", "list"], capsys).splitlines()]
     assert lines[2:] == ["1 cat failed 120/400 30 % 0.1235 cuda:0", "Job 1: the card has [no] memory left"]
     lines = [" ".join(line.split()) for line in told(["queue", "retry", "1"], capsys).splitlines()]
-    assert lines[2:] == ["1 cat waiting 120/400 30 % 0.1235 auto"]
+    assert lines[2] == "1 cat waiting 120/400 30 % 0.1235 auto"
     rmtree(run.path)
     queue.update(job, state="ended")
     assert told(["queue", "list"], capsys).splitlines()[2].split()[2:4] == ["directory", "gone"]

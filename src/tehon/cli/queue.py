@@ -66,13 +66,19 @@ def _add(queue: "Queue", options: argparse.Namespace) -> int:
         raise Problem("output_exists", field="output.name", path=place)
     text = to_toml(plan.settings, open_names(plan.given, plan.settings))
     job = queue.add(text, output.name, Path(output.folder), plan.settings.training.device)
-    print(say("cli.queue_added", number=job.number, name=job.name, steps=plan.steps))
+    print(say("cli.queue_added", number=job.number, name=job.name, steps=plan.steps), _who_works(queue))
     return 0
+
+
+def _who_works(queue: "Queue") -> str:
+    """Whether what waits is going to be trained, and what to do when it is not."""
+    devices = queue.workers()
+    return say("cli.queue_workers", devices=", ".join(devices)) if devices else say("cli.queue_no_worker")
 
 
 def _list(queue: "Queue", options: argparse.Namespace) -> int:
     from tehon.cli.tables import cells, console, figures, numbers, show, words
-    from tehon.runs.queue import job_state, seen
+    from tehon.runs.queue import WAITING, job_state, seen
 
     rows = [(job, seen(job)) for job in queue.jobs()]
     if options.json:
@@ -96,6 +102,8 @@ def _list(queue: "Queue", options: argparse.Namespace) -> int:
         reason = job.trouble or (status.reason if status else None)
         if reason and job_state(queue, job, status) == "failed":
             screen.print(say("cli.queue_reason", number=job.number, reason=reason), markup=False, soft_wrap=True)
+    if any(job.state == WAITING for job, _ in rows):
+        screen.print(_who_works(queue), soft_wrap=True)
     return 0
 
 

@@ -75,6 +75,11 @@ class Queue:
         """Held by the worker of this device for as long as it lives."""
         return self.folder / "workers" / f"{device.replace(':', '-')}.lock"
 
+    def workers(self) -> list[str]:
+        """The devices that have a living worker."""
+        locks = sorted((self.folder / "workers").glob("*.lock"))
+        return [lock.stem.replace("-", ":") for lock in locks if is_held(lock)]
+
     def is_worked(self, job: Job) -> bool:
         """Whether a living worker has this job."""
         return job.state == TAKEN and is_held(self.worker_lock(job.worker))

@@ -23,7 +23,7 @@ from tehon.runs.status import Status, look
 Tell = Callable[[str, Job, Status | None], None]
 """Told of what happens to a job: (begun, working about once a second, ended, stopping, given_back; the job; its run's
 status)."""
-_PAUSE = 0.2  # seconds between two looks
+_PAUSE, _IDLE = 0.2, 1.0  # seconds between two looks at a run, and at an empty queue
 
 
 class Worker:
@@ -49,7 +49,7 @@ class Worker:
                 if job is not None:
                     self._run(job)
                 elif stay:
-                    time.sleep(_PAUSE)
+                    time.sleep(_IDLE)
                 else:
                     return
 

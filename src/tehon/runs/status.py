@@ -59,7 +59,7 @@ class Status:
     def as_data(self) -> dict[str, Any]:
         """For machines."""
         row = {name: value for name, value in vars(self).items() if name != "run"}
-        return {"run": str(self.run.path), "at_work": self.at_work, **row}
+        return {"run": str(self.run.path.absolute()), "at_work": self.at_work, **row}
 
 
 def look(run: RunDirectory) -> Status:

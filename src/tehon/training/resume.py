@@ -51,8 +51,11 @@ def newest_state(run: RunDirectory, notice: Notice) -> Start | None:
             broken = Problem("state_spoiled", path=file)
             continue
         if broken is not None:
-            why = "spoiled_state" if broken.key == "state_spoiled" else "older_state"
-            notice(say(f"notice.{why}", broken=broken.values["path"], step=int(saved["step"])))
+            damaged, step = broken.values["path"], int(saved["step"])
+            if broken.key == "state_spoiled":
+                notice(say("notice.spoiled_state", broken=damaged, step=step))
+            else:
+                notice(say("notice.older_state", broken=damaged, step=step))
         return Start(file, saved, run)
     if broken is not None:
         raise broken

@@ -8,6 +8,7 @@ import pytest
 
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
+from tehon.settings.kohya.read import bring, bring_words
 
 Words = list[str]
 
@@ -129,6 +130,14 @@ def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_w
     assert convs
     assert {ranks[key] for key in convs} == {2}
     assert {rank for key, rank in ranks.items() if key not in convs} == {4}
+
+    # The LoRA knows its settings: what its metadata record comes back as the command said it.
+    said, known = bring_words(words).tree, bring(tmp_path / "out" / "mine.safetensors").tree
+    for section in ("network", "objective", "optimizer"):
+        both = (said[section].keys() & known[section].keys()) - {"arguments"}
+        assert len(both) >= 7
+        assert {name: known[section][name] for name in both} == {name: said[section][name] for name in both}
+    assert (known["training"]["seed"], known["training"]["max_train_steps"]) == (5, 10)
 
     assert "--sdpa = true" in told
     assert "--num_cpu_threads_per_process" in told

@@ -28,7 +28,7 @@ from tehon.settings.kohya.report import as_data, as_text, as_toml
 from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
 
 TESTS = 5
-CASES = int(os.environ.get("HYPOTHESIS_CASES", "300")) // TESTS
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "200")) // TESTS
 tried = settings(max_examples=CASES, deadline=10_000, suppress_health_check=list(HealthCheck))
 
 KEYS = sorted(

@@ -8,7 +8,7 @@ import os
 import resource
 import string
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,22 @@ def sentence(do: Callable[[], object]) -> str:
     return ""
 
 
-def brought(text: str, name: str) -> None:
-    sentence(lambda: usable(bring_text(text, Path(name))))
+def brought(text: str, name: str, keys: Collection[str] = ()) -> None:
+    """Usable, and with every key in the report."""
+
+    def bring() -> None:
+        result = bring_text(text, Path(name))
+        usable(result)
+        named = {line.key.partition(" ")[0] for line in result.lines} | {line.key for line in result.lines}
+        assert set(keys) - named <= {"network_args"}, set(keys) - named  # of these each has its own line
+
+    sentence(bring)
 
 
 @tried
 @given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), values, max_size=12))
 def test_any_json(data: dict[str, Any]) -> None:
-    brought(json.dumps(data), "preset.json")
+    brought(json.dumps(data), "preset.json", () if "datasets" in data else data)
 
 
 @tried
@@ -88,7 +96,9 @@ def test_any_configuration(data: dict[str, Any]) -> None:
         text = tomli_w.dumps({key: value for key, value in data.items() if value is not None})
     except (TypeError, ValueError, RecursionError):
         return
-    brought(text, "config.toml")
+    tables = [value for value in data.values() if isinstance(value, dict)]
+    flat = [key for key, value in data.items() if value is not None and not isinstance(value, dict)]
+    brought(text, "config.toml", [*flat, *(key for table in tables for key in table)])
 
 
 @tried

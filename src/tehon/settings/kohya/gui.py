@@ -90,7 +90,15 @@ def _key(key: str, name: str, value: Any, found: Read) -> None:
             differences = (Remark("t2", {"value": ZERO_BECOMES[name]}),)
     if key in ("conv_dims", "conv_alphas") and taken not in _OFF:
         differences = (Remark("t3_names"),)
-    found.given[option] = Given(taken, key, value, reasons, differences)
+    _put(found, option, Given(taken, key, value, reasons, differences))
+
+
+def _put(found: Read, option: str, given: Given) -> None:
+    """Takes an option; of two keys for one option the later wins, and the report has both."""
+    before = found.given.pop(option, None)
+    if before is not None:
+        found.lines.append(Line(before.key, before.raw, dropped(Remark("other_key", {"key": given.key}))))
+    found.given[option] = given
 
 
 def _network(data: Mapping[str, Any], found: Read) -> str:
@@ -107,7 +115,7 @@ def _network(data: Mapping[str, Any], found: Read) -> str:
         )
         return _DEFAULT_TYPE
     module, algorithm, _ = TYPES[kind]
-    if given is not None:
+    if "LoRA_type" in data:
         found.given["network_module"] = Given(module, "LoRA_type", given)
         if algorithm:
             found.given[f"{ARGUMENT}algo"] = Given(algorithm, "LoRA_type", given)
@@ -124,7 +132,7 @@ def _attention(key: str, value: Any, found: Read) -> None:
     """A switch in old files, a choice in new ones."""
     name = "xformers" if value is True or str(value).lower() == "true" else str(value)
     option = name if name in _ATTENTION else "xformers"
-    found.given[option] = Given(name in _ATTENTION, key, value)
+    _put(found, option, Given(name in _ATTENTION, key, value))
 
 
 def _rates(data: Mapping[str, Any], found: Read) -> None:
@@ -140,13 +148,13 @@ def _rates(data: Mapping[str, Any], found: Read) -> None:
         if key not in data:
             continue
         if rates[key]:
-            found.given[key] = Given(data[key], key, data[key])
+            _put(found, key, Given(data[key], key, data[key]))
         elif not both:
-            found.given[only] = Given(True, key, data[key])
+            _put(found, only, Given(True, key, data[key]))
     if both:
         rate = data.get("learning_rate")
         for key in _RATES:
-            found.given[key] = Given(rate, key, data[key], (Remark("both_zero"),))
+            _put(found, key, Given(rate, key, data[key], (Remark("both_zero"),)))
 
 
 def _first(value: Any) -> float | None:
@@ -158,14 +166,14 @@ def _optimizer(data: Mapping[str, Any], found: Read) -> None:
     if "optimizer" not in data and "LoRA_type" in data:
         eight = _is_on(data.get("use_8bit_adam"))
         name = "AdamW8bit" if eight else "AdamW"
-        found.given["optimizer_type"] = Given(name, "optimizer", None, (Remark("optimizer_missing", {"name": name}),))
+        _put(found, "optimizer_type", Given(name, "optimizer", None, (Remark("optimizer_missing", {"name": name}),)))
 
 
 def _more(data: Mapping[str, Any], found: Read) -> None:
     """The additional parameters, which are words of a command line."""
-    text = data.get("additional_parameters")
-    if text is None:
+    if "additional_parameters" not in data:
         return
+    text = data["additional_parameters"] or ""
     try:
         words = read_words(split_command(str(text)))
     except Problem as problem:

@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import (
@@ -59,24 +57,6 @@ def test_last_steps_counts_steps_as_in_the_article() -> None:
     assert after[600] == [300, 400, 500, 600]
     assert kept_after_each(100, 50, 300)[200] == [200]
     assert kept_after_each(100, 0, 300)[300] == [100, 200, 300]
-
-
-def sd_scripts(every: int, last: int, total: int) -> dict[int, list[int]]:
-    """What sd-scripts keeps: after step s it removes the one file of s - last - 1, lowered to a multiple of `every`."""
-    there: set[int] = set()
-    after: dict[int, list[int]] = {}
-    for step in range(every, total + 1, every):
-        there.add(step)
-        if last:
-            gone = step - last - 1
-            there.discard(gone - gone % every)
-        after[step] = sorted(there)
-    return after
-
-
-@given(st.integers(1, 12), st.integers(0, 40), st.integers(1, 80))
-def test_the_files_of_the_last_steps_are_those_that_sd_scripts_keeps(every: int, last: int, total: int) -> None:
-    assert kept_after_each(every, last, total) == sd_scripts(every, last, total)
 
 
 def test_a_file_that_somebody_asked_for_outlives_those_by_steps() -> None:

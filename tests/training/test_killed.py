@@ -26,5 +26,5 @@ def test_killed_runs_resume_to_the_bytes_of_the_straight_run(nano: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text("utf8"))
-    assert found["of them with the bytes of the straight run"] == 4
+    assert found["killed runs that were resumed to the bytes of the straight run"] == 4
     assert found["kills"] >= 4

@@ -62,6 +62,32 @@ def stopped(tree: Tree, step: int, **changes: dict[str, Any]) -> Outcome:
     return start_run(planned(tree, **changes), at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: Tree, number: signal.Signals) -> None:
+    told: list[str] = []
+
+    def once(name: str, facts: dict[str, Any]) -> None:
+        told.append(name)
+        if name == "step":
+            os.kill(os.getpid(), number)
+
+    outcome = start_run(planned(tree), once)
+    assert (outcome.steps, [state_step(file) for file in states(outcome.run)]) == (1, [1])
+    with pytest.raises(Problem, match=f"has not finished; go on with that by tehon resume {outcome.run.path}"):
+        start_run(planned(tree, output={"save_every_n_steps": 1}), quiet)
+    assert told.index("stopping") < told.index("state_saved"), "people are told that they were heard"
+
+    def twice(name: str, facts: dict[str, Any]) -> None:
+        once(name, facts)
+        once(name, facts)
+
+    if number == signal.SIGINT:  # the other one's second would end the tests
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(outcome.run, twice)
+        assert rows(outcome.run.events)[-1]["event"] == "interrupted"
+        assert [state_step(file) for file in states(outcome.run)] == [1]
+
+
 @pytest.mark.slow
 def test_a_disk_that_is_full_at_any_write_costs_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full from the n-th write on, for each n: the run ends in a sentence about that, every state that is

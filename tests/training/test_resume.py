@@ -16,6 +16,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, state_step, states
+from tehon.runs.record import keep_rows
 from tehon.settings.files import load_settings, validate
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
@@ -224,6 +225,9 @@ def test_a_run_that_died_starts_afresh_and_clears_what_it_left(tree: Tree) -> No
     died = start_run(planned(tree, training={"max_train_steps": 2}), quiet)
     for file in states(died.run):
         file.unlink()
+    with pytest.raises(Problem, match="no saved state to resume from; start it again with tehon train"):
+        resume_run(died.run, quiet, {"training.max_train_steps": 0})
+    keep_rows(died.run.events, lambda row: row["event"] not in ("state_saved", "finished"))
     assert died.lora is not None
     died.lora.unlink()
     left = [died.run.state / "step-00000002.pt.new", died.run.weights / "mine.safetensors.new"]

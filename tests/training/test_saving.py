@@ -13,6 +13,7 @@ from tehon.catalog.header import read_header
 from tehon.disk import fill_whole
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.saves import bytes_of_lora, bytes_of_state
 from tehon.runs.read import rows, state_step, states
 from tehon.settings.files import to_toml, validate
 from tehon.training.run import Outcome, resume_run, start_run
@@ -53,6 +54,9 @@ def test_loras_and_states_are_there_when_they_are_due_and_go_when_their_time_is_
     assert saved == [(3, 1), (4, 1), (6, 2), (8, 2), (9, 3)]
     assert [row["step"] for row in rows(outcome.run.events) if row["event"] == "state_saved"] == [4, 8, 12]
     assert [state_step(file) for file in states(outcome.run)] == [12, 8]
+    plan = planned(tree, output=output | states_by)
+    assert 0.8 < bytes_of_lora(plan) / (folder / "mine.safetensors").stat().st_size < 1.2
+    assert 0.8 < bytes_of_state(plan) / states(outcome.run)[0].stat().st_size < 1.2
     assert (folder / names[0]).samefile(outcome.run.weights / names[0]), "the same room on the disk is taken once"
 
 

@@ -47,6 +47,8 @@ class Watcher:
             self.say(say("cli.sampled", step=facts["step"], path=Path(facts["files"][0]).parent))
         elif name == "validated":
             self.say(say("cli.validated", step=facts["step"], loss=f"{facts['validation_loss']:.4f}"))
+        elif name == "stopping":
+            self.say(say("cli.stopping"), "yellow")
         elif name == "enough":
             self.say(say("cli.enough", step=facts["step"]), "yellow")
         elif name == "judged":

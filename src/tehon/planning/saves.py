@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tehon.planning.plan import Plan
 
 _BYTES = {"float": 4, "fp16": 2, "bf16": 2}
+_SAID, _SAID_OF_LAYER = 8192, 384
 _STATE_NUMBERS = 3  # float32 numbers of a state for each weight: itself, and two of the optimizer
 
 
@@ -99,7 +100,9 @@ def outdated_states(steps: Iterable[int], count: int, last: int) -> list[int]:
 
 
 def bytes_of_lora(plan: Plan) -> int:
-    return sum(module.parameters for module in plan.modules) * _BYTES[plan.settings.output.save_precision]
+    """About: the numbers, and what the file says of itself and of each layer's tensors."""
+    numbers = sum(module.parameters for module in plan.modules) * _BYTES[plan.settings.output.save_precision]
+    return numbers + _SAID + _SAID_OF_LAYER * len(plan.modules)
 
 
 def bytes_of_state(plan: Plan) -> int:

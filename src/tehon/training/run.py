@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from tehon import __version__
+from tehon.catalog.header import read_header
 from tehon.disk import check_space, write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -26,7 +27,7 @@ from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
 from tehon.runs.claim import claimed
 from tehon.runs.known import remember
-from tehon.runs.layout import RunDirectory, new_run_directory
+from tehon.runs.layout import RunDirectory, new_run_directory, runs_folder
 from tehon.runs.lock import holding
 from tehon.runs.moved import folder_after_move
 from tehon.runs.read import read_json, rows
@@ -97,6 +98,8 @@ def resume_run(
         if start is not None:
             implied = filled if options else ()
             check_same(start, own, [*allowed, *(name for name in (*(options or {}), *implied) if name in own.settings)])
+        elif _has_saved(directory):  # somebody removed the states: what they led to is not replaced unasked
+            raise Problem("state_missing", path=directory.path)
         elif plan.settings.training.resume:
             start = state_at(Path(plan.settings.training.resume), run.notice)
             check_same(start, own, plan.settings.training.allow_changes)
@@ -153,11 +156,16 @@ def _check_left(plan: Plan, start: Start) -> None:
     had, while by the settings that would go on."""
     if start.step > plan.steps:
         raise Problem("resume_beyond", path=start.file, step=start.step, steps=plan.steps)
-    ends = start.about["identity"]["settings"].get("optimizer.stop_text_encoder_training")
+    ends = start.about.get("identity", {}).get("settings", {}).get("optimizer.stop_text_encoder_training")
     learning = any(plan.is_text(group["name"]) for group in start.saved["optimizer"]["param_groups"])
     if ends and not learning and start.step < plan.text_steps and plan.text_trained:
         percent = f"{100 * start.step / plan.steps:g}"
         raise Problem("text_ended", path=start.file, step=start.step, end=plan.text_steps, percent=percent)
+
+
+def _has_saved(directory: RunDirectory) -> bool:
+    """Whether a state was ever there, or the run came to its end without one."""
+    return any(row.get("event") in ("state_saved", "finished") for row in rows(directory.events))
 
 
 def _ended(directory: RunDirectory) -> str:
@@ -209,13 +217,28 @@ def check_output(lora: Path, overwrite: bool) -> None:
         if lora.is_dir():
             raise IsADirectoryError(21, "a folder of that name is there")
         if lora.exists() and not overwrite:
-            raise Problem("output_exists", field="output.name", path=lora)
+            run = _unfinished_run_of(lora)
+            key = "output_exists" if run is None else "output_unfinished"
+            raise Problem(key, field="output.name", path=lora, run=run)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{lora.stem}.probe"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
+
+
+def _unfinished_run_of(lora: Path) -> Path | None:
+    """The directory of the run that saved a LoRA and can be gone on with."""
+    try:
+        session = read_header(lora).metadata.get("ss_session_id")
+    except Problem:
+        return None
+    for origin in runs_folder(lora.parent).glob("*/origin.json"):
+        directory = RunDirectory(origin.parent)
+        if str(read_json(origin).get("session")) == session and _ended(directory) != "finished":
+            return directory.path
+    return None
 
 
 def _origin(filled: list[str]) -> dict[str, Any]:

@@ -229,6 +229,8 @@ class Run:
 
     def _stop(self) -> None:
         self.stopping = True
+        with suppress(RuntimeError):  # the signal came while something was being printed, which can't be begun again
+            self.watch("stopping", {})
 
     def _asked_to_stop(self) -> bool:
         """Whether a signal or a file in the inbox asks to stop."""

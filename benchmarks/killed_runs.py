@@ -25,7 +25,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ from tehon.planning.plan import make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.settings.files import validate
+from tehon.training.assemble import assemble
+from tehon.training.previews import draw_with
 from tehon.training.run import resume_run, start_run
 from tehon.training.state import read_state
 
@@ -91,20 +92,11 @@ def live(model: str, folder: Path) -> None:
 
 
 def import_all(model: str, folder: Path) -> None:
-    """Imports here what a run needs, so that the lives don't spend most of their time on that."""
-    names = folder / "modules.json"
-    child = os.fork()
-    if not child:
-        try:
-            live(model, folder / "first")
-            names.write_text(json.dumps(list(sys.modules)))
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    for name in json.loads(names.read_text()):
-        with suppress(Exception):
-            import_module(name)
-    shutil.rmtree(folder / "first")
+    """Does here what comes before a first update, so that the lives don't spend most of their time on imports. No
+    backward: its threads would not come along into a fork."""
+    plan = make_plan(validate(tree(model, folder / "first")))
+    trainer = assemble(plan)
+    draw_with(trainer.behaviour, trainer.parts, 1, plan.samples.prompts[0])
 
 
 def fork(model: str, folder: Path) -> int:

@@ -1,10 +1,11 @@
 """Kills a training again and again, without warning, and compares what comes out with a run that nobody killed.
 
 `python benchmarks/killed_runs.py` trains the small model for 4 steps on two pictures, with a state and a LoRA at every
-step and a sample at every second one. A hundred runs are begun, killed (SIGKILL) at a random moment, and resumed to
-their end; of every third the resume is killed first too. At the end the tensors of all LoRAs, the last state, losses
-and sample pictures must be those of the straight run, to the last byte, and no file may be left that the straight run
-does not leave. After every kill each state that is there must be whole. The first thing that is not so ends the script.
+step and a sample at every second one. Until there were a hundred kills, runs are begun, killed (SIGKILL) at a random
+moment, and resumed to their end; of every third the resume is killed first too. At the end the tensors of all LoRAs,
+the last state, losses and sample pictures must be those of the straight run, to the last byte, and no file may be left
+that the straight run does not leave. After every kill each state that is there must be whole. The first thing that is
+not so ends the script.
 
 A moment is drawn in one of three ways: any time of the run; some time after a phase has begun (loading, encoding,
 training, sampling, saving); or when a file is seen half written, and up to 5 ms on. The lives are forks of this
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from tehon.training.run import resume_run, start_run
 from tehon.training.state import read_state
 
 RESULT = Path(__file__).parent / "results" / "killed_runs.json"
-PHASES = ("loading", "encoding", "training", "training", "sampling", "saving")
+PHASES = ("loading", "encoding or the first step", "training", "training", "sampling", "saving")
 WAYS = ("any time", "a phase", "half written", "half written")
 
 
@@ -135,7 +136,7 @@ def phase(folder: Path, born: int) -> str:
     found, newest = str(read_json(run.progress).get("phase")), max(map(state_step, states(run)), default=0)
     if found == "training" and newest and newest % 2 == 0 and newest not in {row["step"] for row in rows(run.samples)}:
         return "sampling"
-    return found
+    return "encoding or the first step" if found == "encoding" else found  # told after that step
 
 
 def moments(rng: random.Random, folder: Path, born: int, longest: float) -> Iterator[bool]:
@@ -153,8 +154,8 @@ def moments(rng: random.Random, folder: Path, born: int, longest: float) -> Iter
         while time.monotonic() < until:
             yield False
     else:
-        skip = time.monotonic() + rng.uniform(0, longest)
-        while time.monotonic() < skip or not half_written(folder, born):
+        skip, wanted = time.monotonic() + rng.uniform(0, longest), rng.choice(("step-", "step-", ""))  # a state, any
+        while time.monotonic() < skip or not any(name.startswith(wanted) for name in half_written(folder, born)):
             yield False
         until = time.monotonic() + rng.uniform(0, 0.005)
         while time.monotonic() < until:
@@ -181,7 +182,7 @@ def kill(child: int, folder: Path, rng: random.Random, longest: float) -> dict[s
         read_state(file)
     return {
         "at": phase(folder, born),
-        "half": half[0].removesuffix(".new").replace("mine", "LoRA or sample") if half else "",
+        "half": half[0].removesuffix(".new").replace("mine", "LoRA or sample").replace("step", "state") if half else "",
         "state": "there" if whole else "none yet",
     }
 
@@ -239,8 +240,12 @@ def trial(number: int, seed: int, model: str, folder: Path, wanted: dict[str, An
     return {"run": number, "kills": kills, "seconds": round(time.monotonic() - start, 1)}
 
 
-def kill_often(runs: int, seed: int, model: str, folder: Path) -> dict[str, Any]:
-    """Until so many runs were killed at least once."""
+def counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())
+
+
+def kill_often(kills: int, seed: int, model: str, folder: Path) -> list[dict[str, Any]]:
+    """All trials so far, until there were so many kills."""
     straight, log = folder / "straight", folder / "trials.jsonl"
     shutil.rmtree(straight, ignore_errors=True)
     import_all(model, folder)
@@ -249,27 +254,30 @@ def kill_often(runs: int, seed: int, model: str, folder: Path) -> dict[str, Any]
     longest = time.monotonic() - start
     wanted = traces(straight)
     done = rows(log)
-    while sum(bool(one["kills"]) for one in done) < runs:
+    while sum(len(one["kills"]) for one in done) < kills:
         done.append(trial(len(done) + 1, seed, model, folder, wanted, longest))
         with log.open("a") as stream:
             stream.write(json.dumps(done[-1]) + "\n")
-    kills = [one for run in done for one in run["kills"]]
+    return done
+
+
+def summary(done: list[dict[str, Any]]) -> dict[str, Any]:
+    all_kills = [one for run in done for one in run["kills"]]
     killed = sum(bool(one["kills"]) for one in done)
     return {
-        "kills": len(kills),
+        "kills": len(all_kills),
         "killed runs that were resumed to the bytes of the straight run": killed,
         "runs that were done before their moment came": len(done) - killed,
-        "kills before the first state": sum(one["state"] == "none yet" for one in kills),
-        "kills while a file was half written": dict(Counter(one["half"] for one in kills if one["half"]).most_common()),
-        "kills by what the process was at": dict(Counter(one["at"] for one in kills).most_common()),
-        "seconds of the straight run": round(longest, 2),
+        "kills before the first state": sum(one["state"] == "none yet" for one in all_kills),
+        "kills while a file was half written": counted(one["half"] for one in all_kills if one["half"]),
+        "kills by what the process was at": counted(one["at"] for one in all_kills),
         "seconds of each killed run in the mean": round(sum(one["seconds"] for one in done) / len(done), 1),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100, help="how many runs are killed")
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--folder", type=Path, help="where to keep what was found so far")
@@ -280,7 +288,7 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["XDG_CACHE_HOME"] = temporary
-        result = kill_often(options.runs, options.seed, options.model, folder)
+        result = summary(kill_often(options.kills, options.seed, options.model, folder))
     options.out.write_text(json.dumps({**circumstances(), **result}, indent=2, ensure_ascii=False) + "\n", "utf8")
     print(options.out.read_text("utf8"))
 

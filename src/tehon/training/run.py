@@ -218,8 +218,9 @@ def check_output(lora: Path, overwrite: bool) -> None:
             raise IsADirectoryError(21, "a folder of that name is there")
         if lora.exists() and not overwrite:
             run = _unfinished_run_of(lora)
-            key = "output_exists" if run is None else "output_unfinished"
-            raise Problem(key, field="output.name", path=lora, run=run)
+            if run is not None:
+                raise Problem("output_unfinished", field="output.name", path=lora, run=run)
+            raise Problem("output_exists", field="output.name", path=lora)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{lora.stem}.probe"
         probe.write_bytes(b"")

@@ -173,6 +173,15 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.seed": st.integers(0, 2**32 - 1),
     "training.additional_parameters": st.sampled_from(["", "--lowram"]),
     "training.resume": path | st.just(""),
+    "training.ema_decay": share,
+    "training.num_cpu_threads_per_process": st.integers(0, 64),
+    "precision.mixed_precision": st.sampled_from(["no", "fp16", "bf16"]),
+    "precision.full_fp16": st.booleans(),
+    "precision.full_bf16": st.booleans(),
+    "precision.base_storage": st.sampled_from(["same", "fp16", "bf16", "fp8", "nf4"]),
+    "precision.base_storage_unet": st.booleans(),
+    "memory.gradient_checkpointing": st.sampled_from(["off", "large", "whole"]),
+    "memory.attention": st.sampled_from(["auto", "sdpa", "mem_eff_attn"]),
     "training.allow_changes": st.lists(st.sampled_from(["data", "optimizer.unet_lr"])),
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     "validation.every_n_epochs": st.integers(0, 100),
@@ -314,9 +323,8 @@ def with_effect(flat: dict[str, Any]) -> dict[str, Any]:
             return flat
         except Problem as problem:
             fields_ = {str(one.values["field"]) for one in problem.all}
-        void = {
-            name for name in fields_ & flat.keys() if name.startswith(("network.", "objective.", "optimizer.stop_"))
-        }
+        heads = ("network.", "objective.", "optimizer.stop_", "precision.")
+        void = {name for name in fields_ & flat.keys() if name.startswith(heads)}
         if not void:
             return flat
         flat = {name: value for name, value in flat.items() if name not in void}

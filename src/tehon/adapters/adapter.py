@@ -129,6 +129,13 @@ def base(layer: Layer, x: Tensor) -> Tensor:
     return forward(layer, x)
 
 
+def unbiased(layer: Layer, x: Tensor) -> Tensor:
+    """What the layer computes without its adapter and its bias. Layers that keep their weight in another form do it
+    themselves."""
+    own: Any = getattr(layer, "unbiased", None)
+    return run(layer, x, layer.weight) if own is None else own(x)
+
+
 def kaiming(tensor: Tensor, generator: torch.Generator) -> None:
     """Fills with Kaiming-uniform numbers with a = √5, which is U(-1/√fan_in, 1/√fan_in)."""
     bound = tensor[0].numel() ** -0.5

@@ -8,7 +8,7 @@ dW: |w + s b A|² = |w|² + 2 s b·(A w) + s² b (A Aᵀ) bᵀ for a row w of W 
 import torch
 from torch import Tensor, nn
 
-from tehon.adapters.adapter import Layer, Shapes, pointwise, run
+from tehon.adapters.adapter import Layer, Shapes, pointwise, run, unbiased
 from tehon.adapters.lora import Lora, product
 from tehon.adapters.restraint import FREE, Restraint
 
@@ -42,7 +42,7 @@ class Dora:
     def _norms(self) -> Tensor:
         """|W + dW| of each row or column, float32, shaped like the lengths."""
         weight = self.layer.weight.float().flatten(1)
-        down, up, scale = self.lora.down.flatten(1), self.lora.up.flatten(1), self.lora.scale
+        down, up, scale = self.lora.down.float().flatten(1), self.lora.up.float().flatten(1), self.lora.scale
         if self.by_output:
             crossed, own = (weight @ down.T) * up, (up @ (down @ down.T)) * up
         else:
@@ -61,13 +61,13 @@ class Dora:
         """With c = m / |W + dW| on the outputs: y = W x + bias + (c - 1) W x + c s B A x; on the inputs c scales x."""
         channels = (-1,) if isinstance(self.layer, nn.Linear) else (-1, 1, 1)
         stretch = (self.lengths / self._norms()).flatten()
-        plain = run(self.layer, x, self.layer.weight)
+        plain = unbiased(self.layer, x)
         if self.by_output:
             up = self.lora.up.flatten(1) * (stretch * self.lora.scale)[:, None]
             change = (stretch - 1).to(x.dtype).view(channels) * plain + self._low_rank(x, up)
         else:
             more = x * (stretch - 1).to(x.dtype).view(channels)
-            change = run(self.layer, more, self.layer.weight)
+            change = unbiased(self.layer, more)
             change = change + self._low_rank(x + more, self.lora.up.flatten(1) * self.lora.scale)
         y = plain + self.lora.restraint.whole(self.multiplier * change)
         return y if self.layer.bias is None else y + self.layer.bias.view(channels)

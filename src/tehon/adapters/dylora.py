@@ -61,7 +61,7 @@ class DyLora:
     @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
         """In a file the ranks are sorted."""
-        down, up = self.whole.down, self.whole.up
+        down, up = self.whole.down.float(), self.whole.up.float()
         (into, back), strengths = ordered(down, up)
         if self.unit == self.whole.rank or not strengths.any():
             return self.whole.constants()
@@ -80,7 +80,7 @@ class DyLora:
         down, up = self.whole.down, self.whole.up
         used = self.drawn_rank()
         if used < self.whole.rank:
-            into, back = self.order
+            into, back = self.order.to(down.dtype)
             down = (back[:used] @ down.flatten(1)).view(used, *down.shape[1:])
             up = up.flatten(1) @ into[:, :used]
         up = up * (self.multiplier * self.whole.scale)

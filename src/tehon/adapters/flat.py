@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """`weights` and `gradients` are float32 vectors. An optimizer is given `groups`, one vector each, or `members`, the
-    views that make up each group."""
+    """`weights` and `gradients` are vectors, float32 unless asked otherwise. An optimizer is given `groups`, one vector
+    each, or `members`, the views that make up each group."""
 
-    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], dtype: torch.dtype = torch.float32) -> None:
         """Moves every parameter's values into the flat buffer, group after group."""
         everything = [parameter for members in groups.values() for parameter in members]
         device = everything[0].device
         total = sum(parameter.numel() for parameter in everything)
-        self.weights = torch.empty(total, dtype=torch.float32, device=device)
-        self.gradients = torch.zeros(total, dtype=torch.float32, device=device)
+        self.weights = torch.empty(total, dtype=dtype, device=device)
+        self.gradients = torch.zeros(total, dtype=dtype, device=device)
         self.members = groups
         self.groups: dict[str, nn.Parameter] = {}
         start = 0
@@ -49,7 +49,7 @@ class FlatParameters:
 
     def clip(self, longest: float) -> Tensor:
         """Shortens the gradient to the norm `longest`, if that is above 0; returns the norm it had, a scalar tensor."""
-        norm = self.gradients.norm()
+        norm = self.gradients.norm(dtype=torch.float32)
         if longest > 0:
             self.gradients.mul_((longest / (norm + 1e-6)).clamp(max=1.0))
         return norm

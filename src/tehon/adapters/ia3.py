@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tehon.adapters.adapter import Layer, Shapes, base, new_tensors, run
+from tehon.adapters.adapter import Layer, Shapes, base, new_tensors, unbiased
 from tehon.adapters.restraint import FREE, Restraint
 
 
@@ -40,5 +40,5 @@ class Ia3:
         factors = (self.multiplier * self.weight.flatten()).to(x.dtype)
         if not isinstance(layer, nn.Linear):
             factors = factors.view(-1, 1, 1)
-        change = run(layer, x * factors, layer.weight) if self.on_input else factors * run(layer, x, layer.weight)
+        change = unbiased(layer, x * factors) if self.on_input else factors * unbiased(layer, x)
         return base(layer, x) + self.restraint.whole(change)

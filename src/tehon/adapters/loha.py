@@ -24,6 +24,9 @@ class Loha:
         self.restraint = restraint
         self.tensors = new_tensors(layer, shapes)
         self.tucker = "hada_t1" in shapes
+        self.shape = layer.weight.shape
+        plain = isinstance(layer.weight, nn.Parameter)  # not unpacked anew each time that it is asked for
+        self.sums = plain and layer.weight.dtype == torch.float32
 
     @property
     def rank(self) -> int:
@@ -49,7 +52,7 @@ class Loha:
 
     def delta(self) -> Tensor:
         t = self.tensors
-        kept = self.restraint.ranks(self.rank, self.layer.weight.device)
+        kept = self.restraint.ranks(self.rank, t["hada_w1_b"].device)
         first = t["hada_w1_b"] if kept is None else t["hada_w1_b"] * kept[:, None]
         if self.tucker:
             one = torch.einsum("ijkl,jn,io->onkl", t["hada_t1"], first, t["hada_w1_a"])
@@ -57,12 +60,13 @@ class Loha:
             change = one * two
         else:
             change = _Hadamard.apply(t["hada_w1_a"], first, t["hada_w2_a"], t["hada_w2_b"])
-        return self.scale * change.view(self.layer.weight.shape)
+        return self.scale * change.view(self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """In float32 one pass with the sum of both weights; else two, as a small change would be lost in the sum."""
+        """Where the layer has its weight in float32, one pass with the sum of both; else two, as a small change would
+        be lost in the sum."""
         layer, change = self.layer, self.delta()
-        if layer.weight.dtype == torch.float32 and not self.restraint.whole_may_go:
+        if self.sums and not self.restraint.whole_may_go:
             return run(layer, x, layer.weight + change, layer.bias)
         return base(layer, x) + self.restraint.whole(run(layer, x, change.to(x.dtype)))
 

@@ -78,8 +78,8 @@ class Lora:
 def product(down: Tensor, mid: Tensor | None, up: Tensor) -> Tensor:
     """B A, or B M A with a middle tensor: (out, in times the kernel's size)."""
     if mid is None:
-        return up.flatten(1) @ down.flatten(1)
-    return torch.einsum("oi,ijkl,jn->onkl", up.flatten(1), mid, down.flatten(1)).flatten(1)
+        return up.float().flatten(1) @ down.float().flatten(1)
+    return torch.einsum("oi,ijkl,jn->onkl", up.float().flatten(1), mid.float(), down.float().flatten(1)).flatten(1)
 
 
 def through(layer: Layer, x: Tensor, down: Tensor, mid: Tensor | None, up: Tensor, restraint: Restraint) -> Tensor:

@@ -38,7 +38,7 @@ def unet_layers(config: dict[str, Any]) -> Iterator[LayerRow]:
     """The layers of a U-Net, from its input to its output. conv_in, conv_out and the time embedding are no targets."""
     channels: list[int] = config["block_out_channels"]
     per_block: int = config["layers_per_block"]
-    depths = _listed(config.get("transformer_layers_per_block", 1), len(channels))
+    depths = listed(config.get("transformer_layers_per_block", 1), len(channels))
     time = 4 * channels[0]
     linear = bool(config.get("use_linear_projection"))
 
@@ -79,7 +79,7 @@ def text_layers(config: dict[str, Any]) -> Iterator[LayerRow]:
         yield LayerRow(f"{path}.mlp.fc2", (wide, inner), "attention")
 
 
-def _listed(value: int | list[int], count: int) -> list[int]:
+def listed(value: int | list[int], count: int) -> list[int]:
     return value if isinstance(value, list) else [value] * count
 
 

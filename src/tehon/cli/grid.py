@@ -107,8 +107,8 @@ def _draw(
     from tehon.catalog.detect import find_model
     from tehon.families.family import behaviour_of
     from tehon.reports.grid import Block
-    from tehon.training.assemble import choose_device
     from tehon.training.attach import lora_files
+    from tehon.training.device import choose_device
     from tehon.training.previews import draw_with
 
     model = find_model(**settings.model.model_dump())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tehon.runs.queue import Job, Queue
     from tehon.runs.status import Status
 
-_WHICH = "from tehon.training.assemble import choose_device; print(choose_device('auto').type)"
+_WHICH = "from tehon.training.device import choose_device; print(choose_device('auto').type)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

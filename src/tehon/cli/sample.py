@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> int:
 
     from tehon.families.family import behaviour_of
     from tehon.families.samplers import SampleRequest, sample
-    from tehon.training.assemble import choose_device
     from tehon.training.attach import lora_files
+    from tehon.training.device import choose_device
 
     behaviour = behaviour_of(model.family)
     parts = behaviour.load(model, torch.float32, choose_device(options.device))

@@ -40,8 +40,15 @@ class Behaviour(Protocol):
 
     family: Family
 
-    def load(self, model: Model, dtype: torch.dtype, device: torch.device) -> Any:
-        """Parts, frozen. Each network is read when it is first used; U-Net and text encoders take the type."""
+    def load(
+        self, model: Model, dtype: torch.dtype, device: torch.device, storage: Mapping[str, str] | None = None
+    ) -> Any:
+        """Parts, frozen. Each network is read when it is first used; U-Net and text encoders compute in the type.
+        `storage` is {part: kind} of those that are packed while they are read, by `tehon.families.packing`."""
+        ...
+
+    def use_attention(self, parts: Any, name: str) -> None:
+        """Lets the U-Net compute attention in one of the ways of `tehon.families.attention`."""
         ...
 
     def roots(self, parts: Any, prefixes: Sequence[str] | None = None) -> dict[str, nn.Module]:

@@ -11,13 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tehon.families.packing import pack_layer, packable
 from tehon.messages.problem import Problem
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def fill(network: Network, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path) -> Network:
-    """Puts tensors into a network that was built on the meta device, and freezes it. `path` is what a Problem names."""
+def fill(
+    network: Network,
+    tensors: dict[str, Tensor],
+    dtype: torch.dtype,
+    device: torch.device,
+    path: Path,
+    storage: str | None = None,
+) -> Network:
+    """Puts tensors into a network that was built on the meta device, and freezes it. `path` is what a Problem names,
+    `storage` a kind of `tehon.families.packing` in which the weights of its layers are kept."""
     own = network.state_dict()
     strangers = sorted(tensors.keys() ^ own.keys())
     if strangers:
@@ -26,7 +35,15 @@ def fill(network: Network, tensors: dict[str, Tensor], dtype: torch.dtype, devic
         if tensor.shape != own[name].shape:
             shapes = f"{name} is {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
             raise Problem("model_unreadable", field="model.path", path=path, reason=shapes)
-    network.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
+    layers = dict(network.named_modules()) if storage else {}
+    for name in list(tensors):  # one after the other, so that there is never a second copy of all
+        tensor = tensors.pop(name)
+        place, _, end = name.rpartition(".")
+        if storage and end == "weight" and packable(place, layers[place]):
+            pack_layer(layers[place], tensor.to(device), storage, dtype)
+        else:
+            tensors[name] = tensor.to(device, dtype)
+    network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
 
 

@@ -9,7 +9,7 @@ together.
 >>> parts.release_but({"unet"})
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,21 +18,26 @@ from torch import Tensor, nn
 
 from tehon.catalog.model import Model
 from tehon.families.networks import Blank, fill
+from tehon.families.packing import pack
 from tehon.messages.problem import Problem
 from tehon.weights.model import part_tensors
 
 
 class LatentParts:
-    """Everything is frozen and in evaluation mode. U-Net and text encoders are in `dtype`; the VAE, whose numbers can
-    grow beyond half precision, is float32."""
+    """Everything is frozen and in evaluation mode. U-Net and text encoders compute in `dtype`; the VAE, whose numbers
+    can grow beyond half precision, in float32. `storage` is {part: kind of `tehon.families.packing`} of the parts that
+    lie in memory in a narrower type."""
 
-    def __init__(self, model: Model, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, model: Model, dtype: torch.dtype, device: torch.device, storage: Mapping[str, str] | None = None
+    ) -> None:
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         self.model = model
         self.dtype = dtype
         self.device = device
         self.when_loaded: list[Callable[[str, nn.Module], None]] = []
+        self.storage = storage or {}
         try:
             scheduler: Any = DDIMScheduler.from_config(dict(model.schedule))
         except (ValueError, TypeError) as error:
@@ -118,9 +123,12 @@ class LatentParts:
         if part.startswith("text_encoder"):
             tensors = _fitting(tensors, network)
         path = model.vae if part == "vae" and model.vae else model.path if model.single_file else model.path / part
-        network = fill(network, tensors, dtype, self.device, path)
+        storage = self.storage.get(part)
+        network = fill(network, tensors, dtype, self.device, path, None if self.when_loaded else storage)
         for change in self.when_loaded:
             change(part, network)
+        if storage and self.when_loaded:  # into weights that are not rounded yet, where a small change would be lost
+            pack(network, storage, dtype)
         return network
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tehon.catalog.families import Family
 from tehon.catalog.model import Model
+from tehon.families.attention import use_attention
 from tehon.families.family import Conditioning
 from tehon.families.parts import LatentParts
 from tehon.families.prompts import (
@@ -55,8 +56,13 @@ class StableDiffusion:
         self._encode_ids = encode_ids
         self._added = added
 
-    def load(self, model: Model, dtype: torch.dtype, device: torch.device) -> LatentParts:
-        return LatentParts(model, dtype, device)
+    def load(
+        self, model: Model, dtype: torch.dtype, device: torch.device, storage: Mapping[str, str] | None = None
+    ) -> LatentParts:
+        return LatentParts(model, dtype, device, storage)
+
+    def use_attention(self, parts: LatentParts, name: str) -> None:
+        use_attention(parts.unet, name)
 
     def roots(self, parts: LatentParts, prefixes: Sequence[str] | None = None) -> dict[str, nn.Module]:
         wanted = self.family.adapter_roots if prefixes is None else prefixes

@@ -19,8 +19,13 @@ from tehon.planning.notices import listed
 from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
 
-_FREE_SECTIONS = ("feed", "output", "samples", "logs", "validation")
-_FREE = ("training.resume", "training.allow_changes", "training.additional_parameters")
+_FREE_SECTIONS = ("feed", "output", "samples", "logs", "validation", "memory")
+_FREE = (
+    "training.resume",
+    "training.allow_changes",
+    "training.additional_parameters",
+    "training.num_cpu_threads_per_process",
+)
 _PLACES = ("path", "folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file", "weights")
 _BOUND = ("feed.read_npz",)
 MODEL, START, PICTURES = "model", "network.weights", "data"

@@ -39,6 +39,11 @@ def step_name(name: str, step: int) -> str:
     return f"{name}-step{step:08d}.safetensors"
 
 
+def last_good_name(name: str, step: int) -> str:
+    """The LoRA that is left of a run whose loss was no number any more; no name of a LoRA on the way."""
+    return f"{name}-last-good-step{step:08d}.safetensors"
+
+
 def is_name_of(name: str, file: str) -> bool:
     """Whether a file is named as one of the LoRAs of a run with this name."""
     return re.fullmatch(rf"{re.escape(name)}(-\d{{6}}|-step\d{{8}})?\.safetensors", file) is not None

@@ -12,6 +12,7 @@ from tehon.settings.dataset import DataSettings
 from tehon.settings.network_rules import UNET_ALONE, changed_names, network_problems
 from tehon.settings.objective_rules import objective_problems
 from tehon.settings.optimizer_rules import optimizer_problems
+from tehon.settings.precision_rules import average_problems, memory_problems, precision_problems
 from tehon.settings.schedule_rules import schedule_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
@@ -30,6 +31,9 @@ def broken_rules(settings: Settings) -> list[Problem]:
         *_rates(settings),
         *optimizer_problems(settings.optimizer, settings.network),
         *objective_problems(settings.objective),
+        *precision_problems(settings.precision),
+        *memory_problems(settings.memory),
+        *average_problems(settings.training, settings.optimizer),
         *_feed(settings),
         *_sources(settings.data),
         *network_problems(settings.network),

@@ -8,11 +8,13 @@ from pydantic import Field
 from tehon.settings.dataset import DataSettings
 from tehon.settings.feed import FeedSettings
 from tehon.settings.logs import LogSettings
+from tehon.settings.memory import MemorySettings
 from tehon.settings.model import ModelSettings
 from tehon.settings.network import NetworkSettings
 from tehon.settings.objective import ObjectiveSettings
 from tehon.settings.optimizer import OptimizerSettings
 from tehon.settings.output import OutputSettings
+from tehon.settings.precision import PrecisionSettings
 from tehon.settings.samples import SampleSettings
 from tehon.settings.section import Section
 from tehon.settings.text import TextSettings
@@ -44,6 +46,12 @@ class Settings(Section):
 
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     """Length, seed and device."""
+
+    precision: PrecisionSettings = Field(default_factory=PrecisionSettings)
+    """Number types."""
+
+    memory: MemorySettings = Field(default_factory=MemorySettings)
+    """What saves memory."""
 
     validation: ValidationSettings = Field(default_factory=ValidationSettings)
     """The loss on held-out pictures."""

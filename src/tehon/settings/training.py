@@ -36,5 +36,13 @@ class TrainingSettings(Section):
     """Names of what may differ from the run that is resumed: settings, `model`, `data`. Whatever else differs is
     refused."""
 
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Average the adapter's weights over the training, and save, draw and measure the average: 0.99 looks back over
+    about 100 steps, 0.999 over 1000. It is shorter at first, while there is little to average. 0: no average."""
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto takes the graphics card when there is one."""
+
+    num_cpu_threads_per_process: int = Field(default=0, ge=0, le=1024)
+    """How many threads compute on the CPU; 0 leaves it to PyTorch, which takes one for each core. Another number may
+    change the last digits of a result."""

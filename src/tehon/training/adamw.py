@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 
 class AdamW:
-    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; each group holds one parameter."""
+    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; each group holds one parameter. Its memory is
+    float32 for weights of 16 bits too, where `eps` and most squares would be zero."""
 
     def __init__(
         self,
@@ -29,7 +30,7 @@ class AdamW:
             {"lr": lr, "weight_decay": weight_decay, **group} for group in groups
         ]
         parameters: list[nn.Parameter] = [group["params"][0] for group in groups]
-        self.state = {one: (torch.zeros_like(one), torch.zeros_like(one)) for one in parameters}
+        self.state = {one: (_wide_zeros(one), _wide_zeros(one)) for one in parameters}
 
     @torch.no_grad()
     def step(self) -> None:
@@ -41,6 +42,7 @@ class AdamW:
         weights, rate = group["params"][0], group["lr"]
         gradient = weights.grad
         assert gradient is not None, "flat groups always have their gradients"
+        gradient = gradient.float()
         slow, slower = self.betas
         weights.mul_(1 - rate * group["weight_decay"])
         first.lerp_(gradient, 1 - slow)
@@ -62,3 +64,7 @@ class AdamW:
     def _memory(self) -> list[tuple[Tensor, Tensor]]:
         """The means of each group, in order."""
         return [self.state[group["params"][0]] for group in self.param_groups]
+
+
+def _wide_zeros(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)

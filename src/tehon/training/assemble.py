@@ -1,7 +1,7 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,20 +25,26 @@ from tehon.data.feed.views import View
 from tehon.data.plan.epochs import Batch
 from tehon.data.plan.index import user_cache_folder
 from tehon.diffusion.draws import Key, numbers_for
+from tehon.families.attention import choose_attention
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.lengths import longest_captions
+from tehon.planning.memory import recomputed, stored
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.objective import ObjectiveSettings
 from tehon.training.attach import Adapters, Shares, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
+from tehon.training.average import Average, averaged
+from tehon.training.checkpointing import compute_again
+from tehon.training.device import choose_device, computing
 from tehon.training.loop import Report, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.prediction import predicted
 from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
+from tehon.training.scaling import LossScale
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
@@ -65,6 +71,9 @@ class Trainer:
     needed: frozenset[str]
     """The networks that updates use."""
 
+    attention: str
+    """How attention is computed: as the settings say, or as found the fastest."""
+
     @contextmanager
     def letting_go(self) -> Generator[None, None, None]:
         """What is loaded within, to draw or to measure, is let go at the end unless the updates use it."""
@@ -87,14 +96,18 @@ class Trainer:
                     sort_ranks(self.adapters)
                 norms = self._limit_norms()
                 self.state.settle()
+                if self.state.average is not None and not report.skipped:
+                    self.state.average.follow(self.state.flat.weights, report.step)
                 yield report if norms is None else replace(report, norms=norms)
         finally:
             self.latents.close()
 
-    def in_use(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_use(self) -> Generator[None, None, None]:
         """While it lasts, the network has the weights to use, which are not those to train where the optimizer needs no
-        schedule. Whoever measures, draws or saves the LoRA does it within."""
-        return in_use(self.state.optimizer, self.state.flat)
+        schedule or an average is made. Whoever measures, draws or saves the LoRA does it within."""
+        with in_use(self.state.optimizer, self.state.flat), averaged(self.state.average, self.state.flat):
+            yield
 
     def _group(self, step: int) -> tuple[int, Sequence[Batch]]:
         self.texts.prepare(step)
@@ -133,7 +146,10 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     seed = settings.training.seed or 0
     device = choose_device(settings.training.device)
     behaviour = behaviour_of(plan.family)
-    parts = behaviour.load(plan.model, torch.float32, device)
+    dtype = computing(settings.precision.mixed_precision)
+    parts = behaviour.load(plan.model, dtype, device, stored(plan))
+    if device.type == "cpu" and dtype != torch.float32:
+        notice(say("notice.half_on_cpu", precision=settings.precision.mixed_precision))
     for base in plan.base_weights:
         parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
     latents = _latents(plan, behaviour, parts, device, notice, progress)
@@ -152,15 +168,13 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         shares=Shares(network.dropout, network.rank_dropout, network.module_dropout),
         training=Training(network.init, frozen_down=network.kind == "lora_fa", unit=unit),
     )
+    attention = choose_attention(settings.memory.attention, device, dtype)
+    behaviour.use_attention(parts, attention)
+    for root, paths in recomputed(plan).items():
+        compute_again(behaviour.roots(parts, [root])[root], paths)
     if plan.start is not None:
         start_from(adapters, plan.modules, plan.start.path)
-    flat = FlatParameters(_rate_groups(plan, adapters))
-    spared = [name for name in flat.groups if not decays(name)]
-    chosen = plan.optimizer
-    optimizer = build_optimizer(chosen.name, chosen.arguments, flat, spared)
-    endings = {name: plan.text_steps for name in flat.groups if plan.is_text(name) and plan.text_steps < plan.steps}
-    kept = kept_tensors(adapters)
-    state = State(flat, optimizer, arguments=tuple(chosen.arguments), endings=endings, kept=kept)
+    state = _state(plan, adapters, dtype)
     step = Step(
         behaviour,
         parts,
@@ -178,7 +192,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
-    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed)
+    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed, attention)
 
 
 def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:
@@ -316,6 +330,23 @@ def _needed(plan: Plan, texts: TextSource) -> frozenset[str]:
     return frozenset(plan.model.configs.keys() - unused)
 
 
+def _state(plan: Plan, adapters: Adapters, computed: torch.dtype) -> State:
+    """What changes while the run trains, before its first update."""
+    precision, decay = plan.settings.precision, plan.settings.training.ema_decay
+    flat = FlatParameters(_rate_groups(plan, adapters), computed if precision.full else torch.float32)
+    spared = [name for name in flat.groups if not decays(name)]
+    chosen = plan.optimizer
+    return State(
+        flat,
+        build_optimizer(chosen.name, chosen.arguments, flat, spared),
+        arguments=tuple(chosen.arguments),
+        kept=kept_tensors(adapters),
+        endings={name: plan.text_steps for name in flat.groups if plan.is_text(name) and plan.text_steps < plan.steps},
+        scale=LossScale() if computed == torch.float16 else None,
+        average=Average(flat.weights, decay) if decay else None,
+    )
+
+
 def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]]:
     """{name of a group: its parameters}, as the plan names those that learn at one rate."""
     ratios = loraplus_ratios(plan.settings.network, plan.family)
@@ -325,13 +356,3 @@ def _rate_groups(plan: Plan, adapters: Adapters) -> dict[str, list[nn.Parameter]
             factor = module.rate_factor(name, ratios[module.root])
             found.setdefault(rate_group(module.root, factor, name), []).append(parameter)
     return dict(sorted(found.items()))
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device by its setting; a Problem when this machine has none of that kind."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        wanted = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    if not there[wanted]:
-        raise Problem("device_missing", field="training.device", device=wanted)
-    return torch.device(wanted)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +24,15 @@ class Chore(Protocol):
 class Metrics:
     """Reads the losses off the device, several at a time, checks them, and appends them to metrics.jsonl."""
 
-    def __init__(self, file: Path, every: int, last: int, name_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, file: Path, every: int, last: int, name_of: Callable[[int], str], confirm: Callable[[], None]
+    ) -> None:
+        """`name_of` gives the name of a picture; `confirm` is called when all losses so far were finite."""
         self.file = file
         self.every = every
         self.last = last
         self.name_of = name_of
+        self.confirm = confirm
         self.waiting: list[tuple[Report, float]] = []
         self.recent_loss: float | None = None
 
@@ -50,21 +55,32 @@ class Metrics:
             }
             for (r, at), (loss, norm), norms in zip(self.waiting, figures, norms, strict=True)
         ]
-        good = [row for row in rows if abs(row["loss"]) + abs(row["gradient_norm"]) < float("inf")]
-        append_rows(self.file, good)
-        if len(good) < len(rows):
-            self._complain(self.waiting[len(good)][0])
-        self.recent_loss = sum(row["loss"] for row in good) / len(good)
+        for row, (report, _) in zip(rows, self.waiting, strict=True):
+            if report.skipped:
+                del row["gradient_norm"]
+                row["skipped"] = True
+        spoiled = next((place for place, row in enumerate(rows) if not _finite(row)), None)
+        append_rows(self.file, rows[:spoiled])
+        if spoiled is not None:
+            what = "gradient" if isfinite(rows[spoiled]["loss"]) else "loss"
+            self._complain(self.waiting[spoiled][0], what)
+        self.recent_loss = sum(row["loss"] for row in rows) / len(rows)
         self.waiting.clear()
+        self.confirm()
 
     def flush(self) -> None:
         """Reads and writes what still waits: before a save, so that no state of a spoiled run is kept."""
         if self.waiting:
             self.run(self.waiting[-1][0])
 
-    def _complain(self, report: Report) -> None:
+    def _complain(self, report: Report, what: str) -> None:
         names = sorted({self.name_of(read.picture) for batch in report.batches for read in batch.reads})
-        raise Problem("loss_not_finite", step=report.step, names=", ".join(names), rates=dict(report.rates))
+        rates = ", ".join(f"{group} {rate:g}" for group, rate in report.rates.items())
+        raise Problem(f"{what}_not_finite", step=report.step, names=", ".join(names), rates=rates)
+
+
+def _finite(row: dict[str, Any]) -> bool:
+    return isfinite(row["loss"]) and isfinite(row.get("gradient_norm", 0.0))
 
 
 def _norms(report: Report) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
     settings = plan.settings
     version = plan.family.labels[plan.model.prediction].base_version
     rates, training, data = settings.optimizer, settings.training, settings.data
+    fp8 = settings.precision.base_storage == "fp8"
     return {
         "session_id": session,
         "training_started_at": started,
@@ -29,14 +30,17 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "num_batches_per_epoch": plan.batches_per_epoch,
         "num_epochs": -(-plan.steps // plan.steps_per_epoch),  # those that are begun, as sd-scripts counts
         "max_train_steps": plan.steps,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": settings.memory.gradient_checkpointing != "off",
         "gradient_accumulation_steps": training.gradient_accumulation_steps,
         "stop_text_encoder_training": rates.stop_text_encoder_training or None,
         "lr_warmup_steps": plan.schedule.warmup,
         "lr_scheduler": f"adafactor:{rates.learning_rate}" if plan.optimizer.relative else rates.lr_scheduler,
         **network_facts(plan),
-        "mixed_precision": "no",
-        "full_fp16": False,
+        "mixed_precision": settings.precision.mixed_precision,
+        "full_fp16": settings.precision.full_fp16,
+        "fp8_base": fp8 and not settings.precision.base_storage_unet,
+        "fp8_base_unet": fp8 and settings.precision.base_storage_unet,
+        "lowram": False,
         "v2": version.startswith("sd_v2"),
         "base_model_version": version,
         "clip_skip": settings.text.clip_skip,

@@ -27,6 +27,8 @@ class Report:
     gradient_norm: Tensor
     batches: Sequence[Batch]
     norms: Norms | None = None
+    skipped: bool = False
+    """The gradients were too large for fp16 at this scale of the losses, and no update was made with them."""
 
 
 def train(
@@ -47,11 +49,15 @@ def train(
         for batch in batches:
             loss = losses_of(epoch, batch, (first, samples)).sum() / samples
             first += len(batch.reads)
-            loss.backward()
+            (loss * state.scale.factor if state.scale else loss).backward()
             total += loss.detach()
+        if state.scale:
+            state.flat.gradients.div_(state.scale.factor)
         norm = state.flat.clip(max_grad_norm)
         now = rates(state.step)
-        state.moving = True
-        update(state.optimizer, now)
+        skipped = state.scale is not None and not state.scale.settle(bool(norm.isfinite()))
+        state.begin_update()
+        if not skipped:
+            update(state.optimizer, now)
         state.step += 1
-        yield Report(state.step, epoch, now, total, norm, batches)
+        yield Report(state.step, epoch, now, total, norm, batches, skipped=skipped)

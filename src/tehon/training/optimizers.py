@@ -14,6 +14,7 @@ from tehon.catalog.optimizers import OptimizerRow, optimizer_row
 from tehon.messages.problem import Problem
 
 _PROBE = 4096  # numbers; 8-bit optimizers keep smaller parameters in 32 bits
+_PROBE_STEPS = 8  # RAdam divides by its second moment from the sixth on
 
 
 class Optimizer(Protocol):
@@ -62,17 +63,26 @@ def build_optimizer(
     return optimizer
 
 
-def try_optimizer(name: str, arguments: Mapping[str, Any], device: torch.device) -> None:
-    """A Problem when the optimizer can't be built, or can't move weights on a device: before anything else is done, and
-    not at the first step."""
-    flat = FlatParameters({"probe": [nn.Parameter(torch.zeros(_PROBE, device=device))]})
+def try_optimizer(
+    name: str, arguments: Mapping[str, Any], device: torch.device, dtype: torch.dtype = torch.float32
+) -> None:
+    """A Problem when the optimizer can't be built, or can't move weights of a type on a device: before anything else is
+    done, and not at the first step.
+
+    Half of the gradients are 0, as all those of a LoRA's A are at first: divided by them, 16 bits may overflow."""
+    flat = FlatParameters({"probe": [nn.Parameter(torch.zeros(_PROBE, device=device))]}, dtype)
     optimizer = build_optimizer(name, arguments, flat)
-    flat.gradients.fill_(1.0)
+    flat.gradients.copy_(torch.linspace(-1, 1, _PROBE))
+    flat.gradients[::2] = 0
     try:
-        optimizer.step()
+        for _ in range(_PROBE_STEPS if dtype.itemsize < 4 else 1):
+            optimizer.step()
+        finite = bool(flat.weights.isfinite().all())
     except Exception as error:  # noqa: BLE001  each package has errors of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise Problem("optimizer_device", optimizer=name, device=device, reason=lines[0]) from None
+    if not finite:
+        raise Problem("optimizer_overflows", optimizer=name, type=str(dtype).removeprefix("torch."))
 
 
 def _class_of(row: OptimizerRow, name: str) -> Any:
@@ -115,6 +125,21 @@ def leave_out(optimizer: Optimizer, flat: FlatParameters, names: Collection[str]
         for parameter in group["params"]:
             optimizer.state.pop(parameter, None)
     flat.freeze(used)
+
+
+def restore_memory(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Gives an optimizer the memory that was saved. torch's own way rounds it to the type of the weights, which may be
+    narrower than what the optimizer remembers in."""
+    optimizer.load_state_dict(saved)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        memory = optimizer.state[parameter]
+        for name, value in saved["state"].get(number, {}).items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and memory[name].dtype != value.dtype:
+                memory[name] = value.to(memory[name].device, copy=True)
 
 
 def to_train(optimizer: Optimizer) -> None:

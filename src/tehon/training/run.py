@@ -35,7 +35,7 @@ from tehon.runs.record import write_json
 from tehon.settings.files import reopen_settings, to_toml
 from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.resolve import filled_names
-from tehon.training.assemble import choose_device
+from tehon.training.device import check_device, choose_device, computing, use_threads
 from tehon.training.logs import check_logs
 from tehon.training.optimizers import try_optimizer
 from tehon.training.resume import Start, check_same, newest_state, state_at
@@ -51,6 +51,7 @@ def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -
     is too small."""
     output = plan.settings.output
     folder = Path(output.folder)
+    _prepare_device(plan)
     early: list[str] = []
     plan = _with_optimizer_that_runs(plan, early.append)
     _check_logs(plan)
@@ -88,7 +89,8 @@ def resume_run(
             output = settings.output.model_copy(update={"folder": str(moved)})
             settings = settings.model_copy(update={"output": output})
         plan = make_plan(settings)
-        try_optimizer(plan.optimizer.name, plan.optimizer.arguments, choose_device(plan.settings.training.device))
+        _prepare_device(plan)
+        _try_optimizer(plan, plan.optimizer.name)
         _check_logs(plan)
         own = identity(plan)
         run = Run(plan, directory, watch, own)
@@ -118,9 +120,9 @@ def resume_run(
 def _with_optimizer_that_runs(plan: Plan, notice: Callable[[str], None]) -> Plan:
     """The plan, once its optimizer has made a step on the device. One that nobody asked for may be replaced, which is
     said."""
-    device, chosen = choose_device(plan.settings.training.device), plan.optimizer
+    chosen = plan.optimizer
     try:
-        try_optimizer(chosen.name, chosen.arguments, device)
+        _try_optimizer(plan, chosen.name)
     except Problem as problem:
         if plan.given.optimizer.name or chosen.name != PREFERRED or problem.key != "optimizer_device":
             raise
@@ -128,8 +130,23 @@ def _with_optimizer_that_runs(plan: Plan, notice: Callable[[str], None]) -> Plan
         rates = plan.settings.optimizer.model_copy(update={"name": FALLBACK})
         settings = plan.settings.model_copy(update={"optimizer": rates})
         plan = replace(plan, settings=settings, optimizer=replace(chosen, name=FALLBACK))
-        try_optimizer(FALLBACK, chosen.arguments, device)
+        _try_optimizer(plan, FALLBACK)
     return plan
+
+
+def _try_optimizer(plan: Plan, name: str) -> None:
+    precision = plan.settings.precision
+    dtype = computing(precision.mixed_precision if precision.full else "no")
+    try_optimizer(name, plan.optimizer.arguments, choose_device(plan.settings.training.device), dtype)
+
+
+def _prepare_device(plan: Plan) -> None:
+    """Sets the threads; a Problem for what the device can't do."""
+    settings = plan.settings
+    use_threads(settings.training.num_cpu_threads_per_process)
+    device = choose_device(settings.training.device)
+    own = settings.precision
+    check_device(device, computing(own.mixed_precision), settings.memory.attention, own.base_storage)
 
 
 def _check_unfinished(run: Run, start: Start | None) -> None:

@@ -7,8 +7,9 @@ PosixPath('output/mofu.safetensors')
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from tehon.planning.saves import (
     bytes_of_lora,
     final_name,
     is_name_of,
+    last_good_name,
     lora_names,
     numbers_of,
     outdated_epochs,
@@ -68,6 +70,7 @@ class Loras:
         self.name = plan.settings.output.name
         self.made = made
         self.tensors = tensors
+        self.precision = plan.settings.output.save_precision
         self.tell = tell
 
     def due(self, report: Report) -> bool:
@@ -104,6 +107,13 @@ class Loras:
             path = self.weights / name
         self.tell("lora_saved", path=str(path), step=step, epoch=self._epoch(step))
 
+    def rescue(self, tensors: dict[str, Tensor], step: int) -> Path:
+        """Saves the last good weights of a run that went wrong, in float, since they may be too large for 16 bits."""
+        name = last_good_name(self.name, step)
+        self.tensors, self.precision = partial(nullcontext, tensors), "float"
+        self.save(name, step)
+        return self.weights / name
+
     def finish(self, step: int) -> Path:
         """The LoRA of the last step. A Problem when another's file has taken its name."""
         name = final_name(self.name)
@@ -129,7 +139,7 @@ class Loras:
     def _write(self, name: str, step: int) -> list[dict[str, Any]]:
         check_space(self.weights, bytes_of_lora(self.plan))
         kept = self.weights / name
-        precision = self.plan.settings.output.save_precision
+        precision = self.precision
         with self.tensors() as tensors:
             lost = write_lora(kept, tensors, self._metadata(step), precision)
         if lost:
@@ -162,7 +172,7 @@ class Loras:
 
     def _epoch(self, step: int) -> int:
         """Counted from 1."""
-        return self.plan.group(step - 1)[0] + 1
+        return self.plan.group(max(0, step - 1))[0] + 1
 
     def _metadata(self, step: int) -> dict[str, str]:
         plan, output = self.plan, self.plan.settings.output

@@ -29,15 +29,16 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.progress import Progress
 from tehon.runs.read import read_json
 from tehon.runs.record import append_rows, event, keep_rows
-from tehon.training.assemble import Trainer, assemble, choose_device
+from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Metrics
+from tehon.training.device import choose_device
 from tehon.training.generators import seeded
 from tehon.training.loop import Report
 from tehon.training.observers import Observers
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
-from tehon.training.state import restore_state
+from tehon.training.state import State, restore_state
 
 _METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
 Watch = Callable[[str, dict[str, Any]], None]
@@ -65,6 +66,7 @@ class Run:
         self.directory = directory
         self.watch = watch
         self.identity = own
+        self.circumstances = _circumstances(plan)
         self.inbox = Inbox(directory.inbox)
         self.progress = Progress(directory.progress)
         self.began = time.monotonic()
@@ -112,7 +114,7 @@ class Run:
         keep_rows(self.directory.events)
         step = start.step if start is not None and start.run.path == self.directory.path else 0
         keep_rows(self.directory.metrics, lambda row: row.get("step", 0) <= step)
-        facts = {"pid": os.getpid(), "step": start.step if start else 0, "versions": _versions(self.plan)}
+        facts = {"pid": os.getpid(), "step": start.step if start else 0, "versions": self.circumstances}
         self._record("opened", path=str(self.directory.path.absolute()), **facts)
         self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
 
@@ -128,6 +130,7 @@ class Run:
             trainer = assemble(self.plan, self.notice, self._encoded)
         except _StoppedEarly:
             return self._stopped(start.step if start else 0)
+        self.circumstances |= {"attention": trainer.attention}
         metrics = self._metrics(trainer)
         states = States(self.plan, self.directory, trainer.state, self._about(), partial(_settle, metrics), self.tell)
         made = made_by(self.directory)
@@ -137,6 +140,7 @@ class Run:
             self._take_up(trainer, start, states, loras)
         first = trainer.state.step
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
+        facts |= {"attention": trainer.attention, "threads": torch.get_num_threads()}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
         try:
@@ -144,6 +148,7 @@ class Run:
                 self._updates(trainer, metrics, loras, states, observers)
                 if trainer.state.step < self.plan.steps and not observers.enough:
                     return self._stopped(trainer.state.step)
+                self._tell_skipped(trainer.state)
                 return self._finish(loras, observers, trainer.state.step)
         finally:
             with suppress(KeyboardInterrupt):  # last of all: other programs may take their time over it
@@ -158,14 +163,18 @@ class Run:
         self.over = True
         return Outcome(self.directory, lora, step)
 
+    def _tell_skipped(self, state: State) -> None:
+        if state.scale is not None and state.scale.skipped:
+            self.notice(say("notice.steps_skipped", count=state.scale.skipped, steps=state.step))
+
     def _take_up(self, trainer: Trainer, start: Start, states: States, loras: Loras) -> None:
         """Goes on from a state. When settings or data are new, it is saved again with them; a LoRA that was not due in
         a shorter run is made up for."""
         restore_state(trainer.state, start.saved, start.file)
         if start.run.path == self.directory.path:
             states.drop_after(trainer.state.step)
-        if start.about.get("versions", {}) != _versions(self.plan):
-            then, now = (_listed(versions) for versions in (start.about.get("versions", {}), _versions(self.plan)))
+        if start.about.get("versions", {}) != self.circumstances:
+            then, now = (_listed(versions) for versions in (start.about.get("versions", {}), self.circumstances))
             self.notice(say("notice.resumed_elsewhere", then=then, now=now))
         if start.run.path != self.directory.path or start.about.get("identity") != self.identity.summary():
             states.save()
@@ -173,10 +182,12 @@ class Run:
 
     def _metrics(self, trainer: Trainer) -> Metrics:
         every = 1 if trainer.state.device.type == "cpu" else _METRICS_EVERY
-        return Metrics(self.directory.metrics, every, self.plan.steps, lambda i: self.plan.pictures[i].path.name)
+        trainer.state.good.every = every
+        name_of, confirm = (lambda i: self.plan.pictures[i].path.name), (lambda: trainer.state.good.confirm())
+        return Metrics(self.directory.metrics, every, self.plan.steps, name_of, confirm)
 
     def _about(self) -> dict[str, Any]:
-        return {"identity": self.identity.summary(), "versions": _versions(self.plan)}
+        return {"identity": self.identity.summary(), "versions": self.circumstances}
 
     def _updates(self, trainer: Trainer, metrics: Metrics, loras: Loras, states: States, observers: Observers) -> None:
         observers.begin(trainer.state.step)
@@ -204,7 +215,17 @@ class Run:
             if not trainer.state.moving and not spoiled:
                 with suppress(Exception):  # what went wrong first is what has to be said
                     states.save()
+            if spoiled:
+                with suppress(Exception):
+                    self._rescue(trainer, loras)
             raise
+
+    def _rescue(self, trainer: Trainer, loras: Loras) -> None:
+        """Saves the last weights that gave a finite loss."""
+        good = trainer.state.good
+        good.bring_back(trainer.state.flat)
+        path = loras.rescue(file_tensors(trainer.adapters), good.step)
+        self.notice(say("notice.last_good" if good.step else "notice.none_good", step=good.step, path=path))
 
     def _answer(self, report: Report, loras: Loras, states: States) -> None:
         """Does what was asked for through the inbox since the last update."""
@@ -263,7 +284,7 @@ def _settle(metrics: Metrics) -> None:
         sync_file(metrics.file)
 
 
-def _versions(plan: Plan) -> dict[str, str]:
+def _circumstances(plan: Plan) -> dict[str, str]:
     """What the last bits of the numbers depend on: sums are made in another order with another number of threads."""
     device = choose_device(plan.settings.training.device)
     found = {"tehon": __version__, "torch": str(torch.__version__), "device": device.type}

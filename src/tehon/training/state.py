@@ -21,8 +21,10 @@ from tehon import __version__
 from tehon.adapters.flat import FlatParameters
 from tehon.disk import check_space, write_whole
 from tehon.messages.problem import Problem
+from tehon.training.average import Average, LastGood
 from tehon.training.generators import generator_states, restore_generators
-from tehon.training.optimizers import Optimizer, leave_out
+from tehon.training.optimizers import Optimizer, leave_out, restore_memory
+from tehon.training.scaling import LossScale
 
 _KIND, _VERSION = b"tehon-state ", b"1 "
 _MARK = _KIND + _VERSION
@@ -57,9 +59,25 @@ class State:
         if gone:
             leave_out(self.optimizer, self.flat, gone)
 
+    scale: LossScale | None = None
+    average: Average | None = None
+
+    def __post_init__(self) -> None:
+        self.good = LastGood(self.flat.weights, self.step)
+
+    def begin_update(self) -> None:
+        self.good.note(self.flat.weights, self.step)
+        self.moving = True
+
     def state_dict(self) -> dict[str, Any]:
-        own = {"kept": dict(self.kept)} if self.kept else {}
-        return {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()} | own
+        found = {"step": self.step, "weights": self.flat.weights, "optimizer": self.optimizer.state_dict()}
+        if self.kept:
+            found["kept"] = dict(self.kept)
+        if self.scale is not None:
+            found["scale"] = self.scale.state_dict()
+        if self.average is not None:
+            found["average"] = self.average.weights
+        return found
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """The chosen arguments stay as they are; all else of the optimizer is as it was saved. ValueError when that
@@ -79,9 +97,14 @@ class State:
         with torch.no_grad():
             for name, tensor in self.kept.items():
                 tensor.copy_(kept[name])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        restore_memory(self.optimizer, saved["optimizer"])
         for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
             group.update(values)
+        if self.scale is not None and "scale" in saved:
+            self.scale.load_state_dict(saved["scale"])
+        if self.average is not None:  # one that is new begins with the weights
+            self.average.weights.copy_(saved.get("average", self.flat.weights))
+        self.good = LastGood(self.flat.weights, self.step, self.good.every)
         self.settle()
 
     @property

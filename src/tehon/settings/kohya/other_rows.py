@@ -3,11 +3,12 @@
 Which is which decides what `tehon kohya` does: needless ones are mentioned, the others refuse the start.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from tehon.settings.kohya.lines import Outcome, Remark, carried, dropped, refused
-from tehon.settings.kohya.row_kinds import lacking, needless
-from tehon.settings.kohya.rows import GUI, LAUNCHER, Around, Row
+from tehon.settings.kohya.row_kinds import lacking, needless, renamed
+from tehon.settings.kohya.rows import GUI, LAUNCHER, Around, Back, Carry, Row
 from tehon.settings.kohya.values import NUMBER, SWITCH, TEXT, TEXTS, WHOLE
 
 
@@ -28,8 +29,40 @@ def _fused(value: bool, around: Around) -> Outcome:
     return dropped(Remark("never_fused")) if value else carried({})
 
 
-def _precision(value: str, around: Around) -> Outcome:
-    return carried({}) if value in ("no", "") else dropped(Remark("full_precision", {"value": value}))
+_PRECISION, _PRECISION_BACK = renamed(
+    "precision.mixed_precision", {"no": "no", "": "no", "fp16": "fp16", "bf16": "bf16"}
+)
+
+
+def _checkpointing(value: bool, around: Around) -> Outcome:
+    return carried({"memory.gradient_checkpointing": "whole"} if value else {})
+
+
+def _checkpointing_back(own: Mapping[str, Any]) -> Any:
+    return own["memory.gradient_checkpointing"] != "off"
+
+
+def _eight_bits(unet_alone: bool) -> tuple[Carry, Back]:
+    def carry(value: bool, around: Around) -> Outcome:
+        found = {"precision.base_storage": "fp8"} | ({"precision.base_storage_unet": True} if unet_alone else {})
+        return carried(found if value else {})
+
+    def back(own: Mapping[str, Any]) -> Any:
+        return own["precision.base_storage"] == "fp8" and own["precision.base_storage_unet"] == unet_alone
+
+    return carry, back
+
+
+def _by_pieces(value: bool, around: Around) -> Outcome:
+    return carried({"memory.attention": "mem_eff_attn"} if value else {})
+
+
+def _by_pieces_back(own: Mapping[str, Any]) -> Any:
+    return own["memory.attention"] == "mem_eff_attn"
+
+
+_FP8, _FP8_BACK = _eight_bits(unet_alone=False)
+_FP8_UNET, _FP8_UNET_BACK = _eight_bits(unet_alone=True)
 
 
 SCRIPT = (
@@ -47,16 +80,22 @@ SCRIPT = (
     needless("skip_cache_check", SWITCH, "found_by_content"),
     lacking("debug_dataset", SWITCH, "see_plan"),
     # precision and speed
-    Row("mixed_precision", TEXT, carry=_precision),
-    needless("full_fp16", SWITCH, "not_yet_precision"),
-    needless("full_bf16", SWITCH, "not_yet_precision"),
-    needless("fp8_base", SWITCH, "not_yet_precision"),
-    needless("fp8_base_unet", SWITCH, "not_yet_precision"),
-    needless("gradient_checkpointing", SWITCH, "not_yet_memory"),
+    Row("mixed_precision", TEXT, "precision.mixed_precision", carry=_PRECISION, back=_PRECISION_BACK),
+    Row("full_fp16", SWITCH, "precision.full_fp16"),
+    Row("full_bf16", SWITCH, "precision.full_bf16"),
+    Row("fp8_base", SWITCH, "precision.base_storage", carry=_FP8, back=_FP8_BACK),
+    Row("fp8_base_unet", SWITCH, carry=_FP8_UNET, back=_FP8_UNET_BACK, reaches=("precision.base_storage_unet",)),
+    Row(
+        "gradient_checkpointing",
+        SWITCH,
+        "memory.gradient_checkpointing",
+        carry=_checkpointing,
+        back=_checkpointing_back,
+    ),
     needless("cpu_offload_checkpointing", SWITCH, "not_yet_memory"),
     needless("xformers", SWITCH, "attention"),
     needless("sdpa", SWITCH, "attention"),
-    needless("mem_eff_attn", SWITCH, "attention"),
+    Row("mem_eff_attn", SWITCH, "memory.attention", carry=_by_pieces, back=_by_pieces_back),
     needless("lowram", SWITCH, "same_result"),
     needless("highvram", SWITCH, "same_result"),
     needless("lowvram", SWITCH, "same_result"),

@@ -28,6 +28,8 @@ OURS_ALONE: dict[str, str] = {
     "feed.cache_folder": "ours",
     "network.init": "ours",
     "network.exclude": "ours",
+    "training.ema_decay": "ours",
+    "training.num_cpu_threads_per_process": "ours",
     "objective.timestep_sampling": "ours",
     "objective.logit_mean": "ours",
     "objective.logit_std": "ours",

@@ -1,0 +1,127 @@
+"""Ways to compute attention, softmax(Q Kᵀ / √d) V, in a U-Net of diffusers: the same numbers, with more or less memory.
+
+>>> use_attention(unet, "mem_eff_attn")
+"""
+
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from math import inf
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""From queries (n, heads, places, d), keys and values (n, heads, other places, d) and a bias that is added to the
+products, broadcast to (n, heads, places, other places), to what is attended to, (n, heads, places, d)."""
+_PRODUCTS = 2**24  # numbers of Q Kᵀ at a time: 64 MB in float32
+
+
+def choose_attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The way that is wanted; for "auto" the one that computes forward and backward of a typical attention fastest.
+    Without xformers that is always "sdpa", PyTorch's own, which has the same choice between kernels inside."""
+    if wanted != "auto":
+        return wanted
+    if device.type != "cuda" or find_spec("xformers") is None:
+        return "sdpa"
+    ways: dict[str, Attend] = {"sdpa": F.scaled_dot_product_attention, "xformers": by_xformers}
+    return min(ways, key=lambda name: _seconds(ways[name], device, dtype))
+
+
+def _seconds(attend: Attend, device: torch.device, dtype: torch.dtype) -> float:
+    """Infinite where it does not run."""
+    query = torch.ones(1, 8, 1024, 64, device=device, dtype=dtype, requires_grad=True)
+    start = 0.0
+    try:
+        for round in range(9):
+            if round == 4:  # those before have warmed up
+                torch.cuda.synchronize(device)
+                start = time.perf_counter()
+            attend(query, query, query, None).sum().backward()
+        torch.cuda.synchronize(device)
+    except (RuntimeError, NotImplementedError, ValueError, ImportError):
+        return inf
+    return time.perf_counter() - start
+
+
+def use_attention(unet: Any, name: str) -> None:
+    """Lets a U-Net's attention be computed in the way called `name`; "sdpa" is what diffusers does by itself."""
+    if name != "sdpa":
+        unet.set_attn_processor(Processor({"mem_eff_attn": by_pieces, "xformers": by_xformers}[name]))
+
+
+class Processor:
+    """What diffusers calls in place of its own for each attention of a transformer block."""
+
+    def __init__(self, attend: Attend) -> None:
+        self.attend = attend
+
+    def __call__(
+        self,
+        attention: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        other = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = attention.to_q(hidden_states), attention.to_k(other), attention.to_v(other)
+        query, key, value = (x.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        bias = None if attention_mask is None else attention_mask.unsqueeze(1)
+        seen = self.attend(query, key, value, bias)
+        dropout: Any = attention.to_out[1]
+        return dropout(attention.to_out[0](seen.transpose(1, 2).flatten(2)))
+
+
+def by_pieces(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Some queries at a time, computed again in the backward, so that Q Kᵀ is never there as a whole (arXiv
+    2112.05682)."""
+    return _Pieces.apply(query, key, value, bias)  # pyright: ignore[reportReturnType]
+
+
+class _Pieces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(query, key, value, bias)
+        return torch.cat([_weights(some, key, bias) @ value for some in _split(query, key)], -2)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """With P the weights: dV = Pᵀ dO, dS = P (dP - Σ dP P) for dP = dO Vᵀ, dQ = dS K / √d, dK = dSᵀ Q / √d."""
+        query, key, value, bias = ctx.saved_tensors
+        scale = query.shape[-1] ** -0.5
+        rows: list[Tensor] = []
+        to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
+        pieces = _split(query, key)
+        for some, out in zip(pieces, grad_outputs[0].split([piece.shape[-2] for piece in pieces], -2), strict=True):
+            weights = _weights(some, key, bias)
+            to_value += weights.transpose(-1, -2) @ out
+            by_weight = out @ value.transpose(-1, -2)
+            by_product = weights * (by_weight - (by_weight * weights).sum(-1, keepdim=True))
+            rows.append(by_product @ key * scale)
+            to_key += by_product.transpose(-1, -2) @ some * scale
+        return torch.cat(rows, -2), to_key, to_value, None
+
+
+def _split(query: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    each = query.shape[0] * query.shape[1] * key.shape[-2]
+    return query.split(max(1, _PRODUCTS // each), -2)
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(Q Kᵀ / √d + bias), summed up in float32."""
+    products = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+    if bias is not None:
+        products = products + bias
+    return products.softmax(-1, dtype=torch.float32).to(query.dtype)
+
+
+def by_xformers(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """xformers' memory_efficient_attention, which takes (n, places, heads, d)."""
+    attend: Any = import_module("xformers.ops").memory_efficient_attention
+    if bias is not None:
+        bias = bias.expand(*query.shape[:3], key.shape[-2]).contiguous()
+    rows = (x.transpose(1, 2).contiguous() for x in (query, key, value))
+    return attend(*rows, attn_bias=bias).transpose(1, 2)

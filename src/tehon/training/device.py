@@ -1,0 +1,74 @@
+"""Where a training computes and in which numbers, and whether that device can: found out before anything is loaded.
+
+>>> check_device(choose_device("auto"), computing("bf16"), "sdpa")
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tehon.families.packing import pack_layer
+from tehon.messages.problem import Problem
+
+_TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device by its setting; a Problem when this machine has none of that kind."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        wanted = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    if not there[wanted]:
+        raise Problem("device_missing", field="training.device", device=wanted)
+    return torch.device(wanted)
+
+
+def computing(mixed_precision: str) -> torch.dtype:
+    """The number type of U-Net and text encoders."""
+    return _TYPES[mixed_precision]
+
+
+def use_threads(count: int) -> None:
+    """Sets how many threads compute on the CPU; 0 leaves PyTorch's own number."""
+    if count:
+        torch.set_num_threads(count)
+
+
+def check_device(device: torch.device, dtype: torch.dtype, attention: str = "auto", storage: str = "same") -> None:
+    """A Problem when the device can't compute in the type, not with this attention, or not unpack this storage."""
+    if attention == "xformers" and device.type != "cuda":
+        raise Problem("attention_device", field="memory.attention", value=attention, device=device.type)
+    name = next(name for name, known in _TYPES.items() if known == dtype)
+    if name != "no":
+        _try("precision_device", "precision.mixed_precision", name, device, partial(_every_operation, device, dtype))
+    if storage != "same":
+        _try("storage_device", "precision.base_storage", storage, device, partial(_unpacked, storage, device, dtype))
+
+
+def _try(key: str, field: str, value: str, device: torch.device, attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except Exception as error:  # noqa: BLE001  packages have errors of their own
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise Problem(key, field=field, value=value, device=device.type, reason=reason) from None
+
+
+def _unpacked(storage: str, device: torch.device, dtype: torch.dtype) -> None:
+    layer = nn.Linear(64, 64, device=device, dtype=dtype)
+    pack_layer(layer, layer.weight.detach(), storage, dtype)
+    layer(torch.ones(1, 64, device=device, dtype=dtype, requires_grad=True)).sum().backward()
+
+
+def _every_operation(device: torch.device, dtype: torch.dtype) -> None:
+    """Forward and backward of what the networks are made of, on a few numbers. RuntimeError for what is missing."""
+    if device.type == "cuda" and dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported():
+        raise RuntimeError("this graphics card has no bf16")
+    x = torch.ones(1, 8, 4, 4, device=device, dtype=dtype, requires_grad=True)
+    layers: list[nn.Module] = [nn.Conv2d(8, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Upsample(scale_factor=2.0)]
+    tokens = nn.Sequential(*layers).to(device, dtype)(x).flatten(2).transpose(1, 2)
+    tokens = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU()).to(device, dtype)(tokens)
+    heads = tokens.unflatten(-1, (2, 4)).transpose(1, 2)
+    F.scaled_dot_product_attention(heads, heads, heads).float().square().mean().backward()

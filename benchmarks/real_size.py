@@ -1,6 +1,6 @@
 """A Stable Diffusion 1.5 of real size, with random weights, from the file to the third step on this machine.
 
-    python benchmarks/real_size.py [--folder EMPTY_FOLDER]
+    python benchmarks/real_size.py [--folder FOLDER] [--only PIECE ...]
 
 It needs 11 GB of disk for as long as it runs, on Linux. The U-Net of 860 million numbers, the text encoder and the VAE
 are written in diffusers' layout, as a checkpoint of one file, and as one in half precision. Then it is asserted
@@ -50,17 +50,22 @@ def twins() -> Any:
 
 
 def write(root: Path) -> None:
-    """The model in all layouts."""
+    """The model in all layouts. The folder's networks are mapped into memory, so that there is one copy at a time."""
     import torch
     from safetensors.torch import save_file
 
+    from tehon.catalog.detect import find_model
+    from tehon.families.family import behaviour_of
+
     make = twins()
-    nets = make.build("sd1", make.REAL["sd1"], make.REAL_VAE, make.REAL_TEXT)
-    make.write_folder(nets, root / KINDS["folder"], "sd1")
-    tensors = make.original(nets, "sd1")
-    del nets
+    make.write_folder(make.build("sd1", make.REAL["sd1"], make.REAL_VAE, make.REAL_TEXT), root / KINDS["folder"], "sd1")
+    model = find_model(str(root / KINDS["folder"]))
+    parts = behaviour_of(model.family).load(model, torch.float32, torch.device("cpu"))
+    tensors = make.original({part: getattr(parts, part) for part in model.configs}, "sd1")
     save_file(tensors, root / KINDS["checkpoint"])
-    save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, root / KINDS["half checkpoint"])
+    for name in tensors:
+        tensors[name] = tensors[name].to(torch.float16)
+    save_file(tensors, root / KINDS["half checkpoint"])
 
 
 def check(root: Path) -> dict[str, Any]:
@@ -166,47 +171,74 @@ def train(root: Path, kind: str, text_rate: float, together: bool = False) -> di
 
 def in_process_of_its_own(name: str, root: Path) -> Any:
     """What a function of this file gives, without its memory staying here."""
-    words = [sys.executable, __file__, "--only", name, "--folder", str(root)]
+    words = [sys.executable, __file__, "--within", name, "--folder", str(root)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout or "null")
 
 
-def measure(root: Path) -> dict[str, Any]:
+def prepare(root: Path) -> None:
+    """Pictures and model, once."""
     from tehon.demo.scenes import scene
 
+    done = root / "written"
+    if done.exists():
+        return
     pictures = root / "pictures" / "1_shapes"
     pictures.mkdir(parents=True)
     for number in range(3):
         scene(number, 3).draw().resize((256, 256)).save(pictures / f"{number}.png")
     in_process_of_its_own("write", root)
-    found = {"same": in_process_of_its_own("check", root)}
-    runs = [train(root, kind, 5e-5) for kind in KINDS]
-    runs += [train(root, "checkpoint", 0.0), train(root, "checkpoint", 0.0, together=True)]
-    assert runs[0]["losses"] == runs[1]["losses"], "the layout of the file changes nothing"
-    assert runs[3]["losses"] == runs[4]["losses"], "nor does letting networks go"
-    return found | {
-        "runs": runs,
+    done.touch()
+
+
+PIECES = {
+    "same": lambda root: in_process_of_its_own("check", root),
+    "folder": lambda root: train(root, "folder", 5e-5),
+    "checkpoint": lambda root: train(root, "checkpoint", 5e-5),
+    "half": lambda root: train(root, "half checkpoint", 5e-5),
+    "in phases": lambda root: train(root, "checkpoint", 0.0),
+    "together": lambda root: train(root, "checkpoint", 0.0, together=True),
+}
+EQUAL = (("folder", "checkpoint"), ("in phases", "together"))
+"""Neither the layout of the file nor letting networks go changes a loss."""
+
+
+def measure(root: Path, names: list[str]) -> None:
+    """Does the pieces, each of which is in the results as soon as it is done."""
+    prepare(root)
+    RESULT.parent.mkdir(exist_ok=True)
+    machine = {
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": platform.machine(),
     }
+    found: dict[str, Any] = {}
+    for name in names:
+        found = json.loads(RESULT.read_text("utf8")) if RESULT.exists() else {}
+        found |= {name: PIECES[name](root)} | machine
+        RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf8")
+        print(name, json.dumps(found[name]), flush=True)
+    for one, other in EQUAL:
+        if {one, other} <= found.keys():
+            assert found[one]["losses"] == found[other]["losses"], (one, other)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="an empty folder with 11 GB of space; without it a temporary one")
-    parser.add_argument("--only", choices=("write", "check"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="where the model stays; without it a temporary one")
+    parser.add_argument("--only", choices=list(PIECES), nargs="+", default=list(PIECES))
+    parser.add_argument("--within", choices=("write", "check"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only:
-        print(json.dumps({"write": write, "check": check}[options.only](options.folder)))
-        return
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        found = measure(Path(folder))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf8")
-    print(json.dumps(found, indent=2))
+    if options.within:
+        print(json.dumps({"write": write, "check": check}[options.within](options.folder)))
+    elif options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        measure(options.folder, options.only)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            measure(Path(folder), options.only)
 
 
 if __name__ == "__main__":

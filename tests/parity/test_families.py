@@ -43,10 +43,11 @@ def theirs(pipe: Any, prompts: list[str], skip: int | None) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def both(request: pytest.FixtureRequest, models: Models, vocabulary: str) -> tuple[str, Any, Any, Any]:
-    """(family, our behaviour, our parts from one file, diffusers' pipeline from the folder)."""
+    """(family, our behaviour, our parts from one file, diffusers' pipeline from the folder). That of 2.x predicts the
+    velocity."""
     family = request.param
     file = str(models(family, "model.safetensors"))
-    model = find_model(file, tokenizer=vocabulary, prediction="epsilon")
+    model = find_model(file, tokenizer=vocabulary, prediction="v" if family == "sd2" else "epsilon")
     behaviour = behaviour_of(model.family)
     parts = behaviour.load(model, torch.float32, torch.device("cpu"))
     return family, behaviour, parts, pipeline(models(family, "folder"), family)

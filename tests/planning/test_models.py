@@ -71,6 +71,15 @@ def test_what_the_weights_tell_is_said(tree: Tree, models: Models, vocabulary: s
     assert not said()
 
 
+def test_clip_skip_2_changes_nothing_for_sdxl(tree: Tree, models: Models, vocabulary: str) -> None:
+    def said(family: str, skip: int) -> bool:
+        plan = planned(tree, models(family, "model.safetensors"), vocabulary, text={"clip_skip": skip})
+        return any("text.clip_skip has no effect: SDXL never uses" in text for text in as_data(plan)["warnings"])
+
+    assert [said("sdxl", skip) for skip in (1, 2, 3)] == [False, True, False]
+    assert not said("sd1", 2)
+
+
 def test_what_is_given_beside_the_model_is_in_the_plan(tree: Tree, models: Models, vocabulary: str) -> None:
     file = models("sd2", "model.safetensors")
     plan = planned(tree, file, vocabulary, model={"prediction": "v", "vae": str(models("sd1", "folder") / "vae")})

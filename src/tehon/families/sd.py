@@ -169,4 +169,5 @@ def emphasised(states: Tensor, weights: Tensor) -> Tensor:
     weights (n, places, 1)."""
     weighted = states * weights
     before, after = states.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
-    return weighted * (before / after)
+    same = before == after  # as without emphasis, where the mean may be zero
+    return weighted * torch.where(same, 1.0, before / torch.where(same, 1.0, after))

@@ -49,6 +49,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"gradient_accumulation_steps": 2, "epochs": 4},
     },
     "averages": {"optimizer": {"name": "AdamWScheduleFree"}},
+    "average of the adapter": {"optimizer": {"name": "AdamW"}, "training": {"ema_decay": 0.9}},
     "one rate for all": {"optimizer": {"name": "Prodigy", "learning_rate": 1.0, "text_encoder_lr": 1.0}},
     "factors, captions read anew": {
         "optimizer": {"name": "SGDNesterov8bit", "learning_rate": 1.0, "text_encoder_lr": 1.0},

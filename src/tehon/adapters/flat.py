@@ -23,6 +23,7 @@ class FlatParameters:
         self.gradients = torch.zeros(total, dtype=dtype, device=device)
         self.members = groups
         self.groups: dict[str, nn.Parameter] = {}
+        self.frozen: list[slice] = []
         start = 0
         for name, members in groups.items():
             first = start
@@ -41,8 +42,11 @@ class FlatParameters:
         return end
 
     def freeze(self, weights: Mapping[str, Tensor]) -> None:
-        """Gives groups their last weights. No gradient is computed for them from now on; theirs stays zero."""
+        """Gives groups their last weights. No gradient is computed for them from now on; theirs stays zero. Their
+        stretches of the vectors are in `frozen`."""
         for name, values in weights.items():
+            start = self.groups[name].storage_offset()
+            self.frozen.append(slice(start, start + len(values)))
             self.groups[name].detach().copy_(values)
             for parameter in (self.groups[name], *self.members[name]):
                 parameter.requires_grad_(False)

@@ -95,9 +95,9 @@ class Trainer:
                 if sorts_after(self.state.step, self.plan.steps):
                     sort_ranks(self.adapters)
                 norms = self._limit_norms()
-                self.state.settle()
                 if self.state.average is not None and not report.skipped:
-                    self.state.average.follow(self.state.flat.weights, report.step)
+                    self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)
+                self.state.settle()
                 yield report if norms is None else replace(report, norms=norms)
         finally:
             self.latents.close()

@@ -4,7 +4,7 @@
 >>> average.follow(flat.weights, step=1)
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,10 +22,14 @@ class Average:
         self.decay = decay
 
     @torch.no_grad()
-    def follow(self, weights: Tensor, step: int) -> None:
-        """Takes in the weights after an update; `step` counts updates from 1."""
+    def follow(self, weights: Tensor, step: int, frozen: Sequence[slice] = ()) -> None:
+        """Takes in the weights after an update; `step` counts updates from 1. Of the `frozen` stretches, which learn no
+        more, the average stays as it is."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        still = [self.weights[place].clone() for place in frozen]
         self.weights.lerp_(weights.float(), 1 - decay)
+        for place, values in zip(frozen, still, strict=True):
+            self.weights[place] = values
 
 
 @contextmanager

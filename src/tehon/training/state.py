@@ -48,6 +48,9 @@ class State:
     """Tensors of the adapters that gradients don't move and that what is trained fits: LoRA-FA's down matrices, which
     another seed would draw otherwise, and the order of DyLoRA's ranks."""
 
+    scale: LossScale | None = None
+    average: Average | None = None
+
     @property
     def ended(self) -> set[str]:
         """The groups of weights whose training has ended."""
@@ -58,9 +61,6 @@ class State:
         gone = self.ended & set(_names(self.optimizer.param_groups))
         if gone:
             leave_out(self.optimizer, self.flat, gone)
-
-    scale: LossScale | None = None
-    average: Average | None = None
 
     def __post_init__(self) -> None:
         self.good = LastGood(self.flat.weights, self.step)

@@ -22,6 +22,7 @@ WRONG: Tree = {
     },
     "objective": {"min_snr_gamma": -5, "logit_mean": 1.0, "noise_offset": -0.1, "adaptive_noise_scale": 0.5},
     "network": {"rank": 8, "alpha": 16.0},
+    "precision": {"full_fp16": True},
     "training": {"epoch": 3},
 }
 SAID = [
@@ -35,6 +36,8 @@ SAID = [
     "set both to the same, 1 as a rule, or one of them to 0.",
     "objective.logit_mean: without objective.timestep_sampling logit_normal this has no effect; set that too, or "
     "remove this.",
+    "precision.full_fp16: the adapter can't be narrower than what it lies on; set precision.mixed_precision to fp16, "
+    "or this to false.",
     "Note: network.alpha 16.0 is above network.rank 8: the LoRA works stronger than its weights; most people mean "
     "alpha at or below the rank.",
 ]
@@ -54,7 +57,8 @@ def test_wrong_values_contradictions_and_remarks_are_told_at_once() -> None:
 def test_the_plan_tells_them_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "wrong.toml"
     file.write_text(to_toml(validate(FOLDERS)), "utf8")
-    words = [f"--{section}.{name}={value}" for section, values in WRONG.items() for name, value in values.items()]
+    given = [(f"--{section}.{name}", value) for section, values in WRONG.items() for name, value in values.items()]
+    words = [name if value is True else f"{name}={value}" for name, value in given]
     assert main(["plan", str(file), *words]) == 2
     assert sorted(capsys.readouterr().err.splitlines()) == sorted(SAID)
 

@@ -140,7 +140,6 @@ def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_w
     assert (known["training"]["seed"], known["training"]["max_train_steps"]) == (5, 10)
 
     assert "--sdpa = true" in told
-    assert "--num_cpu_threads_per_process" in told
     assert re.search(r"--save_every_n_steps.*\n.*difference: sd-scripts saves the last step twice", told)
 
 

@@ -97,6 +97,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "training.max_train_steps": st.sampled_from([0, 500]),
     "training.gradient_accumulation_steps": st.integers(1, 4),
     "training.seed": st.sampled_from([None, 0, 1, 2**32 - 1]),
+    "precision.mixed_precision": st.sampled_from(["no", "fp16", "bf16"]),
+    "precision.full_fp16": flags,
+    "precision.base_storage": st.sampled_from(["same", "fp8", "fp16"]),
+    "precision.base_storage_unet": flags,
+    "memory.gradient_checkpointing": st.sampled_from(["off", "large", "whole"]),
+    "memory.attention": st.sampled_from(["auto", "sdpa", "mem_eff_attn"]),
+    "training.num_cpu_threads_per_process": st.sampled_from([0, 2]),
     "validation.every_n_steps": numbers,
     "samples.every_n_epochs": numbers,
     "samples.prompts": st.sampled_from(["", "a cat --n dog --d 1\na dog"]),
@@ -125,6 +132,11 @@ MAY_BE_LOST = {
     "network.base_weights",
     "network.base_weights_multiplier",
     "output.save_state_every_n_epochs",
+    "precision.base_storage",  # sd-scripts has fp8 alone
+    "precision.base_storage_unet",
+    "memory.gradient_checkpointing",  # on or off
+    "memory.attention",
+    "training.num_cpu_threads_per_process",  # accelerate's, not the script's
     "optimizer.lr_scheduler",
 }
 

@@ -70,7 +70,8 @@ def test_a_preset_of_2023_comes_to_these_settings(presets: dict[str, Preset]) ->
         "lr_scheduler": "cosine",
         "lr_warmup": 10.0,
     }
-    assert tree["training"] == {"epochs": 1, "gradient_accumulation_steps": 1}
+    assert tree["training"] == {"epochs": 1, "gradient_accumulation_steps": 1, "num_cpu_threads_per_process": 2}
+    assert tree["precision"]["mixed_precision"] == "fp16"
     assert tree["output"]["save_precision"] == "fp16"
     assert tree["data"]["bucket_reso_steps"] == 64
 

@@ -121,6 +121,7 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     found["epoch"] = own["training.epochs"]
     found["max_train_epochs"] = own["training.max_train_epochs"] or 0
     found["sample_prompts"] = own["samples.prompts"]
+    found["num_cpu_threads_per_process"] = own["training.num_cpu_threads_per_process"]
     found["no_token_padding"] = own["text.no_token_padding"]
     found["stop_text_encoder_training"] = own["optimizer.stop_text_encoder_training"]
     found["text_encoder_lr"] = own["optimizer.text_encoder_lr"]

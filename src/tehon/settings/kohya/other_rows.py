@@ -154,7 +154,7 @@ LAUNCH = (
     Row(f"{LAUNCHER}num_machines", WHOLE, carry=_processes),
     lacking(f"{LAUNCHER}multi_gpu", SWITCH, "several_cards"),
     needless(f"{LAUNCHER}gpu_ids", TEXT, "which_card"),
-    needless(f"{LAUNCHER}num_cpu_threads_per_process", WHOLE, "not_yet_threads"),
+    Row(f"{LAUNCHER}num_cpu_threads_per_process", WHOLE, "training.num_cpu_threads_per_process"),
     needless(f"{LAUNCHER}mixed_precision", TEXT, "launcher_precision"),
     *(
         needless(f"{LAUNCHER}{name}", TEXT, "launcher")

@@ -29,7 +29,6 @@ OURS_ALONE: dict[str, str] = {
     "network.init": "ours",
     "network.exclude": "ours",
     "training.ema_decay": "ours",
-    "training.num_cpu_threads_per_process": "ours",
     "objective.timestep_sampling": "ours",
     "objective.logit_mean": "ours",
     "objective.logit_std": "ours",

@@ -5,7 +5,6 @@
 
 import json
 import os
-import resource
 import string
 import sys
 from collections.abc import Callable, Collection
@@ -126,6 +125,8 @@ def test_any_metadata(data: dict[str, str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such measure there")
 def test_all_that_took_less_than_a_gigabyte() -> None:
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on a Mac
     assert most < (1e6 if sys.platform == "linux" else 1e9) or "torch" in sys.modules
 

@@ -189,3 +189,10 @@ def test_a_json_of_something_else_is_a_sentence(text: str, key: str, tmp_path: P
     with pytest.raises(Problem) as caught:
         bring(file)
     assert caught.value.key == key
+
+
+def test_of_two_keys_for_one_option_the_later_wins_and_both_are_told(presets: dict[str, Preset]) -> None:
+    preset = presets["old standard"] | {"lora_network_weights": "a", "network_weights": "b"}
+    assert imported(preset).tree["network"]["weights"] == "b"
+    own = outcome(preset, "lora_network_weights")
+    assert (own.fate, str(own.reasons[0])) == ("dropped", "network_weights is given too and wins")

@@ -97,7 +97,7 @@ def _put(found: Read, option: str, given: Given) -> None:
     """Takes an option; of two keys for one option the later wins, and the report has both."""
     before = found.given.pop(option, None)
     if before is not None:
-        found.lines.append(Line(before.key, before.raw, dropped(Remark("other_key", {"key": given.key}))))
+        found.lines.append(Line(before.key, before.raw, dropped(Remark("other_key", {"name": given.key}))))
     found.given[option] = given
 
 

@@ -1,7 +1,12 @@
 """The table of foreign options: every row leads to a setting that there is, and every setting is reached or ours."""
 
+import ast
+from pathlib import Path
+from string import Formatter
+
 import pytest
 
+import tehon
 from tehon.messages.catalogue import sentences
 from tehon.settings.fields import fields
 from tehon.settings.kohya.gui import option_of
@@ -42,3 +47,26 @@ def test_every_control_of_the_window_has_a_row(key: str) -> None:
 def test_every_argument_that_a_type_sends_is_an_argument_key() -> None:
     for _, _, keys in TYPES.values():
         assert keys <= set(ARGUMENT_KEYS)
+
+
+def test_every_remark_has_the_values_that_its_sentence_has_blanks_for() -> None:
+    files = (Path(tehon.__file__).parent / "settings" / "kohya").glob("*.py")
+    calls = [
+        node for file in files for node in ast.walk(ast.parse(file.read_text("utf8"))) if isinstance(node, ast.Call)
+    ]
+    checked = 0
+    for call in calls:
+        if getattr(call.func, "id", "") != "Remark" or not isinstance(call.args[0], ast.Constant):
+            continue
+        values = call.args[1] if len(call.args) > 1 else ast.Dict([], [])
+        if isinstance(values, ast.Dict):
+            given = {key.value for key in values.keys if isinstance(key, ast.Constant)}
+            assert given == blanks(str(call.args[0].value)), ast.unparse(call)
+            checked += 1
+    assert checked > 80
+    for row in ROWS.values():
+        assert not any(blanks(key) for key in (row.differs, row.absent) if key), row.option
+
+
+def blanks(key: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(sentences("en")[f"kohya.{key}"]) if name is not None}

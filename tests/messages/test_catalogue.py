@@ -9,12 +9,17 @@ from string import Formatter
 import pytest
 
 import tehon
+from tehon.catalog.families import FAMILIES
 from tehon.cli.main import COMMANDS
 from tehon.messages.catalogue import language, languages, say, sentences
 from tehon.messages.problem import Problem, Problems, raise_all
 from tehon.planning.troubles import KINDS
 from tehon.runs.status import ENDED, WORKING
 from tehon.settings.fields import fields
+from tehon.web.placing import GROUPS
+from tehon.web.presets import PRESETS
+from tehon.web.run_view import ACTIONS, INNER_TABS
+from tehon.web.shell import TABS
 
 SOURCE = Path(tehon.__file__).parent
 ENGLISH = sentences("en")
@@ -55,7 +60,12 @@ def built() -> set[str]:
     tables = "".join(file.read_text("utf8") for file in (SOURCE / "settings" / "kohya").glob("*.py"))
     remarks = {key for key in ENGLISH if key.startswith("kohya.") and f'"{key.partition(".")[2]}"' in tables}
     parts = {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
-    return commands | oddities | verbs | states | remarks | parts
+    labels = {f"label.{field.name}" for field in fields()}
+    page = {f"group.{group.name}" for group in GROUPS} | {f"web.tab_{name}" for name in TABS}
+    page |= {f"preset.{name}{end}" for name in PRESETS for end in ("", "_help")}
+    page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {f"web.run_{name}" for name in INNER_TABS}
+    roots = {f"plan.part_{root}" for family in FAMILIES for root in family.adapter_roots}
+    return commands | oddities | verbs | states | remarks | parts | labels | page | roots
 
 
 def test_japanese_has_exactly_the_sentences_of_english() -> None:

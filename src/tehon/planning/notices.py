@@ -23,7 +23,7 @@ def notices_for(plan: Plan) -> Iterator[str]:
     """One sentence for each thing worth saying before the start."""
     if plan.model.told_by == "weights":
         yield say("notice.prediction_by_weights", path=plan.model.path, prediction=plan.model.prediction)
-    yield from _pictures(plan)
+    yield from picture_notices(plan)
     yield from _captions(plan)
     yield from _without_effect(plan)
     if plan.start is not None:
@@ -39,7 +39,8 @@ def notices_for(plan: Plan) -> Iterator[str]:
     yield from _bucket_steps(plan)
 
 
-def _pictures(plan: Plan) -> Iterator[str]:
+def picture_notices(plan: Plan) -> Iterator[str]:
+    """What is odd about the pictures, and those that are left out."""
     troubles = plan.troubles
     if troubles.index:
         yield say("notice.index_unused", reason=troubles.index)

@@ -133,7 +133,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _counts(plan)
     yield from _chart(plan)
     yield from _table(plan)
-    yield _arithmetic(plan)
+    yield arithmetic(plan)
     yield network_line(plan)
     arguments = ", ".join(f"{name}={value}" for name, value in plan.optimizer.arguments.items())
     yield say("plan.optimizer", name=plan.optimizer.name, arguments=f"({arguments})" if arguments else "")
@@ -199,7 +199,8 @@ def _table(plan: Plan) -> Iterator[str]:
         yield say("plan.more", count=len(plan.pictures) - _ROWS)
 
 
-def _arithmetic(plan: Plan) -> str:
+def arithmetic(plan: Plan) -> str:
+    """How the number of steps comes about, in words."""
     sizes: dict[int, list[Group]] = {}
     for group in plan.groups:
         sizes.setdefault(group.batch_size, []).append(group)

@@ -36,6 +36,34 @@ class SettingField:
         return sentences(language()).get(f"help.{self.name}") or str(self.info.description)
 
     @property
+    def label(self) -> str:
+        """What people call it, in the language to speak."""
+        return say(f"label.{self.name}")
+
+    @property
+    def choices(self) -> list[Any]:
+        """All values that it can have, with None where it may be left open; [] where they are not a few words."""
+        literals = [option for option in _options(self.info.annotation) if get_origin(option) is Literal]
+        found = [value for option in literals for value in get_args(option)]
+        return [None, *found] if found and self.is_optional else found
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it can be left empty, to be filled when the run is planned."""
+        return type(None) in get_args(self.info.annotation)
+
+    @property
+    def kinds(self) -> set[type]:
+        """The types that a value may have: int, float, str, list."""
+        return {_type(option) for option in _options(self.info.annotation)}
+
+    @property
+    def inner_kinds(self) -> set[type]:
+        """The types inside of a list: {} for other settings."""
+        lists = [option for option in _options(self.info.annotation) if get_origin(option) is list]
+        return {_type(get_args(option)[0]) for option in lists}
+
+    @property
     def is_text(self) -> bool:
         return self.info.annotation is str
 
@@ -50,9 +78,14 @@ class SettingField:
         kinds = [_kind(option) for option in _options(self.info.annotation)]
         if any(getattr(rule, "pattern", None) for rule in self.info.metadata):
             kinds = [say("kind.file_name")]
+        return ", ".join(filter(None, [say("kind.or").join(kinds), self.limits]))
+
+    @property
+    def limits(self) -> str:
+        """The smallest and largest values, in words."""
         bounds = [*self.info.metadata, *_inner_bounds(self.info.annotation)]
         limits = [say(f"limit.{n}", value=v) for rule in bounds for n, v in _limits(rule)]
-        return ", ".join([say("kind.or").join(kinds), *dict.fromkeys(limits)])
+        return ", ".join(dict.fromkeys(limits))
 
 
 @cache
@@ -74,6 +107,12 @@ def _options(annotation: Any) -> list[Any]:
     if get_origin(annotation) in (Union, types.UnionType):
         return [option for option in get_args(annotation) if option is not type(None)]
     return [annotation]
+
+
+def _type(annotation: Any) -> type:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_origin(annotation) or annotation
 
 
 def _kind(annotation: Any) -> str:

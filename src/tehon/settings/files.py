@@ -55,13 +55,19 @@ def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str
 def read_toml(file: Path) -> Tree:
     """The tables of a TOML file; a Problem when it cannot be read."""
     try:
-        return tomllib.loads(file.read_text("utf8"))
+        return parse_toml(file.read_text("utf8"), file)
     except FileNotFoundError:
         raise Problem("file_missing", path=file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Problem("file_unreadable", path=file, reason=error) from None
+
+
+def parse_toml(text: str, name: Path | str = "TOML") -> Tree:
+    """The tables of a TOML text; a Problem, which calls it by `name`, when it is none."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Problem("not_toml", path=file, reason=error) from None
+        raise Problem("not_toml", path=name, reason=error) from None
 
 
 def validate(tree: Tree) -> Settings:

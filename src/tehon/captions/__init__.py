@@ -1,0 +1,1 @@
+"""Editing captions: tags as text, and the files that hold them."""

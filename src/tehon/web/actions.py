@@ -1,0 +1,88 @@
+"""What the page and its HTTP interface do: plan, start, queue, draw a grid. Everything else is reading.
+
+>>> start(settings).path
+PosixPath('output/runs/mycat-20260101-120000')
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tehon.messages.problem import Problem
+from tehon.planning.plan import Plan, make_plan
+from tehon.planning.saves import final_name
+from tehon.runs.known import remember
+from tehon.runs.launch import launch
+from tehon.runs.layout import RunDirectory
+from tehon.runs.queue import Job, Queue
+from tehon.settings.files import to_toml
+from tehon.settings.resolve import open_names
+from tehon.settings.settings import Settings
+
+_CHILDREN: list["subprocess.Popen[bytes]"] = []
+
+
+def start(settings: Settings) -> RunDirectory:
+    """Begins a run as a process of its own. Problems when it cannot start."""
+    plan, text = _ready(settings)
+    output = plan.settings.output
+    remember(Path(output.folder))
+    launched = launch(text, Path(output.folder), output.name)
+    _look_after(launched.process)
+    return launched.run
+
+
+def enqueue(settings: Settings) -> Job:
+    """Puts a run behind all others in the queue. Problems when it could not start now."""
+    plan, text = _ready(settings)
+    output = plan.settings.output
+    return Queue().add(text, output.name, Path(output.folder), plan.settings.training.device)
+
+
+def work_the_queue() -> None:
+    """A worker as a process of its own, which ends when the queue is empty; a second one for the device ends at once."""
+    _look_after(_tehon("queue", "start"))
+
+
+def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: Path) -> "subprocess.Popen[bytes]":
+    """Draws checkpoints by strengths as a process of its own, into `out/grid.html`; what it says goes to out/log.txt."""
+    words = ["grid", str(run.path), "--out", str(out), "--strengths", *map(str, strengths)]
+    words += ["--prompt", prompt] if prompt else []
+    out.mkdir(parents=True, exist_ok=True)
+    process = _tehon(*words, log=out / "log.txt")
+    _look_after(process)
+    return process
+
+
+def _ready(settings: Settings) -> tuple[Plan, str]:
+    plan = make_plan(settings)
+    output = plan.settings.output
+    place = Path(output.folder) / final_name(output.name)
+    if place.exists() and not output.overwrite:
+        raise Problem("output_exists", field="output.name", path=place)
+    return plan, to_toml(plan.settings, open_names(plan.given, plan.settings))
+
+
+def _tehon(*words: str, log: Path | None = None) -> "subprocess.Popen[bytes]":
+    """The command line, without our terminal; its arguments are a list, so that no shell reads them."""
+    output = log.open("wb") if log else subprocess.DEVNULL
+    try:
+        command = [sys.executable, "-m", "tehon", *words]
+        if sys.platform == "win32":
+            flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, creationflags=flags
+            )
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    finally:
+        if log is not None and not isinstance(output, int):
+            output.close()
+
+
+def _look_after(process: "subprocess.Popen[bytes]") -> None:
+    """Takes note of the ends of our child processes, so that none stays behind as a zombie."""
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
+    _CHILDREN.append(process)

@@ -1,0 +1,149 @@
+"""The pictures that the form's folders hold, as the plan sees them: sizes, crops, captions, troubles.
+
+>>> album = Album(draft, pictures)
+>>> album.load()
+>>> album.entries[0].caption, album.readings(0, epoch=2)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tehon.captions import tags
+from tehon.captions.files import CaptionFiles
+from tehon.data.plan.captions import CLASS_WORDS, METADATA
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.planning.notices import picture_notices
+from tehon.planning.plan import Plan, draft_plan
+from tehon.settings.files import validate
+from tehon.web.draft import Draft
+from tehon.web.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture. `crop` is (left, top, width, height) as shares of the whole; `caption_file` is where its caption
+    stands or would stand, None where it comes from a metadata file."""
+
+    token: str
+    path: Path
+    size: tuple[int, int]
+    bucket: tuple[int, int]
+    crop: tuple[float, float, float, float]
+    repeats: int
+    caption: str
+    caption_file: Path | None
+    captioned: bool
+    is_reg: bool
+
+    def as_tile(self) -> dict[str, Any]:
+        """What the gallery shows of it."""
+        return {
+            "id": self.token,
+            "name": self.path.name,
+            "thumb": f"/thumb/{self.token}",
+            "size": "{}×{} → {}×{}  ×{}".format(*self.size, *self.bucket, self.repeats),
+            "crop": self.crop if self.crop != (0, 0, 1, 1) else None,
+            "caption": self.caption.replace("\n", " / "),
+            "mark": say("sheet.reg") if self.is_reg else "" if self.captioned else say("web.no_caption"),
+        }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one reading shows the network: the caption, the piece (as `Entry.crop`), mirrored or not."""
+
+    caption: str
+    crop: tuple[float, float, float, float]
+    flip: bool
+
+
+class Album:
+    """`trouble` says why there is nothing to show; `sentences` are what is wrong with pictures."""
+
+    def __init__(self, draft: Draft, pictures: Pictures) -> None:
+        self.draft = draft
+        self.pictures = pictures
+        self.files = CaptionFiles()
+        self.plan: Plan | None = None
+        self.entries: list[Entry] = []
+        self.trouble = ""
+        self.sentences: list[str] = []
+
+    def load(self) -> None:
+        """Reads the folders. A model or an output folder need not be chosen yet."""
+        self.plan, self.entries, self.trouble, self.sentences = None, [], "", []
+        tree = self.draft.tree()
+        tree.setdefault("model", {}).setdefault("path", "demo")
+        tree.setdefault("output", {}).setdefault("folder", "output")
+        try:
+            plan = self.plan = draft_plan(validate(tree))
+        except Problem as problem:
+            self.trouble = str(problem)
+            return
+        self.entries = [self._entry(plan, number) for number in range(len(plan.pictures))]
+        self.sentences = [*map(str, plan.troubles.problems), *picture_notices(plan)]
+
+    def _entry(self, plan: Plan, number: int) -> Entry:
+        picture = plan.pictures[number]
+        source = picture.caption.source
+        suffix = source if source.startswith(".") else _dotted(plan.settings.data.caption_extension) or ".txt"
+        return Entry(
+            token=self.pictures.token(picture.path),
+            path=picture.path,
+            size=picture.size,
+            bucket=picture.placement.bucket,
+            crop=_shares(picture.placement.crop, picture.placement.bucket, picture.placement.resized),
+            repeats=picture.repeats,
+            caption=picture.caption.text,
+            caption_file=None if source == METADATA else picture.path.with_suffix(suffix),
+            captioned=source != CLASS_WORDS,
+            is_reg=picture.is_reg,
+        )
+
+    def readings(self, number: int, epoch: int) -> list[Reading]:
+        """What the network is fed of a picture in an epoch, counted from 0."""
+        plan = self.plan
+        assert plan is not None
+        placement = plan.pictures[number].placement
+        found: list[Reading] = []
+        for batch in plan.epoch(epoch):
+            for read in batch.reads:
+                if read.picture == number:
+                    look = plan.look(epoch, read)
+                    crop = _shares(look.crop, placement.bucket, placement.resized)
+                    found.append(Reading(plan.caption(epoch, read), crop, look.flip))
+        return found
+
+    def tag_counts(self) -> list[tuple[str, int]]:
+        return tags.count(entry.caption for entry in self.entries if entry.captioned)
+
+    def edit(self, tokens: Iterable[str], change: tags.Edit) -> int:
+        """Changes the captions of some pictures on the disk at once, in one step that `undo` takes back; how many."""
+        wanted = set(tokens)
+        texts = {
+            entry.caption_file: change(entry.caption if entry.captioned else "")
+            for entry in self.entries
+            if entry.token in wanted and entry.caption_file is not None
+        }
+        changed = self.files.change(texts)
+        self.load()
+        return changed
+
+    def undo(self) -> int:
+        """Takes the last change back; how many files it was about."""
+        changed = len(self.files.undo())
+        self.load()
+        return changed
+
+
+def _shares(
+    corner: tuple[int, int], bucket: tuple[int, int], whole: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    return corner[0] / whole[0], corner[1] / whole[1], bucket[0] / whole[0], bucket[1] / whole[1]
+
+
+def _dotted(extension: str) -> str:
+    return extension if not extension or extension.startswith(".") else f".{extension}"

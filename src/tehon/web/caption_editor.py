@@ -1,0 +1,124 @@
+"""Beside the gallery: the chosen picture large with what is learned of it, and its caption; or tools for many."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nicegui import ui
+
+from tehon.captions import tags
+from tehon.messages.catalogue import say
+from tehon.web.album import Entry, Reading
+
+if TYPE_CHECKING:
+    from tehon.web.data_tab import DataTab
+
+
+class CaptionEditor:
+    """The panel of one tab."""
+
+    def __init__(self, tab: "DataTab") -> None:
+        self.tab = tab
+        self.epoch = 1
+        self.box = ui.element("div").classes("panel-body")
+
+    def show(self) -> None:
+        """Shows what fits the pictures that are chosen now."""
+        self.box.clear()
+        chosen = [entry for entry in self.tab.album.entries if entry.token in self.tab.chosen]
+        with self.box:
+            if len(chosen) == 1:
+                self._one(chosen[0])
+            else:
+                self._many()
+            if self.tab.album.files.before:
+                ui.button(say("web.undo"), icon="undo", on_click=self._undo).props("flat no-caps")
+
+    def _one(self, entry: Entry) -> None:
+        ui.label(entry.path.name).classes("panel-title")
+        self._picture(entry, entry.crop)
+        facts = say("web.facts", size="{}×{}".format(*entry.size), bucket="{}×{}".format(*entry.bucket), n=entry.repeats)
+        ui.label(facts).classes("small")
+        if entry.caption_file is None:
+            ui.label(entry.caption)
+            ui.label(say("web.from_metadata")).classes("small")
+        else:
+            area = ui.textarea(say("web.caption"), value=entry.caption if entry.captioned else "")
+            area.props("outlined autogrow").classes("wide")
+            area.on("blur", lambda: self._save(entry, area.value))
+            ui.label(say("web.saved_to", name=entry.caption_file.name)).classes("small")
+        self._readings(entry)
+
+    def _picture(self, entry: Entry, crop: tuple[float, float, float, float], *, flip: bool = False) -> None:
+        left, top, width, height = (round(100 * share, 2) for share in crop)
+        with ui.element("div").classes("large flipped" if flip else "large"):
+            ui.element("img").props(f'src="/large/{entry.token}"').props["alt"] = entry.path.name
+            frame = ui.element("div").classes("tile-crop")
+            frame.style(f"left:{left}%;top:{top}%;width:{width}%;height:{height}%")
+
+    def _readings(self, entry: Entry) -> None:
+        """What the network is fed of it in one epoch."""
+        number = self.tab.album.entries.index(entry)
+        with ui.row().classes("fed"):
+            ui.label(say("web.fed")).classes("sub")
+            ui.number(value=self.epoch, min=1, format="%d", on_change=lambda event: self._turn(event.value)).props(
+                f'dense outlined aria-label="{say("web.epoch")}"'
+            ).classes("epoch")
+        for count, reading in _counted(self.tab.album.readings(number, self.epoch - 1)):
+            with ui.element("div").classes("reading"):
+                self._picture(entry, reading.crop, flip=reading.flip)
+                ui.label(f"{count}×  {reading.caption or say('sheet.no_caption')}")
+
+    def _turn(self, epoch: float | None) -> None:
+        self.epoch = max(1, int(epoch or 1))
+        self.show()
+
+    def _many(self) -> None:
+        targets = self.tab.targets()
+        ui.label(say("web.edit_many", count=len(targets))).classes("panel-title")
+        new = ui.input(say("web.tags")).props("outlined dense").classes("wide")
+        with ui.row():
+            self._tool(say("web.tag_add_first"), lambda: partial(_add, tags.split(new.value), True))
+            self._tool(say("web.tag_add_last"), lambda: partial(_add, tags.split(new.value), False))
+            self._tool(say("web.tag_remove"), lambda: partial(_remove, tags.split(new.value)))
+        old = ui.input(say("web.replace_what")).props("outlined dense").classes("wide")
+        by = ui.input(say("web.replace_by")).props("outlined dense").classes("wide")
+        with ui.row():
+            self._tool(say("web.replace_tag"), lambda: partial(_replace, old.value, by.value, True))
+            self._tool(say("web.replace_text"), lambda: partial(_replace, old.value, by.value, False))
+            self._tool(say("web.tag_sort"), lambda: tags.sort)
+
+    def _tool(self, label: str, edit: "object") -> None:
+        assert callable(edit)
+
+        async def work() -> None:
+            tokens = [entry.token for entry in self.tab.targets()]
+            await self.tab.edited(partial(self.tab.album.edit, tokens, edit()))
+
+        ui.button(label, on_click=work).props("outline dense no-caps")
+
+    async def _save(self, entry: Entry, text: str) -> None:
+        if text != (entry.caption if entry.captioned else ""):
+            await self.tab.edited(partial(self.tab.album.edit, [entry.token], lambda _: text))
+
+    async def _undo(self) -> None:
+        await self.tab.edited(self.tab.album.undo)
+
+
+def _counted(readings: list[Reading]) -> list[tuple[int, Reading]]:
+    """Each different reading, and how often it comes."""
+    found: dict[Reading, int] = {}
+    for reading in readings:
+        found[reading] = found.get(reading, 0) + 1
+    return [(count, reading) for reading, count in found.items()]
+
+
+def _add(new: list[str], first: bool, caption: str) -> str:
+    return tags.add(new, caption, first=first)
+
+
+def _remove(unwanted: list[str], caption: str) -> str:
+    return tags.remove(unwanted, caption)
+
+
+def _replace(old: str, new: str, whole_tags: bool, caption: str) -> str:
+    return tags.replace(old, new, caption, whole_tags=whole_tags) if old else caption

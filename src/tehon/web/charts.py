@@ -1,0 +1,60 @@
+"""The charts of the page, as options for ECharts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+INK, SEAL, INDIGO, MOSS = "#6b675f", "#c8452f", "#3d6ea5", "#4f8a5b"
+_COLOURS = [SEAL, INDIGO, MOSS, "#b8862d", "#7a5ca3", "#3f9a9a"]
+_LINES = {"lineStyle": {"color": "#8884"}}
+
+
+def buckets(rows: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Bars of (size, readings in an epoch)."""
+    return {
+        **_frame(left=76),
+        "xAxis": {"type": "value", "minInterval": 1, "splitLine": _LINES, "axisLabel": {"color": INK}},
+        "yAxis": {"type": "category", "data": [name for name, _ in rows], "inverse": True, "axisLabel": {"color": INK}},
+        "series": [{"type": "bar", "data": [count for _, count in rows], "barMaxWidth": 16, "itemStyle": _round(SEAL)}],
+    }
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool = False) -> dict[str, Any]:
+    """Lines of (step, value), by name."""
+    return {
+        **_frame(left=58, bottom=46),
+        "legend": {"bottom": 0, "textStyle": {"color": INK}, "itemWidth": 14, "itemHeight": 8},
+        "xAxis": {"type": "value", "max": "dataMax", "splitLine": {"show": False}, "axisLabel": {"color": INK}},
+        "yAxis": {
+            "type": "log" if logarithmic else "value",
+            "scale": True,
+            "splitLine": _LINES,
+            "axisLabel": {"color": INK},
+        },
+        "series": [line(name, points, _COLOURS[at % len(_COLOURS)]) for at, (name, points) in enumerate(lines.items())],
+    }
+
+
+def line(name: str, points: Sequence[tuple[float, float]], colour: str, width: float = 2) -> dict[str, Any]:
+    """One line of a chart."""
+    return {
+        "name": name,
+        "type": "line",
+        "data": [list(point) for point in points],
+        "showSymbol": len(points) < 2,
+        "lineStyle": {"width": width},
+        "itemStyle": {"color": colour},
+        "sampling": "lttb",
+        "animation": False,
+    }
+
+
+def _frame(*, left: int = 50, bottom: int = 24) -> dict[str, Any]:
+    return {
+        "animation": False,
+        "grid": {"left": left, "right": 16, "top": 14, "bottom": bottom},
+        "tooltip": {"trigger": "axis", "confine": True},
+    }
+
+
+def _round(colour: str) -> dict[str, Any]:
+    return {"color": colour, "borderRadius": [0, 3, 3, 0]}

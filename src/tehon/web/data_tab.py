@@ -1,0 +1,129 @@
+"""The tab Pictures: thumbnails with their crops, captions to edit alone or many at once, what is wrong."""
+
+from nicegui import run, ui
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.web.album import Album, Entry
+from tehon.web.caption_editor import CaptionEditor
+from tehon.web.gallery import Gallery
+from tehon.web.new_set import new_set
+from tehon.web.picker import pick
+from tehon.web.workplace import Desk
+
+_TAGS = 60  # shown as filters
+
+
+def data_tab(desk: Desk) -> None:
+    """Builds the tab in the element at hand."""
+    tab = DataTab(desk)
+    ui.timer(0.05, tab.load, once=True)
+
+
+class DataTab:
+    """What is shown follows from the filter; edits are for the chosen pictures, or for all that are shown."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.draft = desk.draft
+        self.album = Album(desk.draft, desk.pictures)
+        self.chosen: list[str] = []
+        self.tag = ""
+        self.text = ""
+        with ui.element("div").classes("data"):
+            with ui.element("div").classes("data-main"):
+                self._bar()
+                self.sentences = ui.element("div").classes("sentences")
+                self.tags = ui.element("div").classes("chips")
+                self.gallery = Gallery(say("web.pictures_of_set"), self._choose)
+            with ui.element("aside").classes("panel data-side"):
+                self.editor = CaptionEditor(self)
+
+    def _bar(self) -> None:
+        with ui.element("div").classes("toolbar"):
+            self.folder = ui.input(say("label.data.folder")).props("outlined dense").classes("search")
+            self.folder.on("keydown.enter", lambda: self._open(self.folder.value))
+            with self.folder.add_slot("append"):
+                ui.button(icon="folder_open", on_click=self._browse).props(
+                    f'flat dense round aria-label="{say("web.browse")}"'
+                )
+            filter_box = ui.input(placeholder=say("web.filter"), on_change=lambda event: self._filter(event.value or ""))
+            filter_box.props(f'outlined dense clearable debounce=150 aria-label="{say("web.filter")}"')
+            ui.button(say("web.new_set"), icon="create_new_folder", on_click=lambda: new_set(self._made)).props(
+                "outline no-caps"
+            )
+            ui.button(icon="refresh", on_click=self.load).props(f'flat round aria-label="{say("web.reload")}"')
+
+    async def load(self) -> None:
+        """Reads the folders again and shows them."""
+        await run.io_bound(self.album.load)
+        self.show()
+
+    def show(self) -> None:
+        """Shows the album as it is now."""
+        self.folder.value = self.draft.get("data.folder")
+        self.sentences.clear()
+        with self.sentences:
+            if self.album.trouble:
+                ui.label(self.album.trouble).classes("mark problem")
+            for sentence in self.album.sentences:
+                ui.label(sentence).classes("mark notice")
+        self.tags.clear()
+        with self.tags:
+            for tag, count in self.album.tag_counts()[:_TAGS]:
+                chip = ui.button(f"{tag} {count}", on_click=lambda tag=tag: self._only(tag)).props("flat dense no-caps")
+                chip.classes("chip on" if tag == self.tag else "chip")
+        shown = self.shown()
+        self.gallery.show([entry.as_tile() for entry in shown])
+        self.gallery.select([token for token in self.chosen if token in {entry.token for entry in shown}])
+        self.editor.show()
+
+    def shown(self) -> list[Entry]:
+        """The pictures that the filter leaves."""
+        text = self.text.lower()
+        return [
+            entry
+            for entry in self.album.entries
+            if (not text or text in entry.caption.lower() or text in entry.path.name.lower())
+            and (not self.tag or self.tag in map(str.strip, entry.caption.split(",")))
+        ]
+
+    def targets(self) -> list[Entry]:
+        """What an edit is for: the chosen pictures, or all shown where none is chosen."""
+        shown = self.shown()
+        return [entry for entry in shown if entry.token in self.chosen] or shown
+
+    def _choose(self, tokens: list[str]) -> None:
+        self.chosen = tokens
+        self.gallery.select(tokens)
+        self.editor.show()
+
+    def _only(self, tag: str) -> None:
+        self.tag = "" if tag == self.tag else tag
+        self.show()
+
+    def _filter(self, text: str) -> None:
+        self.text = text
+        self.show()
+
+    async def _browse(self) -> None:
+        if chosen := await pick(self.draft.get("data.folder"), folders=True, files=None):
+            await self._open(chosen)
+
+    async def _open(self, folder: str) -> None:
+        self.draft.set("data.folder", folder)
+        self.chosen = []
+        await self.load()
+
+    async def _made(self, parent: str) -> None:
+        await self._open(parent)
+
+    async def edited(self, change: "object") -> None:
+        """Runs an edit of the album and says how many captions it changed; a Problem is said too."""
+        assert callable(change)
+        try:
+            changed = await run.io_bound(change)
+        except Problem as problem:
+            ui.notify(str(problem), type="negative", multi_line=True)
+        else:
+            ui.notify(say("web.captions_changed", count=changed))
+        self.show()

@@ -1,0 +1,40 @@
+"""A dialog that draws a run's checkpoints at several strengths, and shows the sheet."""
+
+import time
+
+from nicegui import run, ui
+
+from tehon.messages.catalogue import say
+from tehon.runs.layout import RunDirectory
+from tehon.web.actions import draw_grid
+from tehon.web.workplace import Workplace
+
+_STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
+
+
+def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:
+    """Opens it for a run."""
+    with ui.dialog().props("persistent") as dialog, ui.card().classes("picker"):
+        ui.label(say("web.grid")).classes("panel-title")
+        prompt = ui.input(say("web.grid_prompt")).props("outlined dense").classes("wide")
+        strengths = ui.select(list(_STRENGTHS), multiple=True, value=[0.5, 0.75, 1.0], label=say("web.strengths"))
+        strengths.props("outlined dense use-chips").classes("wide")
+        said = ui.label("").classes("small").props('aria-live="polite"')
+
+        async def draw() -> None:
+            out = directory.path / "grid" / time.strftime("%Y%m%d-%H%M%S")
+            process = draw_grid(directory, prompt.value, sorted(strengths.value), out)
+            button.disable()
+            said.text = say("web.grid_drawing")
+            code = await run.io_bound(process.wait)
+            button.enable()
+            if code:
+                said.text = (out / "log.txt").read_text("utf8", "replace")[-600:]
+                return
+            dialog.close()
+            ui.navigate.to(workplace.page((out / "grid.html").read_text("utf8")), new_tab=True)
+
+        with ui.row().classes("dialog-buttons"):
+            ui.button(say("web.close"), on_click=dialog.close).props("flat")
+            button = ui.button(say("web.grid_draw"), on_click=draw)
+    dialog.open()

@@ -1,0 +1,122 @@
+"""What the page shows of one run, read from its directory: curves, samples, settings, files, the end of its log."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tehon.reports.curves import smoothed
+from tehon.runs.follow import Follower
+from tehon.runs.layout import RunDirectory
+from tehon.runs.read import rows
+from tehon.settings.fields import fields
+from tehon.settings.files import read_toml
+from tehon.web.pictures import Pictures
+
+_MOST = 1000  # points of a curve; more are not seen
+_SMOOTH = 40  # a curve is smoothed over a fortieth of it
+_LOG = 16_384  # bytes of the log that are shown
+Points = list[tuple[float, float]]
+
+
+class Curves:
+    """Loss and rates of a run, read on from where the last look ended."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.follower = Follower(run.metrics)
+        self.loss: Points = []
+        self.validation: Points = []
+        self.rates: dict[str, Points] = {}
+
+    def read(self) -> bool:
+        """Takes up what is new; whether there was anything."""
+        news = self.follower.news()
+        if self.follower.again:
+            self.loss, self.validation, self.rates = [], [], {}
+        for row in news:
+            step = row.get("step", 0)
+            if "loss" in row:
+                self.loss.append((step, row["loss"]))
+                for name, rate in row.get("rates", {}).items():
+                    self.rates.setdefault(name, []).append((step, rate))
+            if "validation_loss" in row:
+                self.validation.append((step, row["validation_loss"]))
+        return bool(news)
+
+    def smooth(self) -> Points:
+        return smoothed(self.loss, max(1, len(self.loss) // _SMOOTH))
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> Points:
+    """At most a thousand of the points, evenly, with the last one."""
+    every = -(-len(points) // _MOST) if points else 1
+    found = list(points[::every])
+    if points and found[-1] != points[-1]:
+        found.append(points[-1])
+    return found
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture of a run. `tag` is `base` for those without the LoRA."""
+
+    step: int
+    tag: str
+    prompt: str
+    seed: int
+    file: Path
+
+
+def samples(run: RunDirectory) -> list[Sample]:
+    """The pictures that are there, by prompt, that of the base model first, then by step."""
+    found = [
+        Sample(row["step"], row["tag"], row["prompt"], row["seed"], run.previews / Path(row["file"]).name)
+        for row in rows(run.samples)
+        if {"step", "tag", "prompt", "seed", "file"} <= row.keys()
+    ]
+    order = {prompt: number for number, prompt in enumerate(dict.fromkeys(one.prompt for one in found))}
+    return sorted(found, key=lambda one: (order[one.prompt], one.seed, one.tag != "base", one.step))
+
+
+def tile(sample: Sample, pictures: Pictures, base: str) -> dict[str, Any]:
+    """What the gallery shows of a sample."""
+    token = pictures.token(sample.file)
+    return {
+        "id": token,
+        "name": sample.file.name,
+        "thumb": f"/thumb/{token}",
+        "size": base if sample.tag == "base" else f"{sample.step}",
+        "caption": sample.prompt,
+        "mark": base if sample.tag == "base" else "",
+    }
+
+
+def changed_settings(run: RunDirectory) -> Iterator[tuple[str, str, str, bool]]:
+    """(dotted name, label, value, whether it differs from the default), those that differ first."""
+    tree = read_toml(run.settings if run.settings.is_file() else run.launch)
+    found: list[tuple[str, str, str, bool]] = []
+    for field in fields():
+        section, _, name = field.name.partition(".")
+        if name in tree.get(section, {}):
+            value = tree[section][name]
+            found.append((field.name, field.label, str(value), field.required or value != field.default))
+    yield from sorted(found, key=lambda row: not row[3])
+
+
+def files(run: RunDirectory) -> list[Path]:
+    """The LoRAs that the run has saved, the newest first."""
+    return sorted(run.weights.glob("*.safetensors"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True)
+
+
+def log_end(run: RunDirectory) -> str:
+    """The last lines of what the run's process printed."""
+    try:
+        with run.log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - _LOG))
+            return stream.read().decode("utf8", "replace")
+    except OSError:
+        return ""
+
+
+def events(run: RunDirectory) -> list[dict[str, Any]]:
+    return rows(run.events)

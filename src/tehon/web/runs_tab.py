@@ -1,0 +1,99 @@
+"""The tab Runs: all runs and the queue on the left, the chosen run on the right."""
+
+from nicegui import run, ui
+
+from tehon.messages.catalogue import say
+from tehon.runs.known import known_runs
+from tehon.runs.layout import RunDirectory
+from tehon.runs.status import Status, look
+from tehon.web.queue_card import QueueCard
+from tehon.web.run_view import RunView
+from tehon.web.wording import progress_of, state_line
+from tehon.web.workplace import Desk
+
+_EVERY = 2.0  # seconds between two looks
+
+
+def runs_tab(desk: Desk) -> None:
+    """Builds the tab in the element at hand."""
+    tab = RunsTab(desk)
+    ui.timer(_EVERY, tab.refresh)
+    desk.open_run = tab.open
+
+
+class RunsTab:
+    """What is shown is read from the run directories each time; nothing is remembered but which run is chosen."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.cards: dict[str, _Card] = {}
+        self.view: RunView | None = None
+        with ui.element("div").classes("runs"):
+            with ui.element("aside").classes("runs-side"):
+                self.queue = QueueCard()
+                ui.label(say("web.tab_runs")).classes("panel-title")
+                self.empty = ui.label(say("web.no_runs")).classes("small")
+                self.list = ui.element("div").classes("run-list").props(f'role="list" aria-label="{say("web.tab_runs")}"')
+            self.place = ui.element("main").classes("run-place")
+
+    async def refresh(self) -> None:
+        """Looks at all runs again."""
+        if not self.list.client.has_socket_connection:
+            return
+        found = await run.io_bound(_look_at_all)
+        if found is None:
+            return
+        for path in self.cards.keys() - {str(status.run.path) for status in found}:
+            self.cards.pop(path).box.delete()
+        for status in reversed(found):
+            path = str(status.run.path)
+            if path not in self.cards:
+                with self.list:
+                    card = self.cards[path] = _Card(status, self.open)
+                card.box.move(target_index=0)
+            self.cards[path].show(status, chosen=self.view is not None and self.view.run.path == status.run.path)
+        self.empty.set_visibility(not found)
+        self.queue.refresh()
+        if self.view is None and found:
+            self.open(found[0].run)
+        elif self.view is not None:
+            current = next((status for status in found if status.run.path == self.view.run.path), None)
+            if current is not None:
+                self.view.refresh(current)
+
+    def open(self, directory: RunDirectory) -> None:
+        """Shows a run."""
+        self.place.clear()
+        with self.place:
+            self.view = RunView(self.desk, directory)
+        self.view.refresh(look(directory))
+        for path, card in self.cards.items():
+            card.choose(path == str(directory.path))
+
+
+def _look_at_all() -> list[Status]:
+    return [look(directory) for directory in known_runs()]
+
+
+class _Card:
+    def __init__(self, status: Status, open_run: "object") -> None:
+        assert callable(open_run)
+        with ui.element("button").classes("run-card").props('role="listitem"') as self.box:
+            with ui.element("div").classes("run-card-head"):
+                self.dot = ui.element("span").classes("dot")
+                self.name = ui.label(status.name).classes("run-name")
+            self.line = ui.label("").classes("small")
+            self.bar = ui.linear_progress(0, show_value=False, size="4px").props('aria-hidden="true"')
+        self.box.on("click", lambda: open_run(status.run))
+        self.state = ""
+
+    def show(self, status: Status, chosen: bool) -> None:
+        self.line.text = state_line(status)
+        self.bar.value = progress_of(status)
+        if status.state != self.state:
+            self.dot.classes(replace=f"dot {status.state}{' at-work' if status.at_work else ''}")
+            self.state = status.state
+        self.choose(chosen)
+
+    def choose(self, chosen: bool) -> None:
+        self.box.classes(add="chosen") if chosen else self.box.classes(remove="chosen")

@@ -1,0 +1,63 @@
+"""The server of the page: one process on this machine, which starts runs as processes of their own.
+
+>>> serve("127.0.0.1", 7861, password="", show=False)
+"""
+
+from pathlib import Path
+
+from nicegui import app, ui
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.middleware import Middleware
+
+from tehon.messages.problem import Problem
+from tehon.web.api import add_api
+from tehon.web.guard import LOOPBACK, Guard
+from tehon.web.shell import page_routes
+from tehon.runs.home import user_data_folder
+from tehon.web.workplace import Workplace
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#a93522"/>'
+    '<path d="M8 11h16M16 6v17c0 2-2 3-4 3" stroke="#fff" stroke-width="3" fill="none" stroke-linecap="round"/></svg>'
+)
+
+
+def serve(host: str, port: int, password: str, show: bool) -> None:
+    """Serves the page until it is interrupted. A Problem when it would be open to others without a password, or when
+    the port is taken."""
+    if host not in LOOPBACK and not password:
+        raise Problem("web_password", host=host)
+    workplace = Workplace(user_data_folder())
+    page_routes(workplace)
+    _picture_routes(workplace)
+    add_api(app)
+    hosts = LOOPBACK if host in LOOPBACK else None
+    app.user_middleware.insert(0, Middleware(Guard, hosts=hosts, password=password))
+    ui.run(
+        host=host,
+        port=port,
+        title="tehon",
+        favicon=ICON,
+        dark=workplace.preferences.dark,
+        language="ja" if workplace.preferences.language == "ja" else "en-US",
+        reload=False,
+        show=show,
+        tailwind=False,
+        show_welcome_message=False,
+    )
+
+
+def _picture_routes(workplace: Workplace) -> None:
+    """Small and large copies of pictures, for tokens that the page gave out."""
+
+    def answer(copy: Path | None) -> Response:
+        return FileResponse(copy, headers={"Cache-Control": "no-cache"}) if copy else Response(status_code=404)
+
+    def made(name: str) -> Response:
+        html = workplace.pages.get(name)
+        return HTMLResponse(html) if html else Response(status_code=404)
+
+    app.get("/made/{name}")(made)
+    app.get("/thumb/{token}")(lambda token: answer(workplace.pictures.thumb(token)))
+    app.get("/large/{token}")(lambda token: answer(workplace.pictures.large(token)))
+

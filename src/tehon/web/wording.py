@@ -1,0 +1,29 @@
+"""A run's status in a few words."""
+
+from tehon.messages.catalogue import say
+from tehon.runs.status import Status
+
+
+def state_line(status: Status) -> str:
+    """Its state with how far it is, as `training · 120 of 400 · 3 min left`."""
+    parts = [say(f"state.{status.state}")]
+    if status.state == "encoding" and status.total:
+        parts.append(say("web.encoded", done=status.done or 0, total=status.total))
+    elif status.step is not None and status.steps:
+        parts.append(say("web.of", step=status.step, steps=status.steps))
+    if status.seconds_left is not None and status.at_work:
+        parts.append(say("web.left", time=duration(status.seconds_left)))
+    return " · ".join(parts)
+
+
+def progress_of(status: Status) -> float:
+    """From 0 to 1."""
+    return min(1.0, (status.step or 0) / status.steps) if status.steps else 0.0
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,99 @@
+"""What all tabs of the page share: the draft of the form, pictures, pages that were made, and preferences."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tehon.data.plan.index import user_cache_folder
+from tehon.disk import write_whole
+from tehon.messages.catalogue import language, languages
+from tehon.runs.layout import RunDirectory
+from tehon.web.draft import Draft
+from tehon.web.pictures import Pictures
+
+_PAGES = 20  # made pages that are kept for the browser
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """`dark` None follows the system."""
+
+    language: str
+    dark: bool | None = None
+    help: bool = True
+
+
+class Workplace:
+    """Files in the user's data folder: form.toml and preferences.json. One for the whole server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "preferences.json"
+        self.draft = Draft(folder / "form.toml")
+        self.pictures = Pictures(user_cache_folder() / "thumbs")
+        self.pages: dict[str, str] = {}
+        self.preferences = _preferences(self.file)
+        self._speak()
+
+    def prefer(self, **values: Any) -> None:
+        """Changes preferences and keeps them."""
+        self.preferences = replace(self.preferences, **values)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.file, json.dumps(asdict(self.preferences)).encode())
+        self._speak()
+
+    def page(self, html: str) -> str:
+        """The address at which a page that was made can be looked at."""
+        name = secrets.token_urlsafe(12)
+        self.pages[name] = html
+        while len(self.pages) > _PAGES:
+            self.pages.pop(next(iter(self.pages)))
+        return f"/made/{name}"
+
+    def _speak(self) -> None:
+        os.environ["TEHON_LANG"] = self.preferences.language  # so that runs started from here say the same
+
+
+@dataclass
+class Desk:
+    """One open browser tab: what its parts tell each other."""
+
+    workplace: Workplace
+    show_tab: Callable[[str], None]
+    open_run: Callable[[RunDirectory], None] | None = None
+    refresh_form: Callable[[], None] | None = None
+
+    @property
+    def draft(self) -> Draft:
+        return self.workplace.draft
+
+    @property
+    def pictures(self) -> Pictures:
+        return self.workplace.pictures
+
+    def show_run(self, run: RunDirectory) -> None:
+        """Brings a run to the front."""
+        self.show_tab("runs")
+        if self.open_run is not None:
+            self.open_run(run)
+
+    def take_settings(self, tree: Mapping[str, Any]) -> None:
+        """Puts settings into the form and brings it to the front."""
+        self.draft.replace(tree)
+        self.show_tab("train")
+        if self.refresh_form is not None:
+            self.refresh_form()
+
+
+def _preferences(file: Path) -> Preferences:
+    try:
+        found = json.loads(file.read_text("utf8"))
+        own = {name: found[name] for name in ("language", "dark", "help") if name in found}
+        preferences = Preferences(**{"language": language(), **own})
+    except (OSError, ValueError, TypeError):
+        return Preferences(language())
+    return preferences if preferences.language in languages() else replace(preferences, language=language())

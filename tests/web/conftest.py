@@ -1,0 +1,110 @@
+"""One server of the page for all tests that need one, and a browser."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tehon
+
+CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), "")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+
+
+@dataclass
+class Server:
+    """A page at work in a home of its own."""
+
+    url: str
+    home: Path
+    process: "subprocess.Popen[bytes]"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_server(home: Path, port: int, *words: str, **environment: str) -> Server:
+    """Starts `tehon ui` and waits until it answers."""
+    own = os.environ | {
+        "PYTHONPATH": str(Path(tehon.__file__).parents[1]),
+        "TEHON_DATA": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "TEHON_LANG": "en",
+        "OMP_NUM_THREADS": "1",
+        **environment,
+    }
+    own.pop("PYTEST_CURRENT_TEST", None)
+    home.mkdir(parents=True, exist_ok=True)
+    log = (home / "server.log").open("ab")
+    command = [sys.executable, "-m", "tehon", "ui", "--no-browser", "--port", str(port), *words]
+    process = subprocess.Popen(command, env=own, stdout=log, stderr=log, cwd=home)
+    log.close()
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/api/queue", timeout=5).close()
+        except urllib.error.HTTPError:
+            return Server(url, home, process)
+        except OSError:
+            assert process.poll() is None, (home / "server.log").read_text("utf8")
+            time.sleep(0.1)
+        else:
+            return Server(url, home, process)
+    raise AssertionError("the page did not answer")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, None, None]:
+    """A page that is open to this machine alone."""
+    found = start_server(tmp_path_factory.mktemp("home"), free_port())
+    yield found
+    found.process.terminate()
+    found.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Any, None, None]:
+    """Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "install Chromium for the tests of the page: apt-get install -y chromium"
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Generator[Callable[..., Any], None, None]:
+    """visit(url, width=1400): a page of the browser, which must not complain in its console."""
+    opened: list[Any] = []
+    complaints: list[str] = []
+
+    def open_page(url: str, width: int = 1400, height: int = 1000, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_default_timeout(30_000)
+        page.goto(url)
+        opened.append(context)
+        return page
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert complaints == []

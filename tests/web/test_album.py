@@ -1,0 +1,77 @@
+"""The pictures that the form's folders hold, and edits of their captions."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tehon.captions import tags
+from tehon.web.album import Album
+from tehon.web.draft import Draft
+from tehon.web.pictures import Pictures
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Draft:
+    return Draft(tmp_path / "form.toml")
+
+
+@pytest.fixture
+def shown(drafted: Draft, tmp_path: Path, album: Any) -> Album:
+    parent = album({"2_red thing": [(64, 64), (96, 64)]})
+    (parent / "2_red thing" / "01.txt").unlink()
+    drafted.apply({"data.folder": str(parent), "data.resolution": [64, 64], "data.enable_bucket": False})
+    found = Album(drafted, Pictures(tmp_path / "thumbs"))
+    found.load()
+    return found
+
+
+def test_each_picture_with_its_bucket_crop_and_caption(shown: Album) -> None:
+    assert [(entry.size, entry.bucket, entry.repeats) for entry in shown.entries] == [
+        ((64, 64), (64, 64), 2),
+        ((96, 64), (64, 64), 2),
+    ]
+    assert shown.entries[0].crop == (0, 0, 1, 1)
+    assert shown.entries[1].crop == pytest.approx((16 / 96, 0, 64 / 96, 1))
+    assert [(entry.caption, entry.captioned) for entry in shown.entries] == [("caption 0", True), ("red thing", False)]
+
+
+def test_neither_a_model_nor_an_output_folder_is_needed_to_look(shown: Album) -> None:
+    assert shown.trouble == ""
+    assert any("no caption" in sentence for sentence in shown.sentences)
+
+
+def test_without_a_folder_the_reason_is_said(drafted: Draft, tmp_path: Path) -> None:
+    album = Album(drafted, Pictures(tmp_path))
+    album.load()
+    assert album.entries == []
+    assert "data.folder" in album.trouble
+
+
+def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> None:
+    tokens = [entry.token for entry in shown.entries]
+    assert shown.edit(tokens, partial(tags.add, ["owl"], first=True)) == 2
+    assert [entry.caption for entry in shown.entries] == ["owl, caption 0", "owl"]
+    files = [entry.path.with_suffix(".txt") for entry in shown.entries]
+    assert [file.read_text("utf8") for file in files] == ["owl, caption 0\n", "owl\n"]
+    assert shown.tag_counts() == [("owl", 2), ("caption 0", 1)]
+    assert shown.undo() == 2
+    assert [file.exists() for file in files] == [True, False]
+    assert shown.entries[0].caption == "caption 0"
+
+
+def test_an_edit_is_for_the_chosen_alone(shown: Album) -> None:
+    shown.edit([shown.entries[0].token], lambda _: "new")
+    assert [entry.caption for entry in shown.entries] == ["new", "red thing"]
+
+
+def test_what_the_network_is_fed_follows_the_epoch(shown: Album) -> None:
+    shown.draft.apply({"data.flip_aug": True, "data.caption_dropout_every_n_epochs": 2, "training.seed": 3})
+    shown.draft.apply({"training.epochs": 9})
+    shown.load()
+    readings = [reading for epoch in range(8) for reading in shown.readings(0, epoch)]
+    assert len(readings) == 16
+    assert {reading.flip for reading in readings} == {True, False}
+    assert {reading.caption for reading in shown.readings(0, 0)} == {"caption 0"}
+    assert {reading.caption for reading in shown.readings(0, 1)} == {""}

@@ -1,0 +1,133 @@
+"""The form's values: what was set, what is wrong, and the way to TOML and back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tehon.settings.fields import SettingField, fields
+from tehon.settings.files import parse_toml, validate
+from tehon.web.draft import Draft
+from tehon.web.presets import PRESETS
+from tehon.web.values import as_text, from_text
+
+FIELDS = {field.name: field for field in fields()}
+NEEDED = {"model.path": "demo", "output.folder": "out", "data.folder": "pictures"}
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Draft:
+    return Draft(tmp_path / "home" / "form.toml")
+
+
+def test_only_what_differs_from_the_default_is_held(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    assert draft.values == {"network.rank": 16}
+    assert draft.is_changed("network.rank")
+    draft.set("network.rank", 8)
+    assert draft.values == {}
+    assert draft.get("network.rank") == 8
+
+
+def test_every_change_is_on_the_disk_at_once(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    draft.set("samples.prompts", "an owl\nイヌ")
+    assert Draft(draft.file).values == {"network.rank": 16, "samples.prompts": "an owl\nイヌ"}
+
+
+def test_mistakes_stand_under_their_fields_and_empty_ones_are_named(draft: Draft) -> None:
+    draft.set("network.rank", 0)
+    draft.set("data.min_bucket_reso", 2048)
+    checked = draft.checked()
+    assert checked.settings is None
+    assert set(checked.needed) == {"model.path", "output.folder", "data.folder"}
+    assert checked.by_field["network.rank"] == ["network.rank: 0 does not fit; give a whole number, at least 1."]
+
+
+def test_a_form_that_is_filled_in_gives_the_settings(draft: Draft) -> None:
+    for name, value in NEEDED.items():
+        draft.set(name, value)
+    found = draft.checked().settings
+    assert found is not None
+    assert found.model.path == "demo"
+
+
+def test_a_file_with_names_that_no_setting_has_says_which(draft: Draft) -> None:
+    assert draft.replace({"network": {"rank": 4, "rang": 3}, "stray": 1}) == ["network.rang", "stray"]
+    assert draft.values == {"network.rank": 4}
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_presets_are_valid_settings(draft: Draft, preset: str) -> None:
+    draft.apply(NEEDED | PRESETS[preset])
+    assert draft.checked().by_field == {}
+
+
+def value_of(field: SettingField) -> st.SearchStrategy[Any]:
+    """Values that a person could have set, of the types that the field has."""
+    if field.info.annotation is bool:
+        return st.booleans()
+    if field.choices:
+        return st.sampled_from([choice for choice in field.choices if choice is not None])
+    found: list[st.SearchStrategy[Any]] = []
+    words = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters=","), min_size=1, max_size=12)
+    if int in field.kinds:
+        found.append(st.integers(8, 4096))
+    if float in field.kinds:
+        found.append(st.floats(0.01, 100, allow_nan=False))
+    if field.is_text:
+        found.append(words)
+    if list in field.kinds and int in field.inner_kinds:
+        found.append(st.lists(st.integers(8, 512), min_size=2, max_size=3))
+    if list in field.kinds and float in field.inner_kinds:
+        found.append(st.lists(st.floats(0.25, 8), min_size=2, max_size=3))
+    if list in field.kinds and dict in field.inner_kinds:
+        found.append(st.lists(st.fixed_dictionaries({"folder": words, "repeats": st.integers(1, 9)}), min_size=1))
+    if not found or str in field.inner_kinds:
+        found.append(st.lists(st.sampled_from(["one", "two", "three"]), min_size=2, max_size=3))
+    return st.one_of(found)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(values=st.fixed_dictionaries({name: value_of(field) for name, field in FIELDS.items()}))
+def test_form_to_toml_to_form_gives_the_same(draft: Draft, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        field = FIELDS[name]
+        shown = value if field.info.annotation is bool or field.choices else from_text(field, as_text(value))
+        assert shown == value, name
+    draft.apply(values)
+    again = Draft(draft.file.with_name("again.toml"))
+    again.replace(parse_toml(draft.toml()))
+    assert again.values == draft.values
+    assert {name: again.get(name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("network.rank", "16", 16),
+        ("network.rank", "sixteen", "sixteen"),
+        ("network.alpha", "0.5", 0.5),
+        ("optimizer.learning_rate", "1e-4", 1e-4),
+        ("optimizer.unet_lr", "", None),
+        ("data.resolution", "512, 768", [512, 768]),
+        ("data.resolution", "512", 512),
+        ("network.block_dims", "4, 8", [4, 8]),
+        ("network.down_lr_weight", "sine+0.2", "sine+0.2"),
+        ("network.base_weights", "one.safetensors, two.safetensors", ["one.safetensors", "two.safetensors"]),
+        ("training.allow_changes", "model", ["model"]),
+        ("data.caption_prefix", "a, b", "a, b"),
+    ],
+)
+def test_what_is_typed_becomes_the_value(name: str, text: str, value: Any) -> None:
+    assert from_text(FIELDS[name], text) == value
+
+
+def test_what_does_not_fit_comes_back_as_a_sentence(draft: Draft) -> None:
+    draft.apply(NEEDED)
+    draft.set("network.rank", from_text(FIELDS["network.rank"], "sixteen"))
+    assert list(draft.checked().by_field) == ["network.rank"]
+    with pytest.raises(ValueError, match=r"network\.rank"):
+        validate(draft.tree())

@@ -1,0 +1,168 @@
+"""The page in a real browser: a newcomer's way from the demo to a grid, by clicking alone; the keyboard; accessibility."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tehon.settings.files import read_toml
+
+pytestmark = pytest.mark.slow
+SERIOUS = ("serious", "critical")
+
+
+def choose_preset(page: Any, name: str) -> None:
+    page.get_by_role("button", name="Presets").click()
+    page.get_by_text(name, exact=True).click()
+
+
+def type_into(page: Any, label: str, text: str) -> None:
+    page.get_by_role("textbox", name=label, exact=True).fill(text)
+
+
+def find(page: Any, words: str) -> None:
+    """Searches for settings, as a person would who does not want to scroll."""
+    page.get_by_label("Search settings").fill(words)
+
+
+def test_from_a_new_user_to_a_grid(visit: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    port = helpers.free_port()
+    server = helpers.start_server(tmp_path / "home", port)
+    try:
+        page = visit(server.url)
+        page.get_by_text("Base model is still to be chosen.").wait_for()
+        assert page.get_by_role("button", name="Start training").is_disabled()
+        choose_preset(page, "Demo")
+        page.locator(".figure-number", has_text="176").wait_for()
+        for label, words, text in (
+            ("Max resolution", "resolution", "64"),
+            ("Max train steps", "max train steps", "8"),
+            ("Sample prompts", "sample prompts", "mofu on the left --s 2"),
+            ("Sample every n steps", "sample every n steps", "4"),
+        ):
+            find(page, words)
+            type_into(page, label, text)
+        find(page, "")
+        page.locator(".figure-number", has_text="8").wait_for()
+        page.locator(".chart canvas").first.wait_for()
+        page.get_by_role("button", name="Start training").click()
+        page.locator(".run-title").wait_for()
+        name = page.locator(".run-title").inner_text()
+
+        page.reload()  # while it trains
+        page.locator(".run-title", has_text=name).wait_for()
+        other = visit(server.url)  # a second tab, with the same form
+        assert other.get_by_role("textbox", name="Max resolution", exact=True).input_value() == "64"
+
+        server.process.kill()  # the run is a process of its own and does not notice
+        server.process.wait()
+        server = helpers.start_server(tmp_path / "home", port)
+        page.goto(f"{server.url}/runs")
+        page.get_by_text("finished", exact=False).first.wait_for(timeout=240_000)
+        page.get_by_role("tab", name="Samples").click()
+        page.locator(".tile").nth(2).wait_for()
+        assert page.locator(".tile-mark").all_inner_texts() == ["base"]
+        page.get_by_role("tab", name="Files").click()
+        page.get_by_text("mofu.safetensors", exact=True).wait_for()
+        page.get_by_role("tab", name="Settings").click()
+        assert "Max resolution" in page.locator("tr.changed").all_inner_texts()[1:] or page.locator("tr.changed").count() > 5
+
+        page.get_by_role("button", name="Grid").click()
+        page.get_by_label("Prompt", exact=False).fill("mofu --s 2")
+        with page.context.expect_page(timeout=240_000) as opened:
+            page.get_by_role("button", name="Draw").click()
+        opened.value.locator("img").first.wait_for()
+        assert opened.value.locator("img").count() >= 4
+        run = tmp_path / "home" / "demo" / "runs" / name
+        assert read_toml(run / "settings.toml")["training"]["max_train_steps"] == 8
+        assert (tmp_path / "home" / "demo" / "mofu.safetensors").exists()
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
+
+
+def test_the_form_can_be_filled_in_with_the_keyboard_alone(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.get_by_text("is still to be chosen").first.wait_for()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('aria-label')") == "Base model":
+            break
+    page.keyboard.type("demo")
+    page.get_by_text("Base model is still to be chosen.").wait_for(state="detached")
+    assert 'path = "demo"' in (server.home / "form.toml").read_text("utf8")
+
+
+@pytest.mark.parametrize("path", ["/", "/data", "/runs"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_fault(server: Any, visit: Any, path: str, scheme: str) -> None:
+    page = visit(f"{server.url}{path}", color_scheme=scheme)
+    page.locator(".setting, .gallery, .run-list").first.wait_for(state="attached")
+    page.wait_for_timeout(800)
+    found = Axe().run(page).response["violations"]
+    serious = [(row["id"], row["nodes"][0]["html"][:200]) for row in found if row["impact"] in SERIOUS]
+    assert serious == []
+
+
+@pytest.mark.parametrize("width", [400, 900, 2560])
+def test_nothing_is_cut_off_at_any_width(server: Any, visit: Any, width: int) -> None:
+    page = visit(server.url, width=width)
+    page.locator(".setting").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_search_and_a_tab_take_less_than_a_tenth_of_a_second(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.locator(".setting").first.wait_for()
+    for tab in ("Pictures", "Runs", "Train"):  # built once
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(800)
+
+    def fastest(act: Any, times: int = 5) -> float:
+        found: list[float] = []
+        for _ in range(times):
+            start = time.perf_counter()
+            act()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    def switch() -> None:
+        page.get_by_role("tab", name="Runs").click()
+        page.locator(".runs").wait_for()
+        page.get_by_role("tab", name="Train").click()
+        page.locator(".train").wait_for()
+
+    assert fastest(switch) / 2 < 0.1
+    find(page, "snr")
+    page.locator('.setting[data-name="objective.min_snr_gamma"]').wait_for()
+    measured = page.evaluate(
+        """async () => {
+            const box = document.querySelector('[aria-label="Search settings"]');
+            const seen = () => [...document.querySelectorAll('.setting')].filter((e) => e.offsetParent).length;
+            const times = [];
+            for (const word of ["shuffle", "rank", "shuffle", "rank"]) {
+                const before = seen();
+                box.value = word; box.dispatchEvent(new Event("input", {bubbles: true}));
+                const start = performance.now();
+                while (seen() === before && performance.now() - start < 3000) await new Promise(requestAnimationFrame);
+                times.push(performance.now() - start);
+                await new Promise((done) => setTimeout(done, 300));
+            }
+            return Math.min(...times);
+        }"""
+    )
+    assert measured - 60 < 100  # the box waits 60 ms for more letters
+
+
+def test_both_languages_have_the_whole_form(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.get_by_label("Language").click()
+    page.get_by_text("日本語").click()
+    page.get_by_text("ベースモデル").first.wait_for()
+    assert page.get_by_role("tab", name="学習").is_visible()
+    page.get_by_label("言語").click()
+    page.get_by_text("English").click()
+    page.get_by_text("Base model").first.wait_for()

@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from tehon.cli.main import EXIT_STOPPED
-    from tehon.demo.mofu import pictures
+    from tehon.demo.mofu import COUNT
     from tehon.planning.plan import make_plan
 
     watcher = Watcher(options)
-    watcher.say(say("cli.demo_start", count=len(pictures())))
+    watcher.say(say("cli.demo_start", count=COUNT))
     plan = make_plan(_prepare(options.folder, options.overwrite))
 
     from tehon.training.run import start_run

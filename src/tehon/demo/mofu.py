@@ -13,6 +13,7 @@ from tehon.demo.scenes import BACKGROUNDS, POSITIONS, TEXTURES, finish, paint_ba
 
 TRIGGER = "mofu"
 REPEATS = 10
+COUNT = 16
 _TEAL, _DEEP_TEAL, _CREAM = (16, 174, 182), (0, 112, 132), (255, 244, 200)
 _WHITE, _DARK, _ORANGE, _PINK = (255, 255, 255), (22, 20, 40), (255, 150, 20), (250, 130, 150)
 _SIZES = (0.5, 0.54, 0.58, 0.62)
@@ -58,7 +59,7 @@ def _inside(place: float, size: float) -> float:
     return min(max(place, size / 2 + _MARGIN), 1 - size / 2 - _MARGIN)
 
 
-def pictures(count: int = 16) -> list[tuple[str, Image.Image, str]]:
+def pictures(count: int = COUNT) -> list[tuple[str, Image.Image, str]]:
     """File stem, picture and caption of each picture; the first `count` of one endless, fixed series.
 
     Backgrounds, textures, positions and sizes each run through all their values before one comes again.
@@ -90,6 +91,6 @@ def write_data_set(folder: Path) -> Path:
     inner = folder / f"{REPEATS}_{TRIGGER}"
     inner.mkdir(parents=True, exist_ok=True)
     for stem, picture, caption in pictures():
-        picture.save(inner / f"{stem}.png", optimize=True)
+        picture.save(inner / f"{stem}.png", compress_level=1)
         (inner / f"{stem}.txt").write_bytes(f"{caption}\n".encode())
     return inner

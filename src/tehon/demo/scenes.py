@@ -191,6 +191,6 @@ def write_known_scenes(folder: Path, count: int = 160) -> Path:
     inner.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         known = scene(2024, number)
-        known.draw().save(inner / f"{number:03}.png")
+        known.draw().save(inner / f"{number:03}.png", compress_level=1)
         (inner / f"{number:03}.txt").write_bytes(f"{known.caption}\n".encode())
     return inner

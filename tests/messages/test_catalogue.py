@@ -20,6 +20,7 @@ from tehon.web.placing import GROUPS
 from tehon.web.presets import PRESETS
 from tehon.web.run_view import ACTIONS, INNER_TABS
 from tehon.web.shell import TABS
+from tehon.web.toolbar import DEMO
 
 SOURCE = Path(tehon.__file__).parent
 ENGLISH = sentences("en")
@@ -62,8 +63,10 @@ def built() -> set[str]:
     parts = {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
     labels = {f"label.{field.name}" for field in fields()}
     page = {f"group.{group.name}" for group in GROUPS} | {f"web.tab_{name}" for name in TABS}
-    page |= {f"preset.{name}{end}" for name in PRESETS for end in ("", "_help")}
-    page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {f"web.run_{name}" for name in INNER_TABS}
+    page |= {f"preset.{name}{end}" for name in (DEMO, *PRESETS) for end in ("", "_help")}
+    page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {
+        f"web.run_{name}" for name in INNER_TABS
+    }
     roots = {f"plan.part_{root}" for family in FAMILIES for root in family.adapter_roots}
     return commands | oddities | verbs | states | remarks | parts | labels | page | roots
 

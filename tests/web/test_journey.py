@@ -1,4 +1,4 @@
-"""The page in a real browser: a newcomer's way from the demo to a grid, by clicking alone; the keyboard; accessibility."""
+"""The page in a real browser: a newcomer's way from the demo to a grid by clicking alone, the keyboard, access."""
 
 import time
 from pathlib import Path
@@ -68,7 +68,10 @@ def test_from_a_new_user_to_a_grid(visit: Any, request: pytest.FixtureRequest, t
         page.get_by_role("tab", name="Files").click()
         page.get_by_text("mofu.safetensors", exact=True).wait_for()
         page.get_by_role("tab", name="Settings").click()
-        assert "Max resolution" in page.locator("tr.changed").all_inner_texts()[1:] or page.locator("tr.changed").count() > 5
+        assert (
+            "Max resolution" in page.locator("tr.changed").all_inner_texts()[1:]
+            or page.locator("tr.changed").count() > 5
+        )
 
         page.get_by_role("button", name="Grid").click()
         page.get_by_label("Prompt", exact=False).fill("mofu --s 2")

@@ -131,9 +131,7 @@ def test_with_a_password_nothing_is_told_before_the_login(tmp_path: Path, reques
 SCRIPT = "<img src=x onerror=\"document.title='broken into'\"><script>document.title='broken into'</script>"
 
 
-def test_scripts_in_captions_names_and_prompts_are_shown_and_not_run(
-    server: Any, visit: Any, tmp_path: Path
-) -> None:
+def test_scripts_in_captions_names_and_prompts_are_shown_and_not_run(server: Any, visit: Any, tmp_path: Path) -> None:
     folder = tmp_path / "pictures" / "1_<b>bold<b>"
     folder.mkdir(parents=True)
     Image.new("RGB", (64, 64), "red").save(folder / "<img src=x>.png")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,6 @@ if TYPE_CHECKING:
 
 SEEDS = 32
 STRENGTHS = (0.5, 1.0)
-SETTINGS: dict[str, dict[str, Any]] = {
-    "model": {"path": "demo"},
-    "data": {"resolution": 128, "batch_size": 4},
-    "feed": {"vae_batch_size": 8},
-    "network": {"rank": 16, "alpha": 16.0},
-    "optimizer": {
-        "name": "AdamW",
-        "learning_rate": 4e-3,
-        "text_encoder_lr": 2e-3,
-        "lr_scheduler": "cosine",
-        "lr_warmup": 5.0,
-    },
-    "training": {"epochs": 5, "max_train_steps": 270, "seed": 7},
-    "output": {"name": "mofu", "save_every_n_epochs": 0},
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,20 +51,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _prepare(folder: Path, overwrite: bool) -> Any:
     """Draws the pictures, writes the settings file, and gives the settings."""
-    from tehon.demo.mofu import write_data_set
-    from tehon.demo.scenes import write_known_scenes
+    from tehon.demo.lesson import prepared
     from tehon.settings.files import to_toml, validate
 
     config = folder / "mofu.toml"
     if config.exists() and not overwrite:
         raise Problem("demo_exists", path=folder)
     try:
-        shutil.rmtree(folder / "pictures", ignore_errors=True)
-        write_data_set(folder / "pictures")
-        write_known_scenes(folder / "pictures")
-        tree = {section: dict(values) for section, values in SETTINGS.items()}
-        tree["data"]["folder"] = str(folder / "pictures")
-        tree["output"] |= {"folder": str(folder), "overwrite": overwrite}
+        tree = prepared(folder)
+        tree["output"]["overwrite"] = overwrite
         settings = validate(tree)
         config.write_text(to_toml(settings), "utf8")
     except OSError as error:

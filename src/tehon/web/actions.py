@@ -41,12 +41,12 @@ def enqueue(settings: Settings) -> Job:
 
 
 def work_the_queue() -> None:
-    """A worker as a process of its own, which ends when the queue is empty; a second one for the device ends at once."""
+    """A worker as a process of its own, until the queue is empty; a second one for the device ends at once."""
     _look_after(_tehon("queue", "start"))
 
 
 def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: Path) -> "subprocess.Popen[bytes]":
-    """Draws checkpoints by strengths as a process of its own, into `out/grid.html`; what it says goes to out/log.txt."""
+    """Draws checkpoints by strengths as a process of its own, into `out/grid.html`; what it says is in out/log.txt."""
     words = ["grid", str(run.path), "--out", str(out), "--strengths", *map(str, strengths)]
     words += ["--prompt", prompt] if prompt else []
     out.mkdir(parents=True, exist_ok=True)
@@ -74,9 +74,7 @@ def _tehon(*words: str, log: Path | None = None) -> "subprocess.Popen[bytes]":
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, creationflags=flags
             )
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     finally:
         if log is not None and not isinstance(output, int):
             output.close()

@@ -4,7 +4,7 @@ What is wrong with a request comes back as status 422 with one sentence for each
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -22,7 +22,7 @@ from tehon.settings.fields import fields
 from tehon.settings.files import validate
 from tehon.web import actions
 
-Tree = dict[str, Any]
+Tree = Annotated[dict[str, Any], Body()]
 Row = dict[str, Any]
 router = APIRouter(prefix="/api")
 
@@ -59,7 +59,7 @@ def describe_settings() -> list[Row]:
 
 
 @router.post("/plan")
-def plan(settings: Tree = Body()) -> Row:
+def plan(settings: Tree) -> Row:
     """The plan of settings given as tables, as `tehon plan --json` prints it."""
     return as_data(draft_plan(validate(settings)))
 
@@ -71,7 +71,7 @@ def list_runs() -> list[Row]:
 
 
 @router.post("/runs")
-def start_run(settings: Tree = Body()) -> Row:
+def start_run(settings: Tree) -> Row:
     """Begins a run as a process of its own."""
     return look(actions.start(validate(settings))).as_data()
 
@@ -114,7 +114,7 @@ def list_queue() -> list[Row]:
 
 
 @router.post("/queue")
-def add_to_queue(settings: Tree = Body()) -> Row:
+def add_to_queue(settings: Tree) -> Row:
     """Puts a run behind all others."""
     return vars(actions.enqueue(validate(settings)))
 

@@ -36,7 +36,9 @@ class CaptionEditor:
     def _one(self, entry: Entry) -> None:
         ui.label(entry.path.name).classes("panel-title")
         self._picture(entry, entry.crop)
-        facts = say("web.facts", size="{}×{}".format(*entry.size), bucket="{}×{}".format(*entry.bucket), n=entry.repeats)
+        facts = say(
+            "web.facts", size="{}×{}".format(*entry.size), bucket="{}×{}".format(*entry.bucket), n=entry.repeats
+        )
         ui.label(facts).classes("small")
         if entry.caption_file is None:
             ui.label(entry.caption)

@@ -27,7 +27,11 @@ class Row:
         self.draft = draft
         self.on_change = on_change
         self.showing = False  # while a control is set from here, its event is not somebody's typing
-        with ui.element("div").classes("setting").props(f'data-name="{field.name}" id="set-{_id(field.name)}"') as self.box:
+        with (
+            ui.element("div")
+            .classes("setting")
+            .props(f'data-name="{field.name}" id="set-{_id(field.name)}"') as self.box
+        ):
             with ui.element("div").classes("setting-head"):
                 ui.label(field.label).classes("setting-label").tooltip(field.name)
                 self.reset = ui.button(icon="undo", on_click=self._reset).props(
@@ -84,7 +88,9 @@ class Row:
 
     async def _pick(self) -> None:
         chosen = await pick(
-            as_text(self.draft.get(self.field.name)), folders=self.field.name in FOLDERS, files=FILES.get(self.field.name)
+            as_text(self.draft.get(self.field.name)),
+            folders=self.field.name in FOLDERS,
+            files=FILES.get(self.field.name),
         )
         if chosen:
             self.draft.set(self.field.name, chosen)

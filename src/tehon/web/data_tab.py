@@ -46,7 +46,9 @@ class DataTab:
                 ui.button(icon="folder_open", on_click=self._browse).props(
                     f'flat dense round aria-label="{say("web.browse")}"'
                 )
-            filter_box = ui.input(placeholder=say("web.filter"), on_change=lambda event: self._filter(event.value or ""))
+            filter_box = ui.input(
+                placeholder=say("web.filter"), on_change=lambda event: self._filter(event.value or "")
+            )
             filter_box.props(f'outlined dense clearable debounce=150 aria-label="{say("web.filter")}"')
             ui.button(say("web.new_set"), icon="create_new_folder", on_click=lambda: new_set(self._made)).props(
                 "outline no-caps"

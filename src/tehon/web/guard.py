@@ -83,7 +83,8 @@ def _login_page(trouble: str = "") -> str:
     return f"""<!doctype html><html lang="{language()}"><meta charset="utf-8"><title>tehon</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:16px system-ui;display:grid;place-items:center;height:90vh;background:#f7f4ee;color:#1d1b19}}
-form{{display:grid;gap:12px;width:260px}}input,button{{font:inherit;padding:10px;border:1px solid #999;border-radius:8px}}
+form{{display:grid;gap:12px;width:260px}}input,button{{font:inherit;padding:10px;border:1px solid #999;
+border-radius:8px}}
 button{{background:#a93522;color:#fff;border:0}}</style>
 <form method="post" action="{LOGIN}"><b>tehon</b><label for="p">{say("web.password")}</label>
 <input id="p" type="password" name="password" autofocus required><button>{say("web.login")}</button>

@@ -37,7 +37,11 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         async def take(event: events.UploadEventArguments) -> None:
             try:
                 file = take_picture(
-                    Path(parent.value).expanduser(), int(repeats.value or 1), words.value, event.file.name, await event.file.read()
+                    Path(parent.value).expanduser(),
+                    int(repeats.value or 1),
+                    words.value,
+                    event.file.name,
+                    await event.file.read(),
                 )
             except Problem as problem:
                 ui.notify(str(problem), type="negative", multi_line=True)
@@ -49,9 +53,9 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
             if taken:
                 await made(parent.value)
 
-        ui.upload(label=say("web.upload"), multiple=True, auto_upload=True, max_file_size=_LARGEST, on_upload=take).props(
-            'accept=".png,.jpg,.jpeg,.webp,.bmp,.avif,.txt,.caption"'
-        ).classes("wide")
+        ui.upload(
+            label=say("web.upload"), multiple=True, auto_upload=True, max_file_size=_LARGEST, on_upload=take
+        ).props('accept=".png,.jpg,.jpeg,.webp,.bmp,.avif,.txt,.caption"').classes("wide")
         with ui.row().classes("dialog-buttons"):
             ui.button(say("web.done"), on_click=finish)
     dialog.open()

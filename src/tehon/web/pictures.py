@@ -36,13 +36,15 @@ class Pictures:
         return self._copy(token, _LARGE)
 
     def _copy(self, token: str, side: int) -> Path | None:
-        """A copy of at most this size, made when it is first asked for; None for a picture that is unknown or broken."""
+        """A copy of at most this size, made when it is first asked for; None for one that is unknown or broken."""
         path = self.known.get(token)
         if path is None:
             return None
         try:
             facts = path.stat()
-            name = blake2b(f"{path}|{facts.st_mtime_ns}|{facts.st_size}|{side}".encode(errors="replace"), digest_size=16)
+            name = blake2b(
+                f"{path}|{facts.st_mtime_ns}|{facts.st_size}|{side}".encode(errors="replace"), digest_size=16
+            )
             copy = self.folder / f"{name.hexdigest()}.webp"
             if not copy.exists():
                 self.folder.mkdir(parents=True, exist_ok=True)

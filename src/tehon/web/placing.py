@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Group:
-    """A card of the form. `name` is the key of its title; `advanced` settings are folded away under the `basic` ones."""
+    """A card of the form. `name` is the key of its title; `advanced` settings are folded away under `basic` ones."""
 
     name: str
     icon: str

@@ -8,15 +8,14 @@ from nicegui import run, ui
 from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.module_table import network_line
 from tehon.planning.notices import notices_for
 from tehon.planning.plan import Plan, draft_plan
-from tehon.planning.module_table import network_line
 from tehon.planning.report import arithmetic
 from tehon.planning.saves import bytes_needed, planned_loras
 from tehon.settings.settings import Settings
 from tehon.web import actions, charts
 from tehon.web.draft import by_field
-
 from tehon.web.workplace import Desk
 
 if TYPE_CHECKING:
@@ -40,7 +39,9 @@ class PlanPanel:
                 ui.label(say("web.plan")).classes("panel-title")
                 self.spinner = ui.spinner(size="sm")
             with ui.element("div").classes("panel-buttons"):
-                self.start = ui.button(say("web.start"), icon="play_arrow", on_click=self._start).props("unelevated no-caps")
+                self.start = ui.button(say("web.start"), icon="play_arrow", on_click=self._start).props(
+                    "unelevated no-caps"
+                )
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
                 self.later.props("outline no-caps")
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
@@ -156,9 +157,7 @@ def _figure(number: str, what: str) -> None:
 
 def _rates(plan: Plan) -> dict[str, list[tuple[float, float]]]:
     steps = sorted({round(i * (plan.steps - 1) / max(1, _POINTS - 1)) for i in range(_POINTS)})
-    return {
-        say(f"plan.part_{root}"): [(step + 1, plan.rate(root, step)) for step in steps] for root in plan.base_rates
-    }
+    return {say(f"plan.part_{root}"): [(step + 1, plan.rate(root, step)) for step in steps] for root in plan.base_rates}
 
 
 def _setting_in(sentence: str, form: "Form") -> str:

@@ -92,7 +92,10 @@ class RunView:
         self.loss.options["series"] = [
             charts.line(say("web.loss_raw"), thin(curves.loss), "#9993", 1),
             charts.line(say("web.loss_smooth"), thin(curves.smooth()), charts.SEAL),
-            *([charts.line(say("web.loss_held_out"), thin(curves.validation), charts.INDIGO)] * bool(curves.validation)),
+            *(
+                [charts.line(say("web.loss_held_out"), thin(curves.validation), charts.INDIGO)]
+                * bool(curves.validation)
+            ),
         ]
         self.rates.options.clear()
         self.rates.options.update(charts.curves({name: thin(points) for name, points in curves.rates.items()}))
@@ -111,9 +114,9 @@ class RunView:
                 self._button("resume", "play_arrow", partial(begin, self.run))
             self._button("edit_again", "edit", self._edit_again)
             if not status.at_work:
-                ui.button(say("web.grid"), icon="grid_on", on_click=lambda: grid_dialog(self.desk.workplace, self.run)).props(
-                    "outline dense no-caps"
-                )
+                ui.button(
+                    say("web.grid"), icon="grid_on", on_click=lambda: grid_dialog(self.desk.workplace, self.run)
+                ).props("outline dense no-caps")
             ui.button(say("web.compare"), icon="compare", on_click=self._compare).props("outline dense no-caps")
 
     def _button(self, name: str, icon: str, action: Callable[[], object]) -> None:
@@ -185,5 +188,3 @@ class RunView:
                         ui.label(f"{say('web.base') if sample.tag == 'base' else sample.step} · {sample.prompt}")
             ui.button(say("web.close"), on_click=dialog.close).props("flat")
         dialog.open()
-
-

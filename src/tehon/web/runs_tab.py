@@ -33,7 +33,9 @@ class RunsTab:
                 self.queue = QueueCard()
                 ui.label(say("web.tab_runs")).classes("panel-title")
                 self.empty = ui.label(say("web.no_runs")).classes("small")
-                self.list = ui.element("div").classes("run-list").props(f'role="list" aria-label="{say("web.tab_runs")}"')
+                self.list = (
+                    ui.element("div").classes("run-list").props(f'role="list" aria-label="{say("web.tab_runs")}"')
+                )
             self.place = ui.element("main").classes("run-place")
 
     async def refresh(self) -> None:

@@ -6,14 +6,14 @@
 from pathlib import Path
 
 from nicegui import app, ui
-from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.middleware import Middleware
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from tehon.messages.problem import Problem
+from tehon.runs.home import user_data_folder
 from tehon.web.api import add_api
 from tehon.web.guard import LOOPBACK, Guard
 from tehon.web.shell import page_routes
-from tehon.runs.home import user_data_folder
 from tehon.web.workplace import Workplace
 
 ICON = (
@@ -60,4 +60,3 @@ def _picture_routes(workplace: Workplace) -> None:
     app.get("/made/{name}")(made)
     app.get("/thumb/{token}")(lambda token: answer(workplace.pictures.thumb(token)))
     app.get("/large/{token}")(lambda token: answer(workplace.pictures.large(token)))
-

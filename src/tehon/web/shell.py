@@ -7,8 +7,8 @@ from nicegui import ui
 
 from tehon.messages.catalogue import languages, say
 from tehon.web.data_tab import data_tab
-from tehon.web.train import train_tab
 from tehon.web.runs_tab import runs_tab
+from tehon.web.train import train_tab
 from tehon.web.workplace import Desk, Workplace
 
 STYLE = Path(__file__).parent / "style.css"

@@ -1,15 +1,27 @@
 """What stands above the form: search, presets, loading and saving."""
 
-from typing import TYPE_CHECKING
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from nicegui import events, ui
+from nicegui import events, run, ui
 
+from tehon.demo.lesson import prepared
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.settings.fields import fields
+from tehon.settings.files import parse_toml
+from tehon.settings.kohya.lines import FATES, Line
+from tehon.settings.kohya.read import bring
+from tehon.settings.kohya.report import shown
 from tehon.web.presets import PRESETS
 
 if TYPE_CHECKING:
     from tehon.web.train import Form
+
+_LARGEST = 60_000_000  # bytes; a LoRA is larger than a settings file
+DEMO = "demo"
 
 
 def toolbar(form: "Form") -> None:
@@ -20,7 +32,7 @@ def toolbar(form: "Form") -> None:
         with search.add_slot("prepend"):
             ui.icon("search")
         with ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps"):
-            for name in PRESETS:
+            for name in (DEMO, *PRESETS):
                 with ui.item(on_click=lambda name=name: _apply(form, name)), ui.item_section():
                     ui.item_label(say(f"preset.{name}"))
                     ui.item_label(say(f"preset.{name}_help")).props("caption")
@@ -29,8 +41,11 @@ def toolbar(form: "Form") -> None:
         ui.switch(say("web.help"), value=form.workplace.preferences.help, on_change=lambda e: _help(form, e.value))
 
 
-def _apply(form: "Form", name: str) -> None:
-    form.draft.apply(PRESETS[name])
+async def _apply(form: "Form", name: str) -> None:
+    if name == DEMO:
+        form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {})
+    else:
+        form.draft.apply(PRESETS[name])
     form.refresh()
     ui.notify(say("web.preset_applied", name=say(f"preset.{name}")))
 
@@ -52,23 +67,78 @@ def _load(form: "Form") -> None:
 
         async def take(event: events.UploadEventArguments) -> None:
             try:
-                strangers = load(form, await event.file.text())
-            except (Problem, UnicodeDecodeError) as problem:
+                loaded = await run.io_bound(load, event.file.name, await event.file.read())
+            except Problem as problem:
                 ui.notify(str(problem), type="negative", multi_line=True)
                 return
             dialog.close()
-            form.refresh()
-            said = say("web.loaded", name=event.file.name)
-            if strangers:
-                said += " " + say("web.not_known", names=", ".join(strangers))
-            ui.notify(said, type="warning" if strangers else "positive", multi_line=True)
+            if loaded is not None:
+                form.draft.replace(loaded.tree)
+                form.refresh()
+                _report(event.file.name, loaded)
 
-        ui.upload(on_upload=take, auto_upload=True, max_file_size=2_000_000, max_files=1).props('accept=".toml,.json"')
+        upload = ui.upload(on_upload=take, auto_upload=True, max_file_size=_LARGEST, max_files=1)
+        upload.props('accept=".toml,.json,.sh,.bat,.txt,.safetensors"')
     dialog.open()
 
 
-def load(form: "Form", text: str) -> list[str]:
-    """Puts a TOML text into the form; gives the names in it that no setting has."""
-    from tehon.settings.files import parse_toml
+@dataclass(frozen=True)
+class Loaded:
+    """What a file came to. `lines` say of each foreign key what it became, `strangers` are names of no setting."""
 
-    return form.draft.replace(parse_toml(text))
+    tree: dict[str, Any]
+    lines: list[Line]
+    strangers: list[str]
+
+
+def load(name: str, content: bytes) -> Loaded:
+    """Reads a settings file of ours, or imports one of another program; a Problem when it is neither."""
+    name = Path(name.replace("\\", "/")).name or "settings"
+    if name.endswith(".toml"):
+        tree = parse_toml(_text(name, content), name)
+        sections = {field.name.partition(".")[0] for field in fields()}
+        if tree and tree.keys() <= sections:
+            known = {field.name for field in fields()}
+            given = {f"{section}.{key}" for section, inner in tree.items() if isinstance(inner, dict) for key in inner}
+            return Loaded(tree, [], sorted(given - known))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        found = bring(file)
+    return Loaded(found.tree, found.lines, [])
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem("file_unreadable", path=name, reason=error.reason) from None
+
+
+def _report(name: str, loaded: Loaded) -> None:
+    """Says what was taken over: in a word, or key by key where another program's file was imported."""
+    said = say("web.loaded", name=name)
+    if loaded.strangers:
+        said += " " + say("web.not_known", names=", ".join(loaded.strangers))
+    if not loaded.lines:
+        ui.notify(said, type="warning" if loaded.strangers else "positive", multi_line=True)
+        return
+    with ui.dialog() as dialog, ui.card().classes("report"):
+        ui.label(say("web.import_report", count=len(loaded.lines))).classes("panel-title")
+        with ui.element("table").classes("settings-table"):
+            for fate in FATES:
+                for line in loaded.lines:
+                    if line.fate == fate:
+                        _row(line)
+        ui.button(say("web.close"), on_click=dialog.close).props("flat")
+    dialog.open()
+
+
+def _row(line: Line) -> None:
+    with ui.element("tr").classes("" if line.fate == "carried" else "changed"):
+        with ui.element("th").props('scope="row"'):
+            ui.label(line.key if line.value is None else f"{line.key} = {shown(line.value)}")
+        with ui.element("td"):
+            ui.label(", ".join(f"{name} = {shown(value)}" for name, value in line.outcome.settings.items()))
+            for remark in (*line.outcome.reasons, *line.outcome.differences):
+                ui.label(str(remark)).classes("small")

@@ -5,10 +5,16 @@ from nicegui import ui
 from tehon.messages.catalogue import say
 from tehon.settings.fields import fields
 from tehon.web.controls import Row
-from tehon.web.plan_panel import PlanPanel
 from tehon.web.placing import GROUPS, Group
+from tehon.web.plan_panel import PlanPanel
 from tehon.web.toolbar import toolbar
 from tehon.web.workplace import Desk
+
+_GO_TO = """setTimeout(() => {
+    const row = document.getElementById("PLACE");
+    row?.scrollIntoView({block: "center", behavior: "smooth"});
+    row?.querySelector("input,textarea")?.focus({preventScroll: true});
+}, 150)"""
 
 
 def train_tab(desk: Desk) -> None:
@@ -118,10 +124,7 @@ class Form:
         if name in group.advanced:
             self.folds[group.name].value = True
         place = f"set-{name.replace('.', '-')}"
-        ui.run_javascript(
-            f"setTimeout(() => {{const e = document.getElementById('{place}'); if (e) {{"
-            "e.scrollIntoView({block: 'center', behavior: 'smooth'}); e.querySelector('input,textarea')?.focus()}}, 150)"
-        )
+        ui.run_javascript(_GO_TO.replace("PLACE", place))
 
     def show_help(self, wanted: bool) -> None:
         self.box.classes(remove="no-help") if wanted else self.box.classes(add="no-help")

@@ -1,5 +1,5 @@
-"""From what is typed into a control to a setting's value, and back. Never raises: what does not fit goes to the settings
-model as it was typed, and comes back from there as a sentence."""
+"""From what is typed into a control to a setting's value, and back. Never raises: what does not fit goes to the
+settings model as it was typed, and comes back from there as a sentence."""
 
 import sys
 from typing import Any

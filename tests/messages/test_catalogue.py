@@ -67,7 +67,7 @@ def built() -> set[str]:
     page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {
         f"web.run_{name}" for name in INNER_TABS
     }
-    roots = {f"plan.part_{root}" for family in FAMILIES for root in family.adapter_roots}
+    roots = {f"plan.part_{root}" for family in FAMILIES.values() for root in family.adapter_roots}
     return commands | oddities | verbs | states | remarks | parts | labels | page | roots
 
 

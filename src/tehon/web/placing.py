@@ -58,7 +58,16 @@ GROUPS = (
             "arguments text_encoder_2_lr lr_warmup_steps lr_scheduler_num_cycles lr_scheduler_power"
             " lr_scheduler_min_lr_ratio lr_decay lr_scheduler_timescale lr_scheduler_pieces max_grad_norm"
             " stop_text_encoder_training",
-        ),
+        )
+        + _of("training", "ema_decay"),
+    ),
+    Group(
+        "precision",
+        "memory_alt",
+        _of("precision", "mixed_precision") + _of("memory", "gradient_checkpointing"),
+        _of("precision", "full_fp16 full_bf16 base_storage base_storage_unet")
+        + _of("memory", "attention")
+        + _of("training", "num_cpu_threads_per_process"),
     ),
     Group(
         "network",

@@ -44,6 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feed.cache_latents": True,
         "feed.cache_latents_to_disk": True,
         "optimizer.text_encoder_lr": 0.0,
+        "memory.gradient_checkpointing": "whole",
     },
     "sdxl": {
         "data.resolution": 1024,

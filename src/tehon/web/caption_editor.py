@@ -1,5 +1,6 @@
 """Beside the gallery: the chosen picture large with what is learned of it, and its caption; or tools for many."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class CaptionEditor:
         else:
             area = ui.textarea(say("web.caption"), value=entry.caption if entry.captioned else "")
             area.props("outlined autogrow").classes("wide")
-            area.on("blur", lambda: self._save(entry, area.value))
+            area.on("blur", lambda: self._save(entry, area.value or ""))
             ui.label(say("web.saved_to", name=entry.caption_file.name)).classes("small")
         self._readings(entry)
 
@@ -79,19 +80,17 @@ class CaptionEditor:
         ui.label(say("web.edit_many", count=len(targets))).classes("panel-title")
         new = ui.input(say("web.tags")).props("outlined dense").classes("wide")
         with ui.row():
-            self._tool(say("web.tag_add_first"), lambda: partial(_add, tags.split(new.value), True))
-            self._tool(say("web.tag_add_last"), lambda: partial(_add, tags.split(new.value), False))
-            self._tool(say("web.tag_remove"), lambda: partial(_remove, tags.split(new.value)))
+            self._tool(say("web.tag_add_first"), lambda: partial(_add, tags.split(new.value or ""), True))
+            self._tool(say("web.tag_add_last"), lambda: partial(_add, tags.split(new.value or ""), False))
+            self._tool(say("web.tag_remove"), lambda: partial(_remove, tags.split(new.value or "")))
         old = ui.input(say("web.replace_what")).props("outlined dense").classes("wide")
         by = ui.input(say("web.replace_by")).props("outlined dense").classes("wide")
         with ui.row():
-            self._tool(say("web.replace_tag"), lambda: partial(_replace, old.value, by.value, True))
-            self._tool(say("web.replace_text"), lambda: partial(_replace, old.value, by.value, False))
+            self._tool(say("web.replace_tag"), lambda: partial(_replace, old.value or "", by.value or "", True))
+            self._tool(say("web.replace_text"), lambda: partial(_replace, old.value or "", by.value or "", False))
             self._tool(say("web.tag_sort"), lambda: tags.sort)
 
-    def _tool(self, label: str, edit: "object") -> None:
-        assert callable(edit)
-
+    def _tool(self, label: str, edit: Callable[[], tags.Edit]) -> None:
         async def work() -> None:
             tokens = [entry.token for entry in self.tab.targets()]
             await self.tab.edited(partial(self.tab.album.edit, tokens, edit()))

@@ -1,5 +1,8 @@
 """The tab Pictures: thumbnails with their crops, captions to edit alone or many at once, what is wrong."""
 
+from collections.abc import Callable
+from functools import partial
+
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
@@ -41,7 +44,7 @@ class DataTab:
     def _bar(self) -> None:
         with ui.element("div").classes("toolbar"):
             self.folder = ui.input(say("label.data.folder")).props("outlined dense").classes("search")
-            self.folder.on("keydown.enter", lambda: self._open(self.folder.value))
+            self.folder.on("keydown.enter", lambda: self._open(self.folder.value or ""))
             with self.folder.add_slot("append"):
                 ui.button(icon="folder_open", on_click=self._browse).props(
                     f'flat dense round aria-label="{say("web.browse")}"'
@@ -72,7 +75,7 @@ class DataTab:
         self.tags.clear()
         with self.tags:
             for tag, count in self.album.tag_counts()[:_TAGS]:
-                chip = ui.button(f"{tag} {count}", on_click=lambda tag=tag: self._only(tag)).props("flat dense no-caps")
+                chip = ui.button(f"{tag} {count}", on_click=partial(self._only, tag)).props("flat dense no-caps")
                 chip.classes("chip on" if tag == self.tag else "chip")
         shown = self.shown()
         self.gallery.show([entry.as_tile() for entry in shown])
@@ -119,9 +122,8 @@ class DataTab:
     async def _made(self, parent: str) -> None:
         await self._open(parent)
 
-    async def edited(self, change: "object") -> None:
+    async def edited(self, change: Callable[[], int]) -> None:
         """Runs an edit of the album and says how many captions it changed; a Problem is said too."""
-        assert callable(change)
         try:
             changed = await run.io_bound(change)
         except Problem as problem:

@@ -23,7 +23,7 @@ def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:
 
         async def draw() -> None:
             out = directory.path / "grid" / time.strftime("%Y%m%d-%H%M%S")
-            process = draw_grid(directory, prompt.value, sorted(strengths.value), out)
+            process = draw_grid(directory, prompt.value or "", sorted(strengths.value), out)
             button.disable()
             said.text = say("web.grid_drawing")
             code = await run.io_bound(process.wait)

@@ -26,7 +26,7 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         parent.classes("wide")
 
         async def browse() -> None:
-            parent.value = await pick(parent.value, folders=True, files=None) or parent.value
+            parent.value = await pick(parent.value or "", folders=True, files=None) or parent.value
 
         with parent.add_slot("append"):
             ui.button(icon="folder_open", on_click=browse).props(f'flat dense round aria-label="{say("web.browse")}"')
@@ -37,9 +37,9 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         async def take(event: events.UploadEventArguments) -> None:
             try:
                 file = take_picture(
-                    Path(parent.value).expanduser(),
+                    Path(parent.value or "").expanduser(),
                     int(repeats.value or 1),
-                    words.value,
+                    words.value or "",
                     event.file.name,
                     await event.file.read(),
                 )
@@ -51,7 +51,7 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         async def finish() -> None:
             dialog.close()
             if taken:
-                await made(parent.value)
+                await made(parent.value or "")
 
         ui.upload(
             label=say("web.upload"), multiple=True, auto_upload=True, max_file_size=_LARGEST, on_upload=take

@@ -25,7 +25,7 @@ class _Picker:
         self.files = files
         with ui.dialog() as self.dialog, ui.card().classes("picker"):
             self.path = ui.input(say("web.path"), on_change=None).props("outlined dense").classes("wide")
-            self.path.on("keydown.enter", lambda: self._open(Path(self.path.value)))
+            self.path.on("keydown.enter", lambda: self._open(Path(self.path.value or "")))
             self.entries = ui.list().props("dense separator").classes("picker-entries")
             with ui.row().classes("dialog-buttons"):
                 ui.button(say("web.cancel"), on_click=lambda: self.dialog.submit("")).props("flat")

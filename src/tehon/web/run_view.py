@@ -171,7 +171,7 @@ class RunView:
                 with ui.element("div").classes("queue-row"):
                     ui.label(file.name).classes("run-name")
                     ui.label(megabytes(file.stat().st_size)).classes("small")
-                    ui.button(icon="download", on_click=lambda file=file: ui.download.file(file)).props(
+                    ui.button(icon="download", on_click=partial(_download, file)).props(
                         f'flat dense round aria-label="{say("web.download", name=file.name)}"'
                     )
 
@@ -188,3 +188,7 @@ class RunView:
                         ui.label(f"{say('web.base') if sample.tag == 'base' else sample.step} · {sample.prompt}")
             ui.button(say("web.close"), on_click=dialog.close).props("flat")
         dialog.open()
+
+
+def _download(file: Path) -> None:
+    ui.download.file(file)

@@ -1,5 +1,7 @@
 """The tab Runs: all runs and the queue on the left, the chosen run on the right."""
 
+from collections.abc import Callable
+
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
@@ -78,8 +80,7 @@ def _look_at_all() -> list[Status]:
 
 
 class _Card:
-    def __init__(self, status: Status, open_run: "object") -> None:
-        assert callable(open_run)
+    def __init__(self, status: Status, open_run: Callable[[RunDirectory], None]) -> None:
         with ui.element("button").classes("run-card").props('role="listitem"') as self.box:
             with ui.element("div").classes("run-card-head"):
                 self.dot = ui.element("span").classes("dot")

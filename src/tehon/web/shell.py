@@ -42,7 +42,7 @@ def _frame(workplace: Workplace, first: str) -> None:
     with ui.header().classes("top"):
         ui.html('<span class="seal" aria-hidden="true">手本</span>', sanitize=False)
         ui.label("tehon").classes("brand")
-        with ui.tabs(value=first, on_change=lambda event: show(str(event.value))).classes("tabs") as tabs:
+        with ui.tabs(on_change=lambda event: show(str(event.value))).classes("tabs") as tabs:
             for name in TABS:
                 ui.tab(name, say(f"web.tab_{name}"))
         ui.space()

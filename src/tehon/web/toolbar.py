@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,14 @@ def toolbar(form: "Form") -> None:
             ui.icon("search")
         with ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps"):
             for name in (DEMO, *PRESETS):
-                with ui.item(on_click=lambda name=name: _apply(form, name)), ui.item_section():
+                with ui.item(on_click=partial(_apply, form, name)), ui.item_section():
                     ui.item_label(say(f"preset.{name}"))
                     ui.item_label(say(f"preset.{name}_help")).props("caption")
         ui.button(say("web.load"), icon="file_open", on_click=lambda: _load(form)).props("outline no-caps")
         ui.button(say("web.save"), icon="save_alt", on_click=lambda: _save(form)).props("outline no-caps")
-        ui.switch(say("web.help"), value=form.workplace.preferences.help, on_change=lambda e: _help(form, e.value))
+        ui.switch(
+            say("web.help"), value=form.workplace.preferences.help, on_change=lambda e: _help(form, bool(e.value))
+        )
 
 
 async def _apply(form: "Form", name: str) -> None:

@@ -92,8 +92,9 @@ class Desk:
 def _preferences(file: Path) -> Preferences:
     try:
         found = json.loads(file.read_text("utf8"))
-        own = {name: found[name] for name in ("language", "dark", "help") if name in found}
-        preferences = Preferences(**{"language": language(), **own})
-    except (OSError, ValueError, TypeError):
+        preferences = Preferences(
+            str(found.get("language", language())), dark=found.get("dark"), help=bool(found.get("help", True))
+        )
+    except (OSError, ValueError, AttributeError):
         return Preferences(language())
     return preferences if preferences.language in languages() else replace(preferences, language=language())

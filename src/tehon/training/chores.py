@@ -62,8 +62,7 @@ class Metrics:
         spoiled = next((place for place, row in enumerate(rows) if not _finite(row)), None)
         append_rows(self.file, rows[:spoiled])
         if spoiled is not None:
-            what = "gradient" if isfinite(rows[spoiled]["loss"]) else "loss"
-            self._complain(self.waiting[spoiled][0], what)
+            self._complain(self.waiting[spoiled][0], is_loss=not isfinite(rows[spoiled]["loss"]))
         self.recent_loss = sum(row["loss"] for row in rows) / len(rows)
         self.waiting.clear()
         self.confirm()
@@ -73,10 +72,12 @@ class Metrics:
         if self.waiting:
             self.run(self.waiting[-1][0])
 
-    def _complain(self, report: Report, what: str) -> None:
-        names = sorted({self.name_of(read.picture) for batch in report.batches for read in batch.reads})
+    def _complain(self, report: Report, is_loss: bool) -> None:
+        names = ", ".join(sorted({self.name_of(read.picture) for batch in report.batches for read in batch.reads}))
         rates = ", ".join(f"{group} {rate:g}" for group, rate in report.rates.items())
-        raise Problem(f"{what}_not_finite", step=report.step, names=", ".join(names), rates=rates)
+        if is_loss:
+            raise Problem("loss_not_finite", step=report.step, names=names, rates=rates)
+        raise Problem("gradient_not_finite", step=report.step, names=names, rates=rates)
 
 
 def _finite(row: dict[str, Any]) -> bool:

@@ -43,17 +43,24 @@ def check_device(device: torch.device, dtype: torch.dtype, attention: str = "aut
         raise Problem("attention_device", field="memory.attention", value=attention, device=device.type)
     name = next(name for name, known in _TYPES.items() if known == dtype)
     if name != "no":
-        _try("precision_device", "precision.mixed_precision", name, device, partial(_every_operation, device, dtype))
+        reason = _trouble(partial(_every_operation, device, dtype))
+        if reason:
+            field = "precision.mixed_precision"
+            raise Problem("precision_device", field=field, value=name, device=device.type, reason=reason)
     if storage != "same":
-        _try("storage_device", "precision.base_storage", storage, device, partial(_unpacked, storage, device, dtype))
+        reason = _trouble(partial(_unpacked, storage, device, dtype))
+        if reason:
+            field = "precision.base_storage"
+            raise Problem("storage_device", field=field, value=storage, device=device.type, reason=reason)
 
 
-def _try(key: str, field: str, value: str, device: torch.device, attempt: Callable[[], object]) -> None:
+def _trouble(attempt: Callable[[], object]) -> str:
+    """Why something can't be done here, in one line; '' when it can."""
     try:
         attempt()
     except Exception as error:  # noqa: BLE001  packages have errors of their own
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
-        raise Problem(key, field=field, value=value, device=device.type, reason=reason) from None
+        return (str(error).strip() or type(error).__name__).partition("\n")[0]
+    return ""
 
 
 def _unpacked(storage: str, device: torch.device, dtype: torch.dtype) -> None:

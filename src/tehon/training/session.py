@@ -225,7 +225,9 @@ class Run:
         good = trainer.state.good
         good.bring_back(trainer.state.flat)
         path = loras.rescue(file_tensors(trainer.adapters), good.step)
-        self.notice(say("notice.last_good" if good.step else "notice.none_good", step=good.step, path=path))
+        self.notice(
+            say("notice.last_good", step=good.step, path=path) if good.step else say("notice.none_good", path=path)
+        )
 
     def _answer(self, report: Report, loras: Loras, states: States) -> None:
         """Does what was asked for through the inbox since the last update."""

@@ -126,7 +126,7 @@ def test_the_threads_are_set_and_recorded(tree: Tree) -> None:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("storage", "error"), [("fp16", 1e-3), ("fp8", 0.1), ("nf4", 0.3)])
+@pytest.mark.parametrize(("storage", "error"), [("fp16", 1e-3), ("fp8", 0.1), ("nf4", 0.4)])
 def test_a_packed_base_model_trains_as_its_wide_one_but_for_rounding(tree: Tree, storage: str, error: float) -> None:
     losses, gradients, _ = step_of(trainer_of(tree, {}, "off"))
     packed, too, _ = step_of(trainer_of(tree | {"precision": {"base_storage": storage}}, {}, "off"))

@@ -201,7 +201,7 @@ ROWS = (
     Row("cache_text_encoder_outputs", SWITCH, "feed.cache_text", carry=_cache_text, back=lambda own: None),
     Row("cache_text_encoder_outputs_to_disk", SWITCH, carry=_cache_text, reaches=("feed.cache_text",)),
     Row("vae_batch_size", WHOLE, "feed.vae_batch_size", carry=_vae_batch,
-        back=lambda own: own["feed.vae_batch_size"] or own["data.batch_size"]),
+        back=lambda own: own["feed.vae_batch_size"] or own["data.batch_size"], always=True),
     Row("max_data_loader_n_workers", WHOLE, "feed.max_data_loader_n_workers", None, carry=_workers),
     Row("persistent_data_loader_workers", SWITCH, "feed.persistent_data_loader_workers", carry=_persistent),
 )  # fmt: skip

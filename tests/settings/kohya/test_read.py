@@ -261,3 +261,9 @@ def test_what_is_missing_stands_in_the_file_as_a_comment(tmp_path: Path) -> None
     text = out.read_text("utf8")
     assert '[model]\n# path = ""  # to fill in\n' in text
     assert '# folder = ""  # to fill in\n' in text
+
+
+def test_a_warm_up_that_is_no_number_is_told() -> None:
+    for text in ("nan", "inf", "-1", "soon"):
+        (line,) = bring_words([f"--lr_warmup_steps={text}", "--seed=1"]).blocking
+        assert line.reason == f"{text} is neither steps nor a share"

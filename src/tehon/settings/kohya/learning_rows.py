@@ -180,7 +180,7 @@ def _share_or_steps(value: str) -> tuple[float | None, int | None]:
         number = float(text.rstrip("%"))
     except ValueError:
         return None, None
-    if number < 0 or number > 1e12:
+    if not 0 <= number <= 1e12:  # nan is neither
         return None, None
     if text.endswith("%"):
         return number, None

@@ -44,7 +44,10 @@ def _trained(url: str, home: Path) -> None:
     tree = prepared(home / "demo")
     tree["training"] |= {"max_train_steps": 120, "epochs": 4}
     tree["output"]["save_every_n_epochs"] = 1
-    tree["samples"] = {"prompts": "a picture of mofu on the left\nmofu on a dotted gray background", "every_n_steps": 30}
+    tree["samples"] = {
+        "prompts": "a picture of mofu on the left\nmofu on a dotted gray background",
+        "every_n_steps": 30,
+    }
     _call(f"{url}/api/runs", tree)
     (home / "form.toml").write_text(_toml(tree), "utf8")
     while _call(f"{url}/api/runs")[0]["at_work"]:

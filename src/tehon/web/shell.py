@@ -28,9 +28,12 @@ def _frame(workplace: Workplace, first: str) -> None:
     ui.colors(primary="#a93522", secondary="#2d4a6e", accent="#a93522", positive="#3c7a4b", negative="#b3261e")
     dark = ui.dark_mode(preferences.dark)
     built: set[str] = set()
+    panels: dict[str, ui.tab_panel] = {}
     desk = Desk(workplace, lambda name: show(name))
 
     def show(name: str) -> None:
+        if name not in panels:  # the frame itself is not built yet
+            return
         if name not in built:
             built.add(name)
             with panels[name]:
@@ -55,7 +58,7 @@ def _frame(workplace: Workplace, first: str) -> None:
             f'flat round dense aria-label="{say("web.dark")}"'
         )
     with ui.tab_panels(tabs, value=first, animated=False, keep_alive=True).classes("panels"):
-        panels = {name: ui.tab_panel(name) for name in TABS}
+        panels |= {name: ui.tab_panel(name) for name in TABS}
     show(first)
 
 

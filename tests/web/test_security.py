@@ -145,8 +145,8 @@ def test_scripts_in_captions_names_and_prompts_are_shown_and_not_run(server: Any
     tile.click()
     page.get_by_label("Caption", exact=True).wait_for()
     page.goto(f"{server.url}/")
-    page.get_by_label("Sample prompts").fill(SCRIPT)
-    page.get_by_label("Model output name").fill(SCRIPT)
+    page.get_by_role("textbox", name="Sample prompts", exact=True).fill(SCRIPT)
+    page.get_by_role("textbox", name="Model output name", exact=True).fill(SCRIPT)
     page.locator(".mark.problem").first.wait_for()
     assert page.title() == "tehon"
     assert page.locator("img[src=x]").count() == 0

@@ -73,6 +73,7 @@ class RunView:
         if status.state != self.state:
             self.state = status.state
             self._buttons(status)
+            self._list_files()
         if self.curves.read():
             self._draw_curves()
             self._list_files()

@@ -57,6 +57,7 @@ def with_optimizer(name: str, **settings: Any) -> Tree:
 
 
 CASES: dict[str, Tree] = {
+    "the average of the weights": {"training": {"ema_decay": 0.9}},
     "Adafactor": with_optimizer("Adafactor"),
     "AdamW8bit, samples": with_optimizer("AdamW8bit")
     | {"network": {"rank": 8}, "samples": {"prompts": "a --w 64 --h 64 --s 1", "every_n_steps": 1}},

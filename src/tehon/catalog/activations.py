@@ -2,7 +2,7 @@
 
 The numbers follow from what autograd saves for each operation when the network is frozen and LoRAs lie on its layers:
 a convolution, a norm and an activation keep their input, a frozen Linear nothing, one with an adapter its input, and
-attention its queries, keys, values and output. A test counts them in the real modules.
+attention its queries, keys, values and output.
 
 >>> blocks = list(unet_blocks(json.loads((folder / "unet" / "config.json").read_text())))
 >>> blocks[0]

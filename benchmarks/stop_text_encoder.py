@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tehon.cli.demo import SETTINGS
+from tehon.demo.lesson import SETTINGS
 from tehon.demo.mofu import write_data_set
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate

@@ -555,6 +555,7 @@ PLACES = (
     "optimizer.text_encoder_2_lr",
     "objective.zero_terminal_snr",
     "objective.scale_v_pred_loss_like_noise_pred",
+    "training.additional_parameters",  # in settings/kohya
 )
 """Fields whose reach has tests of its own, here and in the other files of this folder."""
 IN_TRAINING: dict[str, tuple[Any, str]] = {
@@ -595,6 +596,15 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "objective.v_pred_like_loss": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
+    "training.ema_decay": (0.9, "training"),
+    "training.num_cpu_threads_per_process": (1, "training"),
+    "precision.mixed_precision": ("bf16", "training"),
+    "precision.full_fp16": (True, "training"),
+    "precision.full_bf16": (True, "training"),
+    "precision.base_storage": ("fp8", "training"),
+    "precision.base_storage_unet": (True, "training"),
+    "memory.gradient_checkpointing": ("whole", "training"),
+    "memory.attention": ("mem_eff_attn", "training"),
     "training.resume": ("run", "training"),
     "output.folder": ("elsewhere", "cli"),
     "output.name": ("other", "cli"),
@@ -612,6 +622,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "objective.adaptive_noise_scale": {"objective.noise_offset": 0.3},
     "objective.multires_noise_discount": {"objective.multires_noise_iterations": 4},
     "objective.ip_noise_gamma_random_strength": {"objective.ip_noise_gamma": 0.3},
+    "precision.full_fp16": {"precision.mixed_precision": "fp16"},
+    "precision.full_bf16": {"precision.mixed_precision": "bf16"},
+    "precision.base_storage_unet": {"precision.base_storage": "fp8"},
     "objective.logit_mean": {"objective.timestep_sampling": "logit_normal"},
     "objective.logit_std": {"objective.timestep_sampling": "logit_normal"},
     "objective.huber_schedule": {"objective.loss_type": "huber"},

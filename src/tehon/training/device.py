@@ -14,6 +14,7 @@ from tehon.families.packing import pack_layer
 from tehon.messages.problem import Problem
 
 _TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OWN_THREADS = torch.get_num_threads()
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -33,8 +34,7 @@ def computing(mixed_precision: str) -> torch.dtype:
 
 def use_threads(count: int) -> None:
     """Sets how many threads compute on the CPU; 0 leaves PyTorch's own number."""
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or _OWN_THREADS)
 
 
 def check_device(device: torch.device, dtype: torch.dtype, attention: str = "auto", storage: str = "same") -> None:

@@ -133,23 +133,22 @@ def _assumed(around: Around, tree: Tree, origins: dict[str, Line]) -> list[Line]
 
 
 def _settle(result: Import, origins: dict[str, Line]) -> None:
-    """Takes out what has no effect, and says what is missing and what would be refused."""
+    """Takes out what was brought along and has no effect, and says what is missing and what would be refused."""
     tree = result.tree
     result.missing = [name for name in REQUIRED if not _has(tree, name)]
     for _ in range(len(origins) + 1):
         problems = _problems(filled(tree))
-        idle = {name: problem for problem in problems for name in without_effect(problem) if _has(tree, name)}
+        idle = {name: problem for problem in problems for name in without_effect(problem) if name in origins}
+        idle = {name: problem for name, problem in idle.items() if _has(tree, name)}
         if not idle:
             break
         for name, problem in idle.items():
             section, _, field_name = name.partition(".")
             tree[section].pop(field_name)
-            line = origins.get(name)
-            if line is not None:
-                own = line.outcome
-                rest = {other: value for other, value in own.settings.items() if other != name}
-                fate = own.fate if rest else "dropped"
-                line.outcome = Outcome(fate, rest, (*own.reasons, problem), own.differences, own.blocks)
+            own = origins[name].outcome
+            rest = {other: value for other, value in own.settings.items() if other != name}
+            fate = own.fate if rest else "dropped"
+            origins[name].outcome = Outcome(fate, rest, (*own.reasons, problem), own.differences, own.blocks)
     else:
         problems = _problems(filled(tree))
     result.problems = problems

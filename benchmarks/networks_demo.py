@@ -23,8 +23,8 @@ from PIL import Image
 import tehon
 from tehon.catalog.header import read_header
 from tehon.cli.demo import Artist
-from tehon.demo.lesson import SETTINGS
 from tehon.demo.judge import agreement, concept_score, separation
+from tehon.demo.lesson import SETTINGS
 from tehon.demo.mofu import write_data_set
 from tehon.demo.prompts import concept_prompts, control_prompts
 from tehon.demo.scenes import write_known_scenes

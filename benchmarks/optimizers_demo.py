@@ -15,8 +15,8 @@ from typing import Any
 from networks_demo import circumstances, kept, scored
 
 from tehon.cli.demo import Artist
-from tehon.demo.lesson import SETTINGS
 from tehon.demo.judge import concept_score
+from tehon.demo.lesson import SETTINGS
 from tehon.demo.mofu import write_data_set
 from tehon.demo.prompts import concept_prompts
 from tehon.demo.scenes import write_known_scenes

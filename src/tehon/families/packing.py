@@ -62,7 +62,7 @@ def _nf4(weight: Tensor) -> Unpack:
     """The 4-bit type of QLoRA (arXiv 2305.14314), by bitsandbytes, with a scale for each 64 numbers."""
     from bitsandbytes import functional
 
-    packed, state = functional.quantize_4bit(weight.contiguous(), blocksize=64, quant_type="nf4")
+    packed, state = functional.quantize_4bit(weight.float().contiguous(), blocksize=64, quant_type="nf4")
     return lambda dtype: functional.dequantize_4bit(packed, state).to(dtype)
 
 

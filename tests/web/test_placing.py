@@ -20,7 +20,7 @@ def test_every_setting_has_a_label_and_a_help_in_both_languages() -> None:
         said = sentences(language)
         assert [name for name in NAMES if not said.get(f"label.{name}")] == []
     assert [name for name in NAMES if not sentences("ja").get(f"help.{name}")] == []
-    assert [field.name for field in fields() if not field.info.description] == []
+    assert [field.name for field in fields() if not field.help] == []
     assert sorted(key for key in sentences("en") if key.startswith("label.")) == sorted(f"label.{n}" for n in NAMES)
 
 

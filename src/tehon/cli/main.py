@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    parser = _parser()
+    parser = _parser(words)
     settings = {}
     if words[:1] and words[0] in WITH_SETTINGS:
         from tehon.settings.options import split_options
@@ -70,13 +70,15 @@ def _foreign(words: list[str]) -> tuple[list[str], list[str]]:
     return words, []
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> argparse.ArgumentParser:
+    """For all commands; only that of these words is imported and takes arguments, as no other one is parsed."""
     parser = argparse.ArgumentParser(prog="tehon", description=say("cli.tehon"), epilog=say("cli.exit_codes"))
     parser.add_argument("--version", action="version", version=f"tehon {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = import_module(f"tehon.cli.{name}")
         command = commands.add_parser(name, help=say(f"cli.{name}"), description=say(f"cli.{name}"))
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        if name in words:
+            module = import_module(f"tehon.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser

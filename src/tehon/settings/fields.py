@@ -4,9 +4,13 @@
 ['model.path', 'data.folder']
 """
 
+import ast
+import inspect
+import sys
 import types
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -21,6 +25,7 @@ class SettingField:
 
     name: str
     info: FieldInfo
+    section: type
 
     @property
     def required(self) -> bool:
@@ -33,7 +38,7 @@ class SettingField:
     @property
     def help(self) -> str:
         """The help text in the language to speak; English stands under the field itself."""
-        return sentences(language()).get(f"help.{self.name}") or str(self.info.description)
+        return sentences(language()).get(f"help.{self.name}") or _texts_of(self.section)[self.name.partition(".")[2]]
 
     @property
     def label(self) -> str:
@@ -92,15 +97,34 @@ class SettingField:
 def fields() -> tuple[SettingField, ...]:
     """All settings in their order."""
     return tuple(
-        SettingField(f"{section}.{name}", info)
+        SettingField(f"{section}.{name}", info, _class_of(outer))
         for section, outer in Settings.model_fields.items()
         for name, info in _section_fields(outer)
     )
 
 
+def _class_of(outer: FieldInfo) -> Any:
+    return outer.annotation
+
+
 def _section_fields(outer: FieldInfo) -> list[tuple[str, FieldInfo]]:
-    section: Any = outer.annotation
-    return list(section.model_fields.items())
+    return list(_class_of(outer).model_fields.items())
+
+
+@cache
+def _texts_of(section: type) -> dict[str, str]:
+    """{field: the text under it}. pydantic can read these too, but for all sections and at every start."""
+    source = ast.parse(inspect.getsource(sys.modules[section.__module__]))
+    own = next(node for node in source.body if isinstance(node, ast.ClassDef) and node.name == section.__name__)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(own.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _options(annotation: Any) -> list[Any]:

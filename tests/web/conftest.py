@@ -88,7 +88,8 @@ def browser() -> Generator[Any, None, None]:
     """Chromium, driven by Playwright."""
     from playwright.sync_api import sync_playwright
 
-    assert CHROMIUM, "install Chromium for the tests of the page: apt-get install -y chromium"
+    if not CHROMIUM:
+        pytest.skip("these tests drive Chromium, which is not here; .ci/run installs it")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found

@@ -42,7 +42,7 @@ def _call(url: str, tree: dict[str, Any] | None = None) -> Any:
 
 def _trained(url: str, home: Path) -> None:
     tree = prepared(home / "demo")
-    tree["training"] |= {"max_train_steps": 120, "epochs": 4}
+    tree["training"] |= {"max_train_steps": 60, "epochs": 4}
     tree["output"]["save_every_n_epochs"] = 1
     tree["samples"] = {
         "prompts": "a picture of mofu on the left\nmofu on a dotted gray background",

@@ -3,6 +3,7 @@
 >>> serve("127.0.0.1", 7861, password="", show=False)
 """
 
+import socket
 from pathlib import Path
 
 from nicegui import app, ui
@@ -27,6 +28,7 @@ def serve(host: str, port: int, password: str, show: bool) -> None:
     the port is taken."""
     if host not in LOOPBACK and not password:
         raise Problem("web_password", host=host)
+    check_port(host, port)
     workplace = Workplace(user_data_folder())
     page_routes(workplace)
     _picture_routes(workplace)
@@ -45,6 +47,15 @@ def serve(host: str, port: int, password: str, show: bool) -> None:
         tailwind=False,
         show_welcome_message=False,
     )
+
+
+def check_port(host: str, port: int) -> None:
+    """A Problem when nothing can be served there."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except (OSError, OverflowError) as error:
+        raise Problem("web_port", host=host, port=port, reason=getattr(error, "strerror", None) or error) from None
 
 
 def _picture_routes(workplace: Workplace) -> None:

@@ -1,0 +1,18 @@
+"""Where the page is served."""
+
+import socket
+
+import pytest
+
+from tehon.messages.problem import Problem
+from tehon.web.server import check_port
+
+
+def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(Problem, match=rf"^--port: 127.0.0.1:{port} cannot be served"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+    with pytest.raises(Problem, match="give another port"):
+        check_port("127.0.0.1", 99999)

@@ -37,6 +37,7 @@ from tehon.catalog.header import read_header
 from tehon.planning.plan import make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import read_json, rows, state_step, states
+from tehon.runs.status import look
 from tehon.settings.files import validate
 from tehon.training.assemble import assemble
 from tehon.training.previews import draw_with
@@ -233,8 +234,10 @@ def trial(number: int, seed: int, model: str, folder: Path, wanted: dict[str, An
             break
         kills.append(found)
     if kills:
-        child = fork(model, place)
-        assert os.waitpid(child, 0)[1] in (0, 256 if phase(place, 0) == "finished" else 0), f"{place} can't be resumed"
+        run = begun(place)
+        # Killed after its last word, there is nothing to resume.
+        done = run is not None and look(run).state == "finished"
+        assert os.waitpid(fork(model, place), 0)[1] == (256 if done else 0), f"{place} can't be resumed"
     check_same(traces(place), wanted, f"{place} after {kills}")
     shutil.rmtree(place)
     return {"run": number, "kills": kills, "seconds": round(time.monotonic() - start, 1)}

@@ -116,10 +116,11 @@ def fork(model: str, folder: Path) -> int:
 
 
 def half_written(folder: Path, since: int = 0) -> list[str]:
-    """The files that are being written, or were when the process died; `since` a time in nanoseconds."""
+    """The files that are being written, or were when the process died; `since` a time in nanoseconds. Without one, not
+    those of a run that died before its settings were there: it has not begun, no command lists it."""
     found: list[str] = []
-    places = [folder / "out", *(folder / "out" / "runs").glob("*"), *(folder / "out" / "runs").glob("*/*/")]
-    for place in places:
+    runs = [run for run in (folder / "out" / "runs").glob("*") if since or (run / "settings.toml").exists()]
+    for place in [folder / "out", *runs, *(below for run in runs for below in run.glob("*/"))]:
         with suppress(OSError):
             for entry in os.scandir(place):
                 if entry.name.endswith(".new") and not entry.name.startswith("progress"):

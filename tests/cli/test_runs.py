@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ import tehon
 from tehon.cli.main import main
 from tehon.runs.claim import claimed
 from tehon.runs.known import remember
-from tehon.runs.launch import begin
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding, is_held
 from tehon.runs.progress import Progress
@@ -242,12 +240,20 @@ def test_a_run_in_the_background_is_seen_saved_stopped_gone_on_with_and_ended(
     assert row["state"] == "stopped"
     assert 1 <= row["saved"] == row["step"] < 800
 
-    begun = begin(run)
+    caption = next(tmp_path.rglob("[0-9]*.txt"))
+    told_before = caption.read_text("utf8")
+    caption.write_text("something else", "utf8")
+    problem = refused(["resume", "mine", "--background"], capsys)
+    assert "the run did not start" in problem
+    assert "--allow-changes" in problem
+    caption.write_text(told_before, "utf8")
+    assert main(["resume", "mine", "--background", "--json", "--training.epochs", "100"]) == 0
+    assert json.loads(capsys.readouterr().out)["pid"] == look(run).pid
     until(lambda: look(run).state == "training")
     assert f"go on with: tehon resume {run.path}" in told(["stop", "mine", "--now"], capsys)
-    assert begun.process.wait(60) == -signal.SIGKILL
+    until(lambda: not is_held(run.lock))
     (row,) = json.loads(told(["runs", "--json"], capsys))
-    assert (row["state"], row["steps"]) == ("died", 800)
+    assert (row["state"], row["steps"]) == ("died", 400)
 
     assert "network.rank: 0 does not fit" in (refused(["train", config, "--background", "--network.rank", "0"], capsys))
     words = [sys.executable, "-m", "tehon", "train", str(run.settings), "--run", str(tmp_path)]

@@ -1,6 +1,8 @@
 """`tehon resume RUN [--section.field value]… [--allow-changes NAME…]`: goes on with a run, to the last bit."""
 
 import argparse
+import json
+from typing import Any
 
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
@@ -10,6 +12,7 @@ from tehon.messages.catalogue import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="RUN", help=say("cli.run_directory"))
     parser.add_argument("--allow-changes", nargs="+", default=[], metavar="NAME", help=say("cli.allow_changes"))
+    parser.add_argument("--background", action="store_true", help=say("cli.background"))
     add_progress(parser)
     parser.epilog = say("cli.resume_settings")
 
@@ -24,7 +27,18 @@ def run(options: argparse.Namespace) -> int:
     filled = read_json(directory.origin).get("filled", [])
     reopen_settings(directory.settings, options.settings, filled)  # what is wrong is said without waiting for torch
     watcher = Watcher(options)
+    if options.background:
+        from tehon.cli.train import await_start
+        from tehon.runs.launch import begin
+
+        allowed = ["--allow-changes", *options.allow_changes] if options.allow_changes else []
+        return await_start(begin(directory, [*_words(options.settings), *allowed]), watcher)
 
     from tehon.training.run import resume_run
 
     return finish(resume_run(directory, watcher, options.settings, options.allow_changes), watcher)
+
+
+def _words(settings: dict[str, Any]) -> list[str]:
+    """Settings as words of a command line again."""
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]

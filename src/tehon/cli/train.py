@@ -12,6 +12,7 @@ from tehon.messages.problem import Problem
 
 if TYPE_CHECKING:
     from tehon.planning.plan import Plan
+    from tehon.runs.launch import Launched
     from tehon.runs.layout import RunDirectory
 
 
@@ -53,21 +54,27 @@ def _train(options: argparse.Namespace, directory: "RunDirectory | None") -> int
 
 
 def _launch(plan: "Plan", watcher: Watcher) -> int:
-    """Begins the run as a process of its own, and waits until it has passed all that is checked before the start."""
+    """Begins the run as a process of its own."""
     from tehon.runs.launch import launch
-    from tehon.runs.status import look
     from tehon.settings.files import to_toml
     from tehon.settings.resolve import open_names
 
     output = plan.settings.output
     text = to_toml(plan.settings, open_names(plan.given, plan.settings))
-    launched = launch(text, Path(output.folder), output.name)
-    while (status := look(launched.run)).state == "starting" and launched.process.poll() is None:
+    return await_start(launch(text, Path(output.folder), output.name), watcher)
+
+
+def await_start(launched: "Launched", watcher: Watcher) -> int:
+    """Waits until a run with a process of its own has passed all that is checked before the start, and says so."""
+    from tehon.runs.status import last_line, look
+
+    run, process = launched.run, launched.process
+    while process.poll() is None and ((status := look(run)).state == "starting" or not status.at_work):
         time.sleep(0.2)
-    if status.state in ("failed", "died"):
-        raise Problem("launch_failed", path=launched.run.log, reason=status.reason or say(f"state.{status.state}"))
-    watcher("launched", {"run": str(launched.run.path), "pid": launched.process.pid})
-    watcher.say(say("cli.launched_at", path=launched.run.path), "green")
+    if process.poll() not in (None, 0):
+        raise Problem("launch_failed", path=run.log, reason=last_line(run.log) or process.returncode)
+    watcher("launched", {"run": str(run.path), "pid": process.pid})
+    watcher.say(say("cli.launched_at", path=run.path), "green")
     return 0
 
 

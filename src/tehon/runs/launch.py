@@ -48,6 +48,8 @@ def begin(run: RunDirectory, options: Sequence[str] = (), environment: Mapping[s
     it can be seen and asked for something, or has ended; what it prints is in the run's log.txt."""
     words = ["resume", str(run.path)] if run.settings.is_file() else ["train", str(run.launch), "--run", str(run.path)]
     try:
+        if not is_held(run.lock):
+            run.progress.unlink(missing_ok=True)  # the heartbeat of the process before
         with run.log.open("ab") as log:
             process = _detached([sys.executable, "-m", "tehon", *words, *options], log.fileno(), environment)
     except OSError as error:

@@ -106,7 +106,7 @@ def _at_rest(run: RunDirectory, known: dict[str, Any]) -> Status:
     state = str(end["event"]) if end else "died"
     reason = end.get("reason") if end else None
     if not run.settings.is_file():  # launched, and turned away before anything was trained
-        state, reason = "failed", _last_line(run.log)
+        state, reason = "failed", last_line(run.log)
     told = (row.get("steps") for row in reversed(events) if row.get("event") == "started")
     steps = next(told, read_json(run.progress).get("steps"))  # the last heartbeat's, when it never began
     table = [row for row in last_rows(run.metrics) if "loss" in row]
@@ -126,7 +126,7 @@ def _at_rest(run: RunDirectory, known: dict[str, Any]) -> Status:
     )
 
 
-def _last_line(file: Path) -> str | None:
+def last_line(file: Path) -> str | None:
     """The last line of a log that says something."""
     try:
         with file.open("rb") as stream:

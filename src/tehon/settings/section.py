@@ -10,4 +10,5 @@ class Section(BaseModel):
         strict=True,
         validate_default=True,
         allow_inf_nan=False,
+        defer_build=True,  # `Settings` builds the sections once more anyway
     )

@@ -71,11 +71,13 @@ def test_the_text_is_what_diffusers_makes_of_it(both: Any, monkeypatch: pytest.M
 
 
 @torch.no_grad()
-def test_long_captions_are_pieces_of_75_tokens_with_each_encoders_padding(both: Any) -> None:
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_long_captions_are_pieces_of_75_tokens_with_each_encoders_padding(both: Any, skipped: int) -> None:
     """Each piece, with the padding rule of its encoder, through diffusers' own encoders; the rule itself is checked
     against sd-scripts' tokens elsewhere. The text as one vector is the first piece's."""
     family, behaviour, parts, pipe = both
-    found = behaviour.encode_text(parts, [LONG], chunks=3)
+    usual = 2 if family == "sdxl" else 1
+    found = behaviour.encode_text(parts, [LONG], chunks=3, clip_skip=usual + skipped)
     encoders = [(pipe.tokenizer, pipe.text_encoder)]
     encoders += [(pipe.tokenizer_2, pipe.text_encoder_2)] if family == "sdxl" else []
     states: list[torch.Tensor] = []
@@ -89,7 +91,9 @@ def test_long_captions_are_pieces_of_75_tokens_with_each_encoders_padding(both: 
             rows[0][-1] = rows[2][1] = end
         rows = [row[:77] for row in rows]
         out = encoder(torch.tensor(rows), output_hidden_states=True)
-        hidden = out.hidden_states[-2] if family == "sdxl" else out.last_hidden_state
+        hidden = out.hidden_states[-usual - skipped]
+        if family != "sdxl":
+            hidden = encoder.final_layer_norm(hidden)
         states.append(torch.cat([hidden[0, :1], *hidden[:, 1:-1], hidden[-1, -1:]]))
         if family == "sdxl" and encoder is pipe.text_encoder_2:
             end_of_first = torch.tensor(rows[0]).eq(end).int().argmax()
@@ -113,21 +117,33 @@ def test_the_prediction_is_that_of_diffusers_network(both: Any) -> None:
     assert torch.allclose(other, expected, atol=1e-5) == (family != "sdxl"), "only SDXL is told of the size"
 
 
-def test_pictures_are_those_of_diffusers(both: Any) -> None:
+def test_pictures_are_those_of_diffusers(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are rounded to whole numbers of 0 to 255, and after."""
     _, behaviour, parts, pipe = both
+    drawn: list[torch.Tensor] = []
+    decode = behaviour.decode
+
+    def seen(parts: Any, latents: torch.Tensor) -> torch.Tensor:
+        drawn.append(decode(parts, latents))
+        return drawn[-1]
+
+    monkeypatch.setattr(behaviour, "decode", seen)
     pipe.scheduler = make_scheduler("euler_a", parts.schedule)
     prompts = ["a red star on a white background", "moon"]
     options: dict[str, Any] = {"num_inference_steps": 3, "guidance_scale": 5.0, "width": 64, "height": 128}
     negative = "blue"
-    expected = [
-        np.asarray(
-            pipe(prompt, negative_prompt=negative, generator=torch.Generator().manual_seed(seed), **options).images[0]
-        )
-        for seed, prompt in enumerate(prompts)
-    ]
+    options |= {"negative_prompt": negative, "output_type": "np"}
+    expected = np.concatenate(
+        [
+            pipe(prompt, generator=torch.Generator().manual_seed(seed), **options).images
+            for seed, prompt in enumerate(prompts)
+        ]
+    )
     request = SampleRequest(prompts, [0, 1], (64, 128), negative, steps=3, guidance=5.0, sampler="euler_a")
     found = sample(behaviour, parts, request).numpy()
-    assert np.abs(found.astype(float) - np.stack(expected)).max() <= 1, "rounding to whole numbers"
+    bare = (drawn[0] / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert np.abs(bare - expected).max() < 1e-4
+    assert np.abs(found - expected * 255).max() < 0.5 + 255e-4, "rounding to whole numbers"
 
 
 @pytest.mark.slow

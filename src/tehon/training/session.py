@@ -299,12 +299,13 @@ def _listed(versions: dict[str, str]) -> str:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once."""
+    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once, also
+    while the first is still being told."""
 
     def handle(number: int, frame: Any) -> None:
-        stop()
         for known, former in before.items():
             signal.signal(known, former)
+        stop()
 
     try:
         before = {known: signal.signal(known, handle) for known in _ending()}

@@ -12,6 +12,12 @@ from tehon.web.train import train_tab
 from tehon.web.workplace import Desk, Workplace
 
 STYLE = Path(__file__).parent / "style.css"
+# The browser turns over by itself, before the server hears of it: an update from the server draws the whole page anew.
+_TURN = """(name) => {
+    document.querySelector(".sheets").dataset.front = name;
+    document.querySelectorAll(".turn").forEach((tab) => tab.setAttribute("aria-selected", tab.dataset.name === name));
+    window.history.replaceState({}, "", name === "train" ? "/" : "/" + name);
+}"""
 TABS: dict[str, Callable[[Desk], None]] = {"train": train_tab, "data": data_tab, "runs": runs_tab}
 _NAMES = {"en": "English", "ja": "日本語"}
 
@@ -28,26 +34,25 @@ def _frame(workplace: Workplace, first: str) -> None:
     ui.colors(primary="#a93522", secondary="#2d4a6e", accent="#a93522", positive="#3c7a4b", negative="#b3261e")
     dark = ui.dark_mode(preferences.dark)
     built: set[str] = set()
-    panels: dict[str, ui.tab_panel] = {}
+    sheets: dict[str, ui.element] = {}
     desk = Desk(workplace, lambda name: show(name))
 
-    def show(name: str) -> None:
-        if name not in panels:  # the frame itself is not built yet
-            return
+    def build(name: str) -> None:
         if name not in built:
             built.add(name)
-            with panels[name]:
+            with sheets[name]:
                 TABS[name](desk)
-        if tabs.value != name:
-            tabs.value = name
-        ui.navigate.history.replace("/" if name == "train" else f"/{name}")
+
+    def show(name: str) -> None:
+        build(name)
+        ui.run_javascript(f"({_TURN})('{name}')")
 
     with ui.header().classes("top"):
         ui.html('<span class="seal" aria-hidden="true">手本</span>', sanitize=False)
         ui.label("tehon").classes("brand")
-        with ui.tabs(on_change=lambda event: show(str(event.value))).classes("tabs") as tabs:
+        with ui.element("div").classes("turns").props('role="tablist"'):
             for name in TABS:
-                ui.tab(name, say(f"web.tab_{name}"))
+                _tab(name, name == first, build)
         ui.space()
         ui.select(
             {code: _NAMES.get(code, code) for code in languages()},
@@ -57,9 +62,18 @@ def _frame(workplace: Workplace, first: str) -> None:
         ui.button(icon="contrast", on_click=lambda: _turn(workplace, dark)).props(
             f'flat round dense aria-label="{say("web.dark")}"'
         )
-    with ui.tab_panels(tabs, value=first, animated=False, keep_alive=True).classes("panels"):
-        panels |= {name: ui.tab_panel(name) for name in TABS}
-    show(first)
+    with ui.element("div").classes("sheets").props(f'data-front="{first}"'):
+        for name in TABS:
+            sheets[name] = ui.element("section").classes("sheet").props(f'data-name="{name}"')
+    build(first)
+
+
+def _tab(name: str, selected: bool, build: Callable[[str], None]) -> None:
+    tab = ui.element("button").classes("turn")
+    tab.props(f'role="tab" aria-selected="{str(selected).lower()}" data-name="{name}"')
+    tab.on("click", lambda: build(name), js_handler=f"() => {{ ({_TURN})('{name}'); emit() }}")
+    with tab:
+        ui.label(say(f"web.tab_{name}"))
 
 
 def _speak(workplace: Workplace, language: str) -> None:

@@ -17,6 +17,7 @@ from tehon.settings.kohya.lines import FATES, Line
 from tehon.settings.kohya.read import bring
 from tehon.settings.kohya.report import shown
 from tehon.web.presets import PRESETS
+from tehon.web.search import search_box
 
 if TYPE_CHECKING:
     from tehon.web.train import Form
@@ -28,10 +29,7 @@ DEMO = "demo"
 def toolbar(form: "Form") -> None:
     """Builds the bar for a form."""
     with ui.element("div").classes("toolbar"):
-        search = ui.input(placeholder=say("web.search"), on_change=lambda event: form.search(event.value or ""))
-        search.props(f'outlined dense clearable debounce=60 aria-label="{say("web.search")}"').classes("search")
-        with search.add_slot("prepend"):
-            ui.icon("search")
+        search_box(form.places(), form.build)
         with ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps"):
             for name in (DEMO, *PRESETS):
                 with ui.item(on_click=partial(_apply, form, name)), ui.item_section():

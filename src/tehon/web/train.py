@@ -41,7 +41,6 @@ class Form:
         self.folds: dict[str, ui.expansion] = {}
         with ui.element("main").classes("form") as self.box:
             toolbar(self)
-            self.filter = ui.html("", sanitize=False)
             for group in GROUPS:
                 self._card(group)
         self.show_help(self.workplace.preferences.help)
@@ -87,23 +86,15 @@ class Form:
             row.show()
         self._changed("")
 
-    def search(self, text: str) -> None:
-        """Leaves the settings whose label, name or help has all the words; none: all of them."""
-        words = text.lower().split()
-        if not words:
-            self.filter.content = ""
-            self.box.classes(remove="searching")
-            return
-        found = [name for name in self.fields if _matches(self._text(name), words)]
+    def places(self) -> dict[str, tuple[str, str]]:
+        """{setting: (its card, all words that it is found by)}."""
+        return {name: (group.name, self._text(name)) for group in GROUPS for name in group.all}
+
+    def build(self, names: set[str]) -> None:
+        """Builds the folded settings of the cards that have one of these."""
         for group in GROUPS:
-            if set(group.advanced) & set(found):
+            if names.intersection(group.advanced):
                 self._build(group)
-        shown = ",".join(f'.searching .setting[data-name="{name}"]' for name in found) or ".none"
-        cards = ",".join(
-            f'.searching .card[data-group="{group.name}"]' for group in GROUPS if set(group.all) & set(found)
-        )
-        self.filter.content = f"<style>{shown}{{display:grid}}{cards or '.none'}{{display:block}}</style>"
-        self.box.classes(add="searching")
 
     def _text(self, name: str) -> str:
         field = self.fields[name]
@@ -128,7 +119,3 @@ class Form:
 
     def show_help(self, wanted: bool) -> None:
         self.box.classes(remove="no-help") if wanted else self.box.classes(add="no-help")
-
-
-def _matches(text: str, words: list[str]) -> bool:
-    return all(word in text for word in words)

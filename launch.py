@@ -329,6 +329,10 @@ def start(command: list) -> int:
     """Becomes the command, or on Windows, where a process can't, waits for it."""
     if not WINDOWS:
         os.execv(command[0], command)
+    return wait(command)
+
+
+def wait(command: list) -> int:
     import subprocess
 
     child = subprocess.Popen(command)
@@ -337,6 +341,20 @@ def start(command: list) -> int:
             return child.wait()
         except KeyboardInterrupt:
             pass  # the command got it too, and may be saving
+
+
+def test(python: str, words: list) -> int:
+    """Runs the tests that words for pytest choose, or all: on all cores, then alone those that measure time."""
+    pytest = [python, "-m", "pytest"]
+    if words:
+        return start(pytest + words)
+    codes = []
+    spread = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
+    for more in (spread + ["-m", "not alone"], ["-m", "alone"]):
+        codes.append(wait(pytest + more))
+        if codes[-1] == 2:  # interrupted
+            break
+    return next(filter(None, codes), 0)
 
 
 def launch(arguments: list) -> int:
@@ -355,7 +373,7 @@ def launch(arguments: list) -> int:
         install(venv, state, python, extras, index, verbose)
     if rest[:1] == ["test"]:
         os.chdir(ROOT)
-        return start([program(venv, "python"), "-m", "pytest"] + rest[1:])
+        return test(program(venv, "python"), rest[1:])
     return start(([] if WINDOWS else [program(venv, "python")]) + [tehon] + (rest or ["--help"]))
 
 

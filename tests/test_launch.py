@@ -184,6 +184,7 @@ class TestInstall:
 
         monkeypatch.setattr(launch, "run", run)
         monkeypatch.setattr(launch, "start", start)
+        monkeypatch.setattr(launch, "wait", start)
         monkeypatch.setattr(launch, "find_nvidia", lambda: ("", False))
         monkeypatch.setattr(launch, "find_rocm", lambda: "")
         monkeypatch.setattr(launch, "check_disk", lambda need, free: None)
@@ -208,6 +209,21 @@ class TestInstall:
         steps.clear()
         launch.main(["demo"])
         assert len(steps) == 1  # what the tests need is no reason to install less again
+
+    @pytest.mark.parametrize(
+        ("codes", "count", "code"), [([0, 0], 2, 0), ([1, 0], 2, 1), ([0, 1], 2, 1), ([2], 1, 2), ([-9, 0], 2, -9)]
+    )
+    def test_all_tests_run_on_all_cores_and_then_those_that_measure_time(
+        self, steps: list[str], monkeypatch: pytest.MonkeyPatch, codes: list[int], count: int, code: int
+    ) -> None:
+        launch.main(["demo"])
+        steps.clear()
+        start, ends = launch.wait, iter(codes)
+        monkeypatch.setattr(launch, "wait", lambda command: start(command) or next(ends))
+        assert launch.main(["test"]) == code
+        spread = "-n logical --dist loadfile --no-loadscope-reorder"
+        runs = [f"start -m pytest {spread} -m not alone", "start -m pytest -m alone"]
+        assert steps == ["-e .[dev]", *runs[:count]]
 
     def test_an_install_that_stopped_halfway_is_gone_on_with(
         self, steps: list[str], monkeypatch: pytest.MonkeyPatch

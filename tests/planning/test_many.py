@@ -11,6 +11,7 @@ plan_many_pictures = import_module("plan_many_pictures")
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="the memory of a process is asked for as Unix does")
 def test_four_thousand_pictures_are_planned_within_their_share_of_time(tmp_path: Path) -> None:
     """100,000 pictures may take 30 s of both processors, and 3 s when they are known; starting takes 1 s more."""

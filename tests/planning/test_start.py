@@ -67,12 +67,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("alpha", [None, 1.0, 3.0])
-def test_the_file_means_the_same_after_loading(tree: Tree, tmp_path: Path, name: str, alpha: float | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "alpha"),
+    [
+        (name, alpha) for name in NETWORKS for alpha in (None, 1.0, 3.0) if name != "ia3" or alpha is None
+    ],  # has no alpha
+)
+def test_the_file_means_the_same_after_loading(
+    tree: Tree, nano: Path, tmp_path: Path, name: str, alpha: float | None
+) -> None:
+    tree["model"]["path"] = str(nano)
     network = NETWORKS[name]
-    if alpha is not None and name == "ia3":
-        pytest.skip("(IA)³ has no alpha")
     file = file_of(tree, tmp_path / "first.safetensors", **network)
     new = network | {"weights": str(file)} | ({} if alpha is None else {"alpha": alpha})
     trainer = assemble(planned(tree, **new))

@@ -66,8 +66,11 @@ def losses(trainer: Trainer, **objective: Any) -> dict[tuple[int, int], float]:
 
 
 def test_each_setting_of_the_objective_changes_the_losses(trainer: Trainer) -> None:
+    without: dict[str, Any] = {}
     for others, name, value in SETTINGS:
-        assert losses(trainer, **others, **{name: value}) != losses(trainer, **others), name
+        if str(others) not in without:
+            without[str(others)] = losses(trainer, **others)
+        assert losses(trainer, **others, **{name: value}) != without[str(others)], name
 
 
 def test_what_is_drawn_for_a_reading_does_not_depend_on_its_batch(tree: Tree, trainer: Trainer) -> None:

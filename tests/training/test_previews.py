@@ -53,6 +53,7 @@ def test_samples_change_nothing_and_are_what_the_saved_file_draws(strong: Tree, 
     """With dropout, whose numbers would show any change to random state; on the demo model, whose pictures show
     something. One thread, as the matrix products of several don't always round alike."""
     strong["model"] = {"path": "demo"}
+    strong["data"] |= {"resolution": 64}
     strong["training"] |= {"num_cpu_threads_per_process": 1}
     prompts = f"caption 1 {SMALL} --d 11 --n blue\n(caption:1.3) 2 {SMALL} --ss heun --l 4"
     network = {"dropout": 0.2, "kind": "dylora", "rank": 4, "unit": 2}

@@ -76,7 +76,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def test_the_file_means_the_same_after_loading(
     tree: Tree, nano: Path, tmp_path: Path, name: str, alpha: float | None
 ) -> None:
-    tree["model"]["path"] = str(nano)
+    if name != "lokr":  # which takes small layers as a whole
+        tree["model"]["path"] = str(nano)
     network = NETWORKS[name]
     file = file_of(tree, tmp_path / "first.safetensors", **network)
     new = network | {"weights": str(file)} | ({} if alpha is None else {"alpha": alpha})

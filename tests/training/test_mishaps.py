@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
 from itertools import count
@@ -62,6 +62,15 @@ def stopped(tree: Tree, step: int, **changes: dict[str, Any]) -> Outcome:
     return start_run(planned(tree, **changes), at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C as a terminal has it; a shell lets what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: Tree, number: signal.Signals) -> None:
     """`raise_signal`, since `os.kill` leaves to the system which thread gets a signal and when: two in a row may be

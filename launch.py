@@ -292,6 +292,7 @@ def announce_torch(index: str) -> None:
 
 def install(venv: str, state: dict, python: str, extras: str, index: str, verbose: bool) -> None:
     """Goes on from where `state` says that the last install got to."""
+    import compileall
     import time
 
     begun = time.time()
@@ -320,6 +321,8 @@ def install(venv: str, state: dict, python: str, extras: str, index: str, verbos
         write_state(venv, state)
     say("project")
     run(pip + ["-c", constraints, "-e", "." + extras], verbose)
+    # pip compiles what it copies, and an editable install copies nothing: the first start would pay for it.
+    compileall.compile_dir(os.path.join(ROOT, "src"), quiet=2)
     state["stamp"] = stamp(ROOT, python, extras, index)
     write_state(venv, state)
     say("done", seconds=round(time.time() - begun))

@@ -35,7 +35,6 @@ NANO: dict[str, dict[str, Any]] = {
     },
     "vae": {"block_out_channels": [4, 4, 8, 8], "norm_num_groups": 2},
     "text_encoder": {
-        "num_hidden_layers": 3,
         "hidden_size": 16,
         "intermediate_size": 32,
         "num_attention_heads": 2,

@@ -15,8 +15,6 @@ import tehon
 
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tehon.__file__).parents[1])}
-# Python keeps what it compiled, as everywhere else, but where a container forbids it; the first of several starts pays.
-ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 RUN = """
 import json, sys
 from tehon.cli.main import main

@@ -269,12 +269,12 @@ def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> No
     outcome = run(small, kind="loha", conv_rank=2)
     (checked,) = [row for row in rows(outcome.run.events) if row["event"] == "checked"]
     assert [(row["reader"], row["matched"], row["total"], row["known"]) for row in checked["readers"]] == [
-        ("A1111", 97, 97, True),
-        ("ComfyUI and Forge", 97, 97, True),
-        ("diffusers", 0, 97, False),
+        ("A1111", 151, 151, True),
+        ("ComfyUI and Forge", 151, 151, True),
+        ("diffusers", 0, 151, False),
     ]
     assert outcome.lora is not None
-    assert len(read_header(outcome.lora).layers()) == 97
+    assert len(read_header(outcome.lora).layers()) == 151
     assert Path(outcome.lora).exists()
 
 

@@ -41,7 +41,6 @@ def metadata(file: Path) -> tuple[str, str]:
 
 
 def test_loras_and_states_are_there_when_they_are_due_and_go_when_their_time_is_over(tree: Tree) -> None:
-    tree["network"] |= {"rank": 3}  # so that sizes are not those of names alone
     output = {"save_every_n_epochs": 1, "save_last_n_epochs": 1, "save_every_n_steps": 3, "save_last_n_steps": 3}
     states_by = {"save_state_every_n_epochs": 1, "save_last_n_steps_state": 5}
     outcome = run(tree, training={"epochs": 3}, output=output | states_by)

@@ -60,16 +60,23 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
         "total_batch_size": data.batch_size,
-        "color_aug": any(one.look.colour for one in plan.sets),
-        "flip_aug": any(one.look.flip for one in plan.sets),
-        "face_crop_aug_range": None,
-        "random_crop": any(one.look.random_crop for one in plan.sets),
-        "shuffle_caption": any(one.wording.shuffle for one in plan.sets),
+        **_variation(plan),
         "keep_tokens": data.keep_tokens,
         "enable_bucket": data.enable_bucket,
         "bucket_no_upscale": data.bucket_no_upscale,
         "min_bucket_reso": data.min_bucket_reso,
         "max_bucket_reso": data.max_bucket_reso,
+    }
+
+
+def _variation(plan: Plan) -> dict[str, Any]:
+    """What changes a picture or its caption from reading to reading, in any of the sets."""
+    return {
+        "color_aug": any(one.look.colour for one in plan.sets),
+        "flip_aug": any(one.look.flip for one in plan.sets),
+        "face_crop_aug_range": None,
+        "random_crop": any(one.look.random_crop for one in plan.sets),
+        "shuffle_caption": any(one.wording.shuffle for one in plan.sets),
     }
 
 

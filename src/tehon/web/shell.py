@@ -14,7 +14,7 @@ from tehon.web.workplace import Desk, Workplace
 STYLE = Path(__file__).parent / "style.css"
 # The browser turns over by itself, before the server hears of it: an update from the server draws the whole page anew.
 _TURN = """(name) => {
-    document.querySelector(".sheets").dataset.front = name;
+    document.querySelectorAll(".sheet").forEach((one) => one.classList.toggle("behind", one.dataset.name !== name));
     document.querySelectorAll(".turn").forEach((tab) => tab.setAttribute("aria-selected", tab.dataset.name === name));
     window.history.replaceState({}, "", name === "train" ? "/" : "/" + name);
 }"""
@@ -62,9 +62,9 @@ def _frame(workplace: Workplace, first: str) -> None:
         ui.button(icon="contrast", on_click=lambda: _turn(workplace, dark)).props(
             f'flat round dense aria-label="{say("web.dark")}"'
         )
-    with ui.element("div").classes("sheets").props(f'data-front="{first}"'):
-        for name in TABS:
-            sheets[name] = ui.element("section").classes("sheet").props(f'data-name="{name}"')
+    for name in TABS:
+        sheets[name] = ui.element("section").classes("sheet" if name == first else "sheet behind")
+        sheets[name].props(f'data-name="{name}"')
     build(first)
 
 

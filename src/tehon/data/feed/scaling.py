@@ -4,6 +4,7 @@
 (512, 384)
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,13 @@ def area(picture: Image.Image, size: Size) -> Image.Image:
     if picture.mode == "RGBA":
         return area(picture.convert("RGBa"), size).convert("RGBA")
     factors = picture.width // size[0], picture.height // size[1]
-    if picture.size == (size[0] * factors[0], size[1] * factors[1]):
+    whole = picture.size == (size[0] * factors[0], size[1] * factors[1])
+    if whole and prod(factors) != 3:  # of three pixels Pillow makes 166 where the mean is 166.67
         return picture.reduce(factors)
     values = _covered(np.asarray(picture), size[1])
     values = _covered(np.ascontiguousarray(values.swapaxes(0, 1)), size[0]).swapaxes(0, 1)
-    whole = np.ascontiguousarray((values + 0.5).astype(np.uint8))
-    return Image.frombytes(picture.mode, size, whole.tobytes())
+    rounded = np.ascontiguousarray((values + 0.5).astype(np.uint8))
+    return Image.frombytes(picture.mode, size, rounded.tobytes())
 
 
 def _covered(values: NDArray[Any], count: int) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
     only the trainer can count."""
     limit = plan.settings.text.max_token_length
     # A token is a byte at least, so a caption of few bytes needs no vocabulary.
-    texts = {text: name for text, name in longest_captions(plan).items() if len(text.encode()) > limit}
+    texts = longest_captions(plan, over=limit)
     if not texts or plan.settings.text.weighted_captions:
         return
     words = _vocabulary(plan.model.vocabulary())
@@ -30,11 +30,13 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
             yield name, len(tokens.ids) - limit, text[tokens.offsets[limit][0] :].strip()
 
 
-def longest_captions(plan: Plan) -> dict[str, str]:
-    """{the longest that a caption can become: the first picture with it}."""
+def longest_captions(plan: Plan, over: int = -1) -> dict[str, str]:
+    """{the longest that a caption can become: the first picture with it}, for those of more than `over` bytes."""
     texts: dict[str, str] = {}
     for picture in (*plan.pictures, *plan.validation):
-        texts.setdefault(longest(picture.caption.text, picture.set.wording), picture.name)
+        text = longest(picture.caption.text, picture.set.wording)
+        if len(text.encode()) > over:
+            texts.setdefault(text, picture.name)
     return texts
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tehon.data.plan.buckets import Size
+from tehon.data.plan.images import Measured
 from tehon.data.plan.listing import split_name
 from tehon.messages.problem import Problem
 from tehon.planning.files import Files
@@ -13,10 +14,7 @@ class Masks:
 
     def __init__(self, folders: list[Path], files: Files) -> None:
         self._base = folders[0] if folders else None
-        self._files = files
-        self._by_stem = {
-            folder: {stem: name for name, stem in sorted(files.listings[folder].stems.items())} for folder in folders
-        }
+        self._by_stem = {folder: _masks_in(folder, files) for folder in folders}
         self._used: set[Path] = set()
 
     def of(self, folder: Path, name: str, size: Size) -> Path:
@@ -27,16 +25,23 @@ class Masks:
         mask = self._by_stem[place].get(split_name(name)[0])
         if mask is None:
             raise Problem("mask_missing", path=folder / name, folder=place)
-        found = self._files.measured[place][mask]
-        self._used.add(place / mask)
+        path, found = mask
+        self._used.add(path)
         if found.error:
-            raise Problem("mask_broken", path=place / mask, reason=found.error)
+            raise Problem("mask_broken", path=path, reason=found.error)
         if found.size != size:
             mine, theirs = (f"{width}x{height}" for width, height in (found.size, size))
-            raise Problem("mask_size", path=place / mask, size=mine, picture=folder / name, wanted=theirs)
-        return place / mask
+            raise Problem("mask_size", path=path, size=mine, picture=folder / name, wanted=theirs)
+        return path
 
     def unused(self) -> list[Path]:
         """Masks of no picture."""
-        every = [folder / name for folder, names in self._by_stem.items() for name in names.values()]
+        every = [path for masks in self._by_stem.values() for path, _ in masks.values()]
         return [mask for mask in every if mask not in self._used]
+
+
+def _masks_in(folder: Path, files: Files) -> dict[str, tuple[Path, Measured]]:
+    """{name without extension: a mask and what was seen of it}."""
+    listing = files.listings[folder]
+    rows = zip(listing.stems, listing.pictures, files.measured[folder], strict=True)
+    return {stem: (folder / stamp[0], one) for stem, stamp, one in rows}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tehon.data.plan.buckets import BucketRule, Placement, Size
-from tehon.data.plan.captions import Caption
+from tehon.data.plan.captions import Caption, caption_suffixes
 from tehon.data.plan.folders import PictureFolder, find_folders, ignored_children, plain_folder
 from tehon.data.plan.index import Index, user_cache_folder
 from tehon.data.plan.listing import EXTENSIONS, split_name
@@ -114,7 +114,9 @@ def _find(settings: Settings) -> FoundPictures:
     cache = settings.feed.cache_folder
     index = Index(Path(cache) if cache else user_cache_folder())
     places = [(one, *_folders(one, troubles)) for one in data_sets(settings.data)]
-    files = Files(index, troubles)
+    files = Files(
+        index, troubles, {text for one, *_ in places for text in caption_suffixes(one.data.caption_extension)}
+    )
     files.measure([folder.path for _, folders, _ in places for folder in folders])
     files.measure(path for _, _, masks in places for path in masks)
     train: list[PlannedPicture] = []
@@ -254,13 +256,12 @@ class _Reader:
 
     def _of_folder(self, folder: PictureFolder) -> Iterable[PlannedPicture]:
         listing = self._files.listings[folder.path]
-        measured = self._files.measured[folder.path]
         caption_of = self._captions.of(folder, listing)
         skip = self._data.broken_pictures == "skip"
         for name, reason in listing.unreadable.items():
             if split_name(name)[1] in EXTENSIONS:
                 self._troubles.leave_out(_broken(folder, name, reason), skip)
-        for name, one in measured.items():
+        for (name, _, _, _), one in zip(listing.pictures, self._files.measured[folder.path], strict=True):
             if one.error:
                 self._troubles.leave_out(_broken(folder, name, one.error), skip)
                 continue
@@ -320,8 +321,8 @@ def _without(train: list[PlannedPicture], validation: list[PlannedPicture], trou
 def _in_balance(pictures: list[PlannedPicture], troubles: Troubles) -> list[PlannedPicture]:
     """Regularisation pictures with the repeats that they get in this run; those that get none are left out."""
     numbers = [number for number, picture in enumerate(pictures) if picture.set.is_reg]
-    wanted = sum(picture.repeats for picture in pictures) - sum(pictures[number].repeats for number in numbers)
-    if not numbers or not wanted:
+    wanted = sum(picture.repeats for picture in pictures if not picture.set.is_reg) if numbers else 0
+    if not wanted:
         return pictures
     for number, repeats in zip(numbers, balanced([pictures[i].repeats for i in numbers], wanted), strict=True):
         if not repeats:

@@ -103,7 +103,7 @@ class Plan:
     def reads_per_epoch(self) -> int:
         return sum(self.repeats)
 
-    @property
+    @cached_property
     def sets(self) -> list[PictureSet]:
         """The sets that pictures are learned from, in their order."""
         return list({picture.set.place: picture.set for picture in self.pictures}.values())

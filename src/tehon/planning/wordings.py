@@ -1,9 +1,10 @@
 """The captions of one set's pictures, by the order of their sources: metadata file, caption file, folder's words."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tehon.data.plan.captions import CLASS_WORDS, METADATA, Caption, caption_text, read_captions
+from tehon.data.plan.captions import CLASS_WORDS, METADATA, Caption, caption_suffixes, caption_text, read_captions
 from tehon.data.plan.folders import PictureFolder, has_pictures
 from tehon.data.plan.index import Index
 from tehon.data.plan.listing import Listing, split_name
@@ -34,14 +35,14 @@ class Captions:
         if not listing.pictures:
             self._troubles.note("folder_without_pictures", folder.path)
         self._note_others(listing)
-        extension, every_line = self._data.caption_extension, self._data.enable_wildcard
-        files = read_captions(listing, extension, self._index, every_line)
-        own_each = len(set(listing.stems.values())) == len(listing.stems) and not listing.unreadable
-        if not (own_each and len(files) == len(listing.others)):  # else every other file is a caption in use
-            self._note_unused(listing)
+        suffixes = caption_suffixes(self._data.caption_extension)
+        files = read_captions(listing, suffixes, self._index, self._data.enable_wildcard)
+        self._note_unused(listing)
 
         def find(name: str) -> Caption | None:
-            caption = self._caption(folder, name, files.get(name))
+            caption = files.get(name)
+            if self._metadata or not isinstance(caption, Caption):
+                caption = self._caption(folder, name, caption)
             if caption and not caption.text:
                 self._troubles.note("captions_empty", folder.path / name)
             return caption
@@ -75,17 +76,19 @@ class Captions:
             self._troubles.note("not_read", listing.folder / name)
         for path in filter(has_pictures, listing.folders):
             self._troubles.note("folders_inside", path)
-        if len(set(listing.stems.values())) < len(listing.stems):
+        if len(set(listing.stems)) < len(listing.stems):
             seen: set[str] = set()
-            for name, stem in sorted(listing.stems.items()):
+            for (name, *_), stem in zip(listing.pictures, listing.stems, strict=True):
                 if stem in seen:
                     self._troubles.note("same_stem", listing.folder / name)
                 seen.add(stem)
 
     def _note_unused(self, listing: Listing) -> None:
         """Caption files of no picture, as a misspelt name leaves them."""
-        stems = set(listing.stems.values())
-        for name, entry in listing.others.items():
-            stem, extension = split_name(name)
-            if extension in _CAPTION_LIKE and stem not in stems:
-                self._troubles.note("captions_unused", entry.path)
+        stems = set(listing.stems)
+        names = [name for name in listing.others if split_name(name)[1] in _CAPTION_LIKE]
+        unused = [name for name in names if split_name(name)[0] not in stems]
+        for extension in _CAPTION_LIKE & listing.texts.keys():
+            unused += [stamp[0] for stem, stamp in listing.texts[extension].items() if stem not in stems]
+        for name in sorted(unused):
+            self._troubles.note("captions_unused", os.path.join(listing.folder, name))

@@ -1,10 +1,12 @@
 """Where the caption of a picture comes from, and what is read of it."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tehon.data.plan.captions import Caption, caption_text, read_captions
+from tehon.data.plan.captions import Caption, caption_suffixes, caption_text, read_captions
 from tehon.data.plan.index import Index
 from tehon.data.plan.listing import list_folder
 from tehon.messages.problem import Problem
@@ -19,7 +21,9 @@ def picture(tmp_path: Path) -> Path:
 def found(picture: Path, extension: str = "", index: Path | None = None) -> Caption | Problem | None:
     """What is read beside one picture."""
     kept = Index(index or picture.parent / "cache")
-    caption = read_captions(list_folder(picture.parent), extension, kept, every_line=True).get(picture.name)
+    suffixes = caption_suffixes(extension)
+    listing = list_folder(picture.parent, suffixes)
+    caption = read_captions(listing, suffixes, kept, every_line=True).get(picture.name)
     kept.close()
     return caption
 
@@ -89,3 +93,38 @@ def test_a_caption_that_is_not_utf8_is_named(picture: Path, content: bytes) -> N
     file = picture.with_suffix(".txt")
     file.write_bytes(content)
     assert str(found(picture)) == f"{file}: the caption is not UTF-8 text; save it as UTF-8."
+
+
+def test_a_caption_file_that_can_only_be_named_is_said_before_a_text_file(picture: Path) -> None:
+    picture.with_suffix(".txt").write_text("from txt")
+    link = picture.with_suffix(".caption")
+    link.symlink_to(picture.parent / "nothing")
+    assert str(found(picture)) == f"{link}: the file cannot be read (No such file or directory); check its permissions."
+
+
+def test_a_caption_that_was_changed_or_removed_is_read_anew_and_others_are_not(
+    picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tehon.data.plan.index.SETTLED", -(10**12))
+    (picture.parent / "02.png").write_bytes(b"")
+    for stem in ("01", "02"):
+        (picture.parent / f"{stem}.txt").write_text(f"old {stem}")
+    assert found(picture, index=tmp_path / "kept") == Caption("old 01", ".txt")
+    opened: list[str] = []
+
+    def noted(path: Any, *rest: Any, **more: Any) -> Any:
+        opened.append(os.path.basename(path))
+        return real(path, *rest, **more)
+
+    real = open
+    monkeypatch.setattr("builtins.open", noted)
+    assert found(picture, index=tmp_path / "kept") == Caption("old 01", ".txt")
+    assert opened == []
+    with real(picture.with_suffix(".txt"), "w") as file:
+        file.write("new 01")
+    assert found(picture, index=tmp_path / "kept") == Caption("new 01", ".txt")
+    assert opened == ["01.txt"]
+    picture.with_suffix(".txt").unlink()
+    assert found(picture, index=tmp_path / "kept") is None
+    assert found(picture.with_name("02.png"), index=tmp_path / "kept") == Caption("old 02", ".txt")
+    assert opened == ["01.txt"]

@@ -4,22 +4,28 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tehon.data.plan import index as module
 from tehon.data.plan.images import Measured
 from tehon.data.plan.index import Index, user_cache_folder
+from tehon.messages.problem import Problem
 
 ONE = Measured((64, 96), b"0123456789abcdef", True, False)
+OTHER = Measured((32, 32), bytes(range(16)), False, True)
 STAMP = ("猫.png", 100, 5, 6)
+BAD = ("bad.png", 1, 2, 3)
+TEXT = ("猫.txt", 9, 1, 1)
+A = Path("a")
 
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     index = Index(tmp_path)
-    index.keep_pictures(Path("a"), {STAMP: ONE, ("bad.png", 1, 2, 3): Measured(error="broken")}, ())
-    index.keep_captions(Path("a"), {("猫.txt", 9, 1, 1): "a cat\nsecond"}, ())
+    index.keep_pictures(A, [BAD, STAMP], [Measured(error="broken"), ONE])
+    index.keep_captions(A, ".txt", [TEXT], ["a cat\nsecond"])
     index.close()
     assert index.trouble == ""
     return tmp_path
@@ -27,19 +33,45 @@ def filled(tmp_path: Path) -> Path:
 
 def test_what_was_kept_is_found_again_but_not_what_was_broken(filled: Path) -> None:
     index = Index(filled)
-    assert index.pictures(Path("a")) == {STAMP: ONE}
-    assert index.captions(Path("a")) == {("猫.txt", 9, 1, 1): "a cat\nsecond"}
-    assert index.pictures(Path("b")) == {}
+    assert index.pictures(A, [STAMP]) == [ONE]
+    assert index.pictures(A, [BAD, STAMP]) == [None, ONE]
+    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
+    assert index.captions(A, ".caption", [TEXT]) == [None]
+    assert index.pictures(Path("b"), [STAMP]) == [None]
     index.close()
 
 
-def test_a_newer_file_takes_the_place_of_the_older_and_gone_ones_are_forgotten(filled: Path) -> None:
+@pytest.mark.parametrize("place", range(4))
+def test_a_file_counts_as_known_only_with_its_name_its_bytes_and_both_its_times(filled: Path, place: int) -> None:
+    changed: list[Any] = list(STAMP)
+    changed[place] = "other.png" if place == 0 else changed[place] + 1
     index = Index(filled)
-    newer = ("猫.png", 100, 7, 8)
-    index.keep_pictures(Path("a"), {newer: ONE}, ())
-    assert index.pictures(Path("a")) == {newer: ONE}
-    index.keep_pictures(Path("a"), {}, [newer])
-    assert index.pictures(Path("a")) == {}
+    assert index.pictures(A, [tuple(changed)]) == [None]
+    index.close()
+
+
+def test_what_is_kept_takes_the_place_of_all_that_was_known_of_a_folder(filled: Path) -> None:
+    index = Index(filled)
+    newer, second = ("猫.png", 100, 7, 8), ("犬.png", 1, 2, 3)
+    index.pictures(A, [newer, second])
+    index.keep_pictures(A, [newer, second], [ONE, OTHER])
+    assert index.pictures(A, [second, newer, STAMP]) == [OTHER, ONE, None]
+    index.keep_pictures(A, [second], [OTHER])
+    assert index.pictures(A, [second, newer]) == [OTHER, None]
+    index.keep_pictures(A, [], [])
+    assert index.pictures(A, [second]) == [None]
+    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
+    index.close()
+
+
+def test_a_caption_that_can_not_be_read_is_not_kept_and_any_other_text_is(tmp_path: Path) -> None:
+    texts: list[str | Problem] = ["", Problem("caption_not_utf8", path="2.txt"), 'a "b"\0\n\u2028', "猫 🐈"]
+    stamps = [(f"{number}.txt", 1, 2, 3) for number in range(3)] + [("\udcff.txt", 1, 2, 3)]
+    index = Index(tmp_path)
+    index.keep_captions(A, ".txt", stamps, texts)
+    index.close()
+    index = Index(tmp_path)
+    assert index.captions(A, ".txt", stamps) == ["", None, *texts[2:]]
     index.close()
 
 
@@ -48,9 +80,62 @@ def test_a_file_of_this_moment_is_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"x")
     facts = os.stat(file)
+    stamp = ("a.png", 1, facts.st_mtime_ns, facts.st_ctime_ns)
     index = Index(tmp_path)
-    index.keep_pictures(tmp_path, {("a.png", 1, facts.st_mtime_ns, facts.st_ctime_ns): ONE}, ())
-    assert index.pictures(tmp_path) == {}
+    index.keep_pictures(A, [STAMP, stamp], [ONE, OTHER])
+    assert index.pictures(A, [STAMP, stamp]) == [ONE, None]
+    index.close()
+
+
+def test_a_damaged_row_is_as_if_nothing_were_known_and_is_kept_anew(filled: Path) -> None:
+    db = sqlite3.connect(filled / "pictures.sqlite")
+    (columns,) = db.execute("SELECT columns FROM folders WHERE kind = 'pictures'").fetchone()
+    db.execute("UPDATE folders SET columns = ? WHERE kind = 'pictures'", (columns.replace(b"64", b"65"),))
+    db.commit()
+    db.close()
+    index = Index(filled)
+    assert index.pictures(A, [STAMP]) == [None]
+    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
+    index.keep_pictures(A, [STAMP], [ONE])
+    assert index.pictures(A, [STAMP]) == [ONE]
+    assert index.trouble == ""
+    index.close()
+
+
+def test_a_damaged_page_is_said_once_and_the_next_plan_begins_anew(filled: Path) -> None:
+    file = filled / "pictures.sqlite"
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+    index = Index(filled)
+    assert index.pictures(A, [STAMP]) == [None]
+    assert "malformed" in index.trouble
+    index = Index(filled)
+    index.keep_pictures(A, [STAMP], [ONE])
+    assert (index.trouble, index.pictures(A, [STAMP])) == ("", [ONE])
+    index.close()
+
+
+def test_two_processes_share_one_index_without_waiting(filled: Path) -> None:
+    first, second = Index(filled), Index(filled)
+    first.keep_pictures(Path("b"), [STAMP], [ONE])
+    second.keep_pictures(Path("c"), [STAMP], [OTHER])
+    assert second.pictures(Path("b"), [STAMP]) == [ONE]
+    assert first.pictures(Path("c"), [STAMP]) == [OTHER]
+    assert (first.trouble, second.trouble) == ("", "")
+    first.close()
+    second.close()
+
+
+def test_the_index_of_an_older_version_is_begun_anew(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "pictures.sqlite")
+    db.executescript(
+        "CREATE TABLE pictures (folder TEXT, name TEXT); CREATE TABLE captions (folder TEXT); PRAGMA user_version = 1;"
+    )
+    db.close()
+    index = Index(tmp_path)
+    index.keep_pictures(A, [STAMP], [ONE])
+    assert (index.trouble, index.pictures(A, [STAMP])) == ("", [ONE])
     index.close()
 
 
@@ -61,15 +146,15 @@ def test_a_damaged_index_is_begun_anew(filled: Path, content: bytes) -> None:
     (filled / "pictures.sqlite").write_bytes(content)
     index = Index(filled)
     assert index.trouble == ""
-    index.keep_pictures(Path("a"), {STAMP: ONE}, ())
-    assert index.pictures(Path("a")) == {STAMP: ONE}
+    index.keep_pictures(A, [STAMP], [ONE])
+    assert index.pictures(A, [STAMP]) == [ONE]
     index.close()
 
 
 def test_an_index_of_another_version_is_begun_anew(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_VERSION", 99)
     index = Index(filled)
-    assert index.pictures(Path("a")) == {}
+    assert index.pictures(A, [STAMP]) == [None]
     index.close()
     assert sqlite3.connect(filled / "pictures.sqlite").execute("PRAGMA user_version").fetchone() == (99,)
 
@@ -78,19 +163,23 @@ def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     index = Index(tmp_path / "file" / "cache")
     assert index.trouble
-    assert index.pictures(Path("a")) == {}
-    index.keep_pictures(Path("a"), {STAMP: ONE}, ())
-    index.keep_captions(Path("a"), {STAMP: "text"}, ())
+    assert index.pictures(A, [STAMP]) == [None]
+    index.keep_pictures(A, [STAMP], [ONE])
+    index.keep_captions(A, ".txt", [TEXT], ["text"])
     index.close()
 
 
 def test_a_locked_index_is_said_and_stops_nothing(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.05))
+
+    def impatient(file: Path, timeout: float, isolation_level: None) -> sqlite3.Connection:
+        return connect(file, timeout=timeout / 100, isolation_level=isolation_level)
+
+    monkeypatch.setattr(sqlite3, "connect", impatient)
     other = connect(filled / "pictures.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     index = Index(filled)
-    assert index.pictures(Path("a")) == {}
+    assert index.pictures(A, [STAMP]) == [None]
     assert "locked" in index.trouble
     index.close()
     other.close()

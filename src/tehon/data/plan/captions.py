@@ -1,14 +1,17 @@
 """Where the caption of each picture comes from.
 
->>> read_captions(list_folder(Path("10_mofu")), "", Index(cache), every_line=False)["01.png"]
+>>> listing = list_folder(Path("10_mofu"), (".txt",))
+>>> read_captions(listing, (".txt",), Index(cache), every_line=False)["01.png"]
 CaptionFile(text='mofu on the left', source='.txt')
 """
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from tehon.data.plan.index import Index, Texts
-from tehon.data.plan.listing import Listing
+from tehon.data.plan.index import Index
+from tehon.data.plan.listing import FileStamp, Listing
 from tehon.messages.problem import Problem
 
 CLASS_WORDS = "class words"
@@ -22,47 +25,53 @@ class Caption(NamedTuple):
     source: str
 
 
-def read_captions(listing: Listing, extension: str, index: Index, every_line: bool) -> dict[str, Caption | Problem]:
+def caption_suffixes(extension: str) -> tuple[str, ...]:
+    """The extensions of caption files as a `Listing` has them, the first one found counts: the given one, with or
+    without its dot; if it is empty, `.caption`, then `.txt`."""
+    if not extension:
+        return ".caption", ".txt"
+    return ((extension if extension.startswith(".") else f".{extension}").lower(),)
+
+
+def read_captions(
+    listing: Listing, suffixes: Sequence[str], index: Index, every_line: bool
+) -> dict[str, Caption | Problem]:
     """{picture: what its caption file says} for all pictures of a folder that have one; a Problem in its place where it
-    cannot be read. An empty `extension` looks for `.caption`, then for `.txt`."""
-    dotted = extension if extension.startswith(".") else f".{extension}"
-    suffixes = (dotted.lower(),) if extension else (".caption", ".txt")
-    known = index.captions(listing.folder)
-    fresh: Texts = {}
+    cannot be read. The folder was listed with these suffixes, or more; the first one that a picture has counts."""
     found: dict[str, Caption | Problem] = {}
-    for picture in listing.pictures:
-        name = picture[0]
-        stem = listing.stems[name]
-        for suffix in suffixes:
-            entry = listing.others.get(stem + suffix)
-            if entry is not None:
-                try:
-                    found[name] = Caption(caption_text(_text_of(entry, known, fresh), every_line), suffix)
-                except Problem as problem:
-                    found[name] = problem
-                break
-            if listing.unreadable and stem + suffix in listing.unreadable:
-                reason = listing.unreadable[stem + suffix]
-                found[name] = Problem("file_unreadable", path=listing.folder / (stem + suffix), reason=reason)
-                break
-    index.keep_captions(listing.folder, fresh, known)
+    for suffix in reversed(suffixes):
+        found |= _read_suffix(listing, suffix, index, every_line)
     return found
 
 
-def _text_of(entry: "os.DirEntry[str]", known: Texts, fresh: Texts) -> str:
-    """What is used of `known` is taken out of it; the rest is of files that are gone."""
+def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool) -> dict[str, Caption | Problem]:
+    folder, files = listing.folder, listing.texts[suffix]
+    names = [name for (name, _, _, _), stem in zip(listing.pictures, listing.stems, strict=True) if stem in files]
+    stamps = [files[stem] for stem in listing.stems if stem in files]
+    known = index.captions(folder, suffix, stamps)
+    texts = [_read(folder, s) if text is None else text for text, s in zip(known, stamps, strict=True)]
+    index.keep_captions(folder, suffix, stamps, texts)
+    found = {
+        name: text if isinstance(text, Problem) else Caption(caption_text(text, every_line), suffix)
+        for name, text in zip(names, texts, strict=True)
+    }
+    if listing.unreadable:
+        for (name, _, _, _), stem in zip(listing.pictures, listing.stems, strict=True):
+            reason = listing.unreadable.get(stem + suffix)
+            if reason:
+                found[name] = Problem("file_unreadable", path=folder / (stem + suffix), reason=reason)
+    return found
+
+
+def _read(folder: Path, stamp: FileStamp) -> str | Problem:
+    path = os.path.join(folder, stamp[0])
     try:
-        facts = entry.stat()
-        stamp = (entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        text = known.pop(stamp, None)
-        if text is None:
-            with open(entry.path, "rb", buffering=0) as file:  # at half the time of a text file
-                text = fresh[stamp] = file.read().decode("utf-8-sig")
+        with open(path, "rb", buffering=0) as file:  # at half the time of a text file
+            return file.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Problem("caption_not_utf8", path=entry.path) from None
+        return Problem("caption_not_utf8", path=path)
     except OSError as error:
-        raise Problem("file_unreadable", path=entry.path, reason=error.strerror) from None
-    return text
+        return Problem("file_unreadable", path=path, reason=error.strerror)
 
 
 def caption_text(content: str, every_line: bool) -> str:

@@ -38,7 +38,7 @@ class Group:
 
     def reads(self, repeats: Sequence[int]) -> int:
         """How many readings of its pictures an epoch has."""
-        return sum(repeats[picture] for picture in self.pictures)
+        return sum(map(repeats.__getitem__, self.pictures))
 
 
 def epoch_batches(groups: Sequence[Group], repeats: Sequence[int], seed: int, epoch: int) -> list[Batch]:

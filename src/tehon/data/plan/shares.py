@@ -34,9 +34,9 @@ def held_out(digests: Sequence[bytes], share: float, seed: int) -> set[int]:
     >>> len(held_out([b"a", b"b", b"c", b"d"], share=0.25, seed=1))
     1
     """
-    distinct = sorted(set(digests), key=lambda digest: blake2b(b"held out %d " % seed + digest).digest())
-    if not share or len(distinct) < 2:
+    if not share or len(set(digests)) < 2:
         return set()
+    distinct = sorted(set(digests), key=lambda digest: blake2b(b"held out %d " % seed + digest).digest())
     count = min(len(distinct) - 1, max(1, int(share * len(distinct) + 0.5)))
     chosen = set(distinct[:count])
     return {number for number, digest in enumerate(digests) if digest in chosen}

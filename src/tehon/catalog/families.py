@@ -148,6 +148,11 @@ class Family:
         return tuple(self.pads)
 
     @property
+    def implementation(self) -> str:
+        """modelspec's word for whose names the layers of a LoRA file have."""
+        return "diffusers" if self.attending_up is None else "https://github.com/Stability-AI/generative-models"
+
+    @property
     def pooled_from(self) -> str:
         """The text encoder that also gives the text as one vector; "" where nothing is told of it."""
         return self.text_encoders[-1] if len(self.text_encoders) > 1 else ""

@@ -8,6 +8,7 @@ from tehon.catalog.detect import DEMO
 from tehon.catalog.optimizers import optimizer_row
 from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan
+from tehon.weights.hashes import file_hashes
 
 
 def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "caption_tag_dropout_rate": data.caption_tag_dropout_rate,
         **_objective(plan),
         **_validation(plan),
-        "sd_model_name": DEMO if settings.model.path == DEMO else plan.model.path.name,
+        **_models(plan),
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
         "total_batch_size": data.batch_size,
@@ -78,6 +79,19 @@ def _variation(plan: Plan) -> dict[str, Any]:
         "random_crop": any(one.look.random_crop for one in plan.sets),
         "shuffle_caption": any(one.wording.shuffle for one in plan.sets),
     }
+
+
+def _models(plan: Plan) -> dict[str, Any]:
+    """The names of the base model and of a VAE of its own, with the hashes of those that are files."""
+    model = plan.model
+    found: dict[str, Any] = {"sd_model_name": DEMO if plan.settings.model.path == DEMO else model.path.name}
+    if model.single_file:
+        found["sd_model_hash"], found["new_sd_model_hash"] = file_hashes(model.path)
+    if model.vae is not None:
+        found["vae_name"] = model.vae.name
+        if model.vae.is_file():
+            found["vae_hash"], found["new_vae_hash"] = file_hashes(model.vae)
+    return found
 
 
 def _objective(plan: Plan) -> dict[str, Any]:

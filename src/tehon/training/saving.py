@@ -186,6 +186,9 @@ class Loras:
             resolution=(resolution[0], resolution[1]),
             prediction_type=plan.model.prediction,
             version=__version__,
+            implementation=plan.family.implementation,
+            encoder_layer=plan.settings.text.clip_skip,
+            timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
         )
 
 

@@ -25,17 +25,23 @@ def modelspec_metadata(
     resolution: tuple[int, int],
     prediction_type: str,
     version: str,
+    implementation: str = "diffusers",
+    encoder_layer: int = 1,
+    timestep_range: tuple[int, int] = (0, 1000),
     at: float | None = None,
 ) -> dict[str, str]:
-    """The block that other programs read to tell what a file is (https://github.com/Stability-AI/ModelSpec, 1.0.1)."""
+    """The block that other programs read to tell what a file is (https://github.com/Stability-AI/ModelSpec, 1.0.1). The
+    text encoder's layer, counted from the last, and the timesteps are named where they are not the usual ones."""
     date = datetime.fromtimestamp(time.time() if at is None else at, timezone.utc)
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
-        "modelspec.implementation": "diffusers",
+        "modelspec.implementation": implementation,
         "modelspec.implementation_version": f"tehon/{version}",
         "modelspec.title": title,
         "modelspec.resolution": f"{resolution[0]}x{resolution[1]}",
         "modelspec.date": date.replace(tzinfo=None).isoformat(timespec="seconds"),
         "modelspec.prediction_type": prediction_type,
+        **({} if encoder_layer == 1 else {"modelspec.encoder_layer": str(encoder_layer)}),
+        **({} if timestep_range == (0, 1000) else {"modelspec.timestep_range": "{},{}".format(*timestep_range)}),
     }

@@ -51,14 +51,21 @@ def read_header(file: Path) -> Header:
             if length > min(_LARGEST, file.stat().st_size):
                 raise ValueError(length)
             rows: dict[str, Any] = json.loads(stream.read(length))
-        metadata = rows.pop("__metadata__", {})
-        shapes = {name: tuple(row["shape"]) for name, row in rows.items()}
-        dtypes = {name: row["dtype"] for name, row in rows.items()}
-        starts = {name: 8 + length + row["data_offsets"][0] for name, row in rows.items()}
-        end = 8 + length + max((row["data_offsets"][1] for row in rows.values()), default=0)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error):
+        metadata = {str(key): str(text) for key, text in rows.pop("__metadata__", {}).items()}
+        shapes = {name: tuple(map(_count, row["shape"])) for name, row in rows.items()}
+        dtypes = {name: str(row["dtype"]) for name, row in rows.items()}
+        starts = {name: 8 + length + _count(row["data_offsets"][0]) for name, row in rows.items()}
+        end = 8 + length + max((_count(row["data_offsets"][1]) for row in rows.values()), default=0)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error):
         raise Problem("not_safetensors", path=file) from None
     return Header(shapes, dtypes, metadata, 8 + length, starts, end)
+
+
+def _count(value: Any) -> int:
+    """A number of a header; ValueError for what is none."""
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError(value)
+    return value
 
 
 def check_whole(file: Path, header: Header) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import string
 import sys
+import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,21 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tehon.catalog.detect import find_networks
+from tehon.catalog.header import read_header
+from tehon.catalog.kinds import dora_side, kind_of, rank_of
+from tehon.catalog.lora_names import family_of_lora
 from tehon.messages.problem import Problem
 from tehon.settings.kohya.carry import Import
 from tehon.settings.kohya.command import split_command
 from tehon.settings.kohya.gui import option_of
 from tehon.settings.kohya.gui_keys import CONTROLS, OLD_NAMES, OPTION_OF
 from tehon.settings.kohya.metadata import read_metadata
-from tehon.settings.kohya.read import bring_text, bring_words
+from tehon.settings.kohya.read import bring, bring_text, bring_words
 from tehon.settings.kohya.report import as_data, as_text, as_toml
 from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
 
-TESTS = 5
+TESTS = 6
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "200")) // TESTS
 tried = settings(max_examples=CASES, deadline=10_000, suppress_health_check=list(HealthCheck))
 
@@ -121,6 +126,56 @@ def test_any_metadata(data: dict[str, str]) -> None:
 
     found = read_metadata(data)
     usable(carry(found.given, found.lines, whole=False))
+
+
+NAMES = st.sampled_from(
+    ["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight", "lora_te_x.alpha", "model.diffusion_model.x", "x"]
+)
+sizes = st.lists(st.integers(0, 9) | scalars, max_size=3) | values
+rows = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from(["F16", "F32", "BF16", "I64", "F99"]) | values,
+        "shape": sizes,
+        "data_offsets": st.lists(st.integers(-9, 99), min_size=2, max_size=2) | sizes,
+    },
+)
+
+
+@tried
+@given(
+    st.dictionaries(NAMES | st.text(max_size=6), rows | values, max_size=4),
+    st.dictionaries(st.sampled_from(METADATA) | st.text(max_size=6), st.text(max_size=20) | values, max_size=4)
+    | values,
+    st.binary(max_size=40),
+    st.none() | st.integers(0, 2**64 - 1),
+)
+def test_any_header(tensors: dict[str, Any], metadata: Any, body: bytes, length: int | None) -> None:
+    """Of a safetensors file: what it says of its tensors and itself may be anything, and so may its length."""
+    text = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.safetensors"
+        file.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + body)
+
+        def read() -> None:
+            header = read_header(file)
+            layers = header.layers()
+            for tensors in layers.values():
+                kind_of(tensors)
+                rank_of(tensors)
+                dora_side(tensors)
+            family_of_lora(layers, header.metadata)
+
+        sentence(read)
+        sentence(lambda: usable(bring(file)))
+        sentence(lambda: find_networks(str(file)))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "{}", "[]", "1", '{"a": 1e999}', ""])
+def test_headers_that_are_nested_or_of_another_shape(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    sentence(lambda: usable(bring(file)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such measure there")

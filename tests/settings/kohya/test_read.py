@@ -267,3 +267,31 @@ def test_a_warm_up_that_is_no_number_is_told() -> None:
     for text in ("nan", "inf", "-1", "soon"):
         (line,) = bring_words([f"--lr_warmup_steps={text}", "--seed=1"]).blocking
         assert line.reason == f"{text} is neither steps nor a share"
+
+
+def remarks(result: Import, key: str) -> list[str]:
+    return [str(remark) for line in result.lines if key in line.key for remark in line.outcome.differences]
+
+
+@pytest.mark.parametrize(
+    ("script", "count", "said"),
+    [
+        ("sdxl_train_network.py", 25, "25 numbers, but SDXL has 23 blocks"),
+        ("sdxl_train_network.py", 23, ""),
+        ("train_network.py", 25, ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["block_dims", "block_alphas"])
+def test_lists_of_another_count_than_sdxls_blocks_are_named(name: str, script: str, count: int, said: str) -> None:
+    numbers = ",".join(["4"] * count)
+    lists = {"block_dims": numbers} | {name: numbers}
+    result = bring_words([script, "--network_args", *(f"{key}={value}" for key, value in lists.items())])
+    found = " ".join(remarks(result, name))
+    assert (said in found) if said else "numbers" not in found
+
+
+def test_what_sd_scripts_does_otherwise_with_zero_snr_and_huber_is_named() -> None:
+    words = ["train_network.py", "--zero_terminal_snr", "--loss_type", "huber", "--huber_scale", "0.5"]
+    result = bring_words([*words, "--huber_schedule", "snr"])
+    assert any("weighs losses by the noise as it was before" in text for text in remarks(result, "zero_terminal_snr"))
+    assert any("does not use it with the schedule snr" in text for text in remarks(result, "huber_scale"))

@@ -179,9 +179,19 @@ def _alone(name: str) -> Any:
     def carry(value: str, around: Around) -> Outcome:
         heeded = any(f"{ARGUMENT}{other}" in around.values for other in _PLAIN_LISTS)
         differences = [] if heeded else [Remark("t3" if name.startswith("conv") else "lists_alone")]
-        return carried({f"network.{name}": value}, *differences)
+        return carried({f"network.{name}": value}, *differences, *_other_count(value, around))
 
     return carry
+
+
+def _block_dims(value: str, around: Around) -> Outcome:
+    return carried({"network.block_dims": value}, *_other_count(value, around))
+
+
+def _other_count(value: str, around: Around) -> list[Remark]:
+    """Of a list for SDXL that was not written for its blocks, which are those of the three ways and one at each end."""
+    found, wanted = len(value.replace(",", " ").split()), sum(_WAY_SDXL.values()) + 2
+    return [Remark("t26_blocks", {"found": found, "wanted": wanted})] if around.sdxl and found != wanted else []
 
 
 def _lr_list(way: str) -> Any:
@@ -309,7 +319,7 @@ ROWS = (
     _listed("mid_lr_weight", carry=_lr_list("mid")),
     _listed("up_lr_weight", carry=_lr_list("up")),
     _simple("block_lr_zero_threshold", NUMBER),
-    _listed("block_dims"),
+    _listed("block_dims", carry=_block_dims),
     _listed("block_alphas", carry=_alone("block_alphas")),
     _listed("conv_block_dims", carry=_alone("conv_block_dims")),
     _listed("conv_block_alphas", carry=_alone("conv_block_alphas")),

@@ -45,6 +45,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sample_prompts", "t24", {}),
     ("sample_every_n_epochs, sample_every_n_steps", "samples_place", {}),
     ("text_encoder_lr", "t26_rates", {}),
+    ("block_dims, block_alphas", "t26_blocks", {"found": "25", "wanted": "23"}),
     ("cache_text_encoder_outputs", "t27", {}),
     ("use_wandb", "t28", {}),
     ("wandb_api_key, huggingface_token", "secret", {}),

@@ -55,6 +55,29 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
         raise
 
 
+def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = False) -> None:
+    """`fill` makes a folder at the path that it is given, beside the folder's, and that becomes the folder."""
+    if folder.exists() and not overwrite:
+        raise Problem("file_exists", path=folder)
+    aside, old = (folder.with_name(folder.name + ending) for ending in (ASIDE, ".old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        fill(aside)
+        if folder.exists():
+            _rename(folder, old)
+        _rename(aside, folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException as error:
+        if old.exists() and not folder.exists():
+            _rename(old, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise unwritable(folder, error) from None
+        raise
+
+
 def append(file: Path, text: str, durable: bool = False) -> None:
     """Adds to a file in one write; with `durable` it is on the disk when this returns."""
     try:

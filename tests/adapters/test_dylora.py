@@ -14,7 +14,7 @@ from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.dylora import DyLora, all_used, ordered, sorts_after
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
-from tehon.weights.cut import cut_ranks
+from tehon.surgery.cut import cut_ranks
 
 SAMPLES = torch.tensor([11, 12, 13])
 SHAPES = {"lora_down.weight": (8, 16), "lora_up.weight": (12, 8)}

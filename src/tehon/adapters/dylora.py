@@ -10,7 +10,7 @@ themselves stay as they are: every number learns at every step, whichever rank i
 nothing. Larger ranks are drawn more often than smaller ones, b with a probability that grows as b does.
 
 A file holds the ranks in the order of their singular values, so that its first b ranks, with the same factor
-alpha / rank, are the cut at b; see `tehon.weights.cut`.
+alpha / rank, are the cut at b; see `tehon.surgery.cut`.
 """
 
 import torch

@@ -61,6 +61,19 @@ def find_model(
     return replace(model, tokenizer=vocabulary_folder()) if model.single_file else model
 
 
+def find_networks(path: str) -> Model:
+    """The model at a path, for who reads its tensors and draws nothing: it needs no vocabulary, and what its network
+    predicts may be unknown."""
+    place = _place(path, "")
+    make = _from_file if place.is_file() else _from_folder
+    try:
+        return make(place, None)
+    except Problem as problem:
+        if problem.key != "prediction_unknown":
+            raise
+        return make(place, "epsilon")
+
+
 def _place(path: str, revision: str) -> Path:
     """Where the model lies on this machine; from the hub it is fetched."""
     place = demo_folder() if path == DEMO else expanded(path)

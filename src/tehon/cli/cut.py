@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.weights.cut import cut_file
+    from tehon.surgery.cut import cut_file
 
     file: Path = options.file
     out = options.out or file.with_name(f"{file.stem}-rank{options.rank}.safetensors")

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +11,48 @@ from tehon.messages.catalogue import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help=say("cli.lora_file"))
+    parser.add_argument("--no-norms", action="store_true", help=say("cli.inspect_no_norms"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.catalog.header import read_header
-    from tehon.catalog.kinds import rank_of
+    from tehon.surgery.look import look
 
-    header = read_header(options.file)
-    modules = header.layers()
-    ranks = Counter(rank for tensors in modules.values() if (rank := rank_of(tensors)))
-    kinds = Counter(_kind(tensors) for tensors in modules.values())
-    data: dict[str, Any] = {
-        "file": str(options.file),
-        "bytes": options.file.stat().st_size,
-        "tensors": len(header.shapes),
-        "types": dict(Counter(header.dtypes.values())),
-        "modules": {root: sum(m.startswith(root) for m in modules) for root in ("lora_te", "lora_unet")},
-        "kinds": dict(kinds),
-        "ranks": {str(rank): count for rank, count in ranks.items()},
-        "metadata": {key: _read(value) for key, value in sorted(header.metadata.items())},
-    }
-    print(json.dumps(data, ensure_ascii=False, indent=2) if options.json else _text(data))
+    data = look(options.file, norms=not options.no_norms)
+    print(json.dumps(data, ensure_ascii=False, indent=2) if options.json else "\n".join(_text(data)))
     return 0
 
 
-def _kind(tensors: dict[str, tuple[int, ...]]) -> str:
-    from tehon.catalog.kinds import dora_side, kind_of
-
-    return (kind_of(tensors) or "unknown") + (" + DoRA" if dora_side(tensors) else "")
-
-
-def _read(value: str) -> Any:
-    """Metadata are strings; those that hold JSON objects or lists are opened."""
-    if value[:1] in "{[":
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _text(data: dict[str, Any]) -> str:
-    def joined(counts: dict[str, Any]) -> str:
-        return ", ".join(f"{name}: {count}" for name, count in counts.items())
-
-    lines = [
-        f"{data['file']}  ({data['bytes'] / 1e6:.2f} MB)",
-        say("inspect.tensors", count=data["tensors"], types=joined(data["types"])),
-        say("inspect.modules", modules=joined(data["modules"])),
-        say("inspect.kinds", kinds=joined(data["kinds"])),
-        say("inspect.ranks", ranks=joined(data["ranks"])),
-        "",
-    ]
+def _text(data: dict[str, Any]) -> Iterator[str]:
+    yield f"{data['file']}  ({data['bytes'] / 1e6:.2f} MB)"
+    yield say("inspect.tensors", count=data["tensors"], types=_joined(data["types"]))
+    yield say("inspect.modules", modules=_joined(data["modules"]))
+    yield say("inspect.kinds", kinds=_joined(data["kinds"]))
+    yield say("inspect.ranks", ranks=_joined(data["ranks"]))
+    yield say("inspect.alphas", alphas=_joined(data["alphas"]))
+    for row in data["readers"]:
+        yield say("inspect.reader", matched=row["matched"], total=row["total"], reader=row["name"])
+    yield from _hashes(data["hashes"])
+    if data["norms"]:
+        yield say("inspect.norms")
+        widest = max((row["norm"] or 0.0 for row in data["norms"].values()), default=0.0) or 1.0
+        for block, row in data["norms"].items():
+            bar = "█" * round(30 * (row["norm"] or 0.0) / widest)
+            norm = say("inspect.norm_unknown") if row["norm"] is None else f"{row['norm']:.4f}"
+            yield f"  {block:8} {norm:>10}  {bar}"
+    yield ""
     for key, value in data["metadata"].items():
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-        lines.append(f"{key:36} {shown if len(shown) <= 160 else shown[:157] + '...'}")
-    return "\n".join(lines)
+        yield f"{key:36} {shown if len(shown) <= 160 else shown[:157] + '...'}"
+
+
+def _hashes(own: dict[str, Any]) -> Iterator[str]:
+    """The digests of the file, and whether the one in its metadata is true."""
+    yield say("inspect.hashes", sha256=own["sha256"], autov2=own["autov2"], autov3=own["autov3"], legacy=own["legacy"])
+    yield f"sshs_model_hash {own['sshs_model_hash']}"
+    if own["hash_holds"] is False:
+        yield say("inspect.hash_differs", stored=own["stored_sshs_model_hash"])
+
+
+def _joined(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())

@@ -19,11 +19,12 @@ from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.dylora import DyLora
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
-from tehon.catalog.kinds import TAKES_STRENGTH, as_expected, check_layer, rank_of
+from tehon.catalog.kinds import TAKES_STRENGTH
 from tehon.diffusion.draws import generator_for
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
+from tehon.surgery.fitting import adapter_from, shaped
 from tehon.weights.lora_file import layer_name, read_lora
 
 Adapters = dict[str, dict[str, Adapter]]
@@ -91,7 +92,7 @@ def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path)
         if tensors is None:
             continue
         adapter = adapters[module.root][module.name]
-        tensors = _as_expected(tensors, module.shape)
+        tensors = shaped(tensors, module.shape)
         if "on_input" in tensors and bool(tensors["on_input"]) != module.on_input:
             raise Problem("ia3_other_side", field="network.weights", path=file, name=module.name)
         fill(adapter, tensors)
@@ -140,7 +141,7 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Ada
     if strangers:
         matched = len(rows) - len(strangers)
         raise Problem("lora_unmatched", path=file, matched=matched, total=len(rows), name=strangers[0])
-    return [_adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
+    return [adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
 
 
 def merge_file(behaviour: Behaviour, file: Path, strength: float, part: str, network: nn.Module) -> None:
@@ -149,26 +150,9 @@ def merge_file(behaviour: Behaviour, file: Path, strength: float, part: str, net
     for prefix in (prefix for prefix, owner in behaviour.family.adapter_roots.items() if owner == part):
         layers = _layers_of(behaviour, prefix, network)
         for name in rows.keys() & layers.keys():
-            adapter = _adapter_from(layers[name], rows[name], name, file)
+            adapter = adapter_from(layers[name], rows[name], name, file)
             adapter.multiplier = strength
             merge(adapter)
-
-
-def _adapter_from(layer: Layer, tensors: dict[str, Tensor], name: str, file: Path) -> Adapter:
-    weight = tuple(layer.weight.shape)
-    tensors = _as_expected(tensors, weight)
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    check_layer(file, name, shapes, weight)
-    rank = rank_of(shapes) or 1
-    on_input = bool(tensors.get("on_input", torch.tensor(0)))
-    adapter = build(layer, shapes, float(tensors.get("alpha", torch.tensor(rank))), on_input=on_input)
-    fill(adapter, tensors)
-    return adapter
-
-
-def _as_expected(tensors: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
-    sizes = as_expected({name: tuple(tensor.shape) for name, tensor in tensors.items()}, shape)
-    return {name: tensor.view(sizes[name]) for name, tensor in tensors.items()}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
-from tehon.weights.cut import cut_ranks
+from tehon.surgery.cut import cut_ranks
 from tehon.weights.lora_file import read_lora, write_lora
 
 

@@ -1,0 +1,46 @@
+"""`tehon extract BASE TUNED --rank N --out FILE`: a LoRA out of two models."""
+
+import argparse
+import json
+
+from tehon.cli.lora_words import add_result, add_rules, rule_of
+from tehon.messages.catalogue import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", help=say("cli.extract_base"))
+    parser.add_argument("tuned", metavar="TUNED", help=say("cli.extract_tuned"))
+    parser.add_argument("--rank", type=int, default=64, help=say("cli.tool_rank"))
+    parser.add_argument("--conv-rank", type=int, default=0, help=say("cli.extract_conv_rank"))
+    add_rules(parser)
+    parser.add_argument(
+        "--precision", choices=("float", "fp16", "bf16"), default="fp16", help=say("cli.extract_precision")
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help=say("cli.device"))
+    add_result(parser, needed=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    from tehon.catalog.detect import find_networks
+    from tehon.surgery.extract import extract
+
+    rule, number = rule_of(options)
+    rows = extract(
+        find_networks(options.base),
+        find_networks(options.tuned),
+        options.out,
+        rank=options.rank,
+        conv_rank=options.conv_rank,
+        rule=rule,
+        number=number,
+        precision=options.precision,
+        device=options.device,
+        overwrite=options.overwrite,
+    )
+    least = min(row.kept_norm for row in rows)
+    if options.json:
+        layers = [{"name": row.name, "rank": row.rank, "kept_norm": row.kept_norm} for row in rows]
+        print(json.dumps({"out": str(options.out), "layers": layers}))
+    else:
+        print(say("tools.extracted", layers=len(rows), share=f"{least:.1%}", path=options.out))
+    return 0

@@ -1,0 +1,86 @@
+"""LoRAs on a command line: FILE, FILE:STRENGTH or FILE:STRENGTH:TEXT, and the options that tools for them share."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tehon.messages.catalogue import say
+
+if TYPE_CHECKING:
+    from tehon.surgery.lora_layers import LoraLayers
+
+
+class AddLora(argparse.Action):
+    """Collects {"file": …, "blocks": …}; `--blocks` belongs to the LoRA before it."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        rows: list[dict[str, str]] = list(namespace.loras)
+        if self.dest == "loras":
+            rows.append({"file": str(values), "blocks": ""})
+        elif not rows:
+            parser.error(say("cli.blocks_first"))
+        else:
+            rows[-1] = {**rows[-1], "blocks": str(values)}
+        namespace.loras = rows
+
+
+def add_loras(parser: argparse.ArgumentParser) -> None:
+    """`--lora`, as often as wanted, each with its `--blocks`."""
+    add = parser.add_argument
+    add("--lora", dest="loras", action=AddLora, default=[], metavar="FILE[:STRENGTH[:TEXT]]", help=say("cli.loras"))
+    add("--blocks", dest="blocks", action=AddLora, metavar="NUMBERS", help=say("cli.blocks"))
+
+
+def add_result(parser: argparse.ArgumentParser, *, needed: bool) -> None:
+    """Where the result goes and what it looks like."""
+    parser.add_argument("-o", "--out", type=Path, required=needed, help=say("cli.tool_out"))
+    parser.add_argument("--overwrite", action="store_true", help=say("cli.tool_overwrite"))
+    parser.add_argument("--json", action="store_true", help=say("cli.json"))
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=("float", "fp16", "bf16"), default="", help=say("cli.tool_precision"))
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """How many ranks are kept."""
+    rules = parser.add_mutually_exclusive_group()
+    rules.add_argument("--sv-ratio", type=float, metavar="NUMBER", help=say("cli.sv_ratio"))
+    rules.add_argument("--sv-fro", type=float, metavar="SHARE", help=say("cli.sv_fro"))
+    rules.add_argument("--sv-cumulative", type=float, metavar="SHARE", help=say("cli.sv_cumulative"))
+
+
+def rule_of(options: argparse.Namespace) -> tuple[str, float]:
+    """(rule of `tehon.surgery.factors`, its number); empty without one."""
+    for name in ("sv_ratio", "sv_fro", "sv_cumulative"):
+        value = getattr(options, name)
+        if value is not None:
+            return name, value
+    return "", 0.0
+
+
+def opened(options: argparse.Namespace) -> "list[LoraLayers]":
+    """The LoRAs of a command line."""
+    from tehon.surgery.lora_layers import open_lora
+
+    found: list[LoraLayers] = []
+    for row in options.loras:
+        file, strengths = split(row["file"])
+        strength = strengths[0] if strengths else 1.0
+        found.append(open_lora(file, strength, strengths[1] if len(strengths) > 1 else None, row["blocks"]))
+    return found
+
+
+def split(word: str) -> tuple[Path, list[float]]:
+    """The file and the numbers behind it; a colon in the path itself, as on Windows, stays there."""
+    numbers: list[float] = []
+    while not Path(word).exists() and len(numbers) < 2:
+        start, colon, end = word.rpartition(":")
+        try:
+            number = float(end)
+        except ValueError:
+            break
+        if not colon:
+            break
+        word, numbers = start, [number, *numbers]
+    return Path(word), numbers

@@ -1,0 +1,1 @@
+"""Work on finished files: looking into, merging, extracting, resizing, converting and cutting them."""

@@ -1,0 +1,130 @@
+"""Several LoRAs as one: exactly, by putting their ranks side by side, or as near as a smaller rank can come.
+
+>>> joined = join([open_lora(Path("cat.safetensors"), 0.7), open_lora(Path("ink.safetensors"), 0.5)])
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tehon.messages.problem import Problem
+from tehon.surgery.factors import as_layers, cut, kept, singular, singular_of_product
+from tehon.surgery.fitting import change, shaped
+from tehon.surgery.lora_layers import LoraLayers, Shapes
+from tehon.surgery.merge import check_fits
+from tehon.surgery.written import precision_of, write_result
+from tehon.weights.places import Place
+
+PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
+"""The tensors of a LoRA whose change is B A and nothing else."""
+_TRUE_OF_ALL = (
+    *("ss_base_model_version", "ss_v2", "ss_clip_skip"),
+    *("modelspec.architecture", "modelspec.prediction_type"),
+)
+
+
+def join_files(
+    loras: Sequence[LoraLayers],
+    out: Path,
+    *,
+    rank: int = 0,
+    conv_rank: int = 0,
+    places: Mapping[str, Place] | None = None,
+    precision: str = "",
+    overwrite: bool = False,
+) -> dict[str, dict[str, Tensor]]:
+    """Writes one LoRA that does what all of them do together, and gives what it holds. See `join`."""
+    layers = join(loras, rank=rank, conv_rank=conv_rank, places=places)
+    first = loras[0].metadata
+    kept_keys = (
+        "ss_base_model_version",
+        "ss_v2",
+        "ss_clip_skip",
+        "modelspec.architecture",
+        "modelspec.prediction_type",
+    )
+    metadata = {key: first[key] for key in kept_keys if key in first}
+    metadata |= {
+        "ss_network_module": "networks.lora",
+        "ss_output_name": out.stem,
+        "ss_training_comment": "merged: " + ", ".join(f"{lora.path.stem} ({lora.strength:g})" for lora in loras),
+        "modelspec.title": out.stem,
+        "modelspec.merged_from": ", ".join(lora.path.stem for lora in loras),
+    }
+    write_result(out, layers, metadata, precision or precision_of(loras[0].path), overwrite)
+    return layers
+
+
+def join(
+    loras: Sequence[LoraLayers], *, rank: int = 0, conv_rank: int = 0, places: Mapping[str, Place] | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """{layer: LoRA tensors}, alpha = rank. With rank 0 exact: the ranks of all files one after the other. Else the best
+    approximation of that rank (`conv_rank`, if given, for larger kernels).
+
+    `places` are a base model's weights, which kinds other than LoRA need to be built; they are approximated only.
+    Problems when files are of different families, or of a kind that can't be done this way.
+    """
+    names = [lora.family.name for lora in loras]
+    if len(set(names)) > 1:
+        raise Problem("join_families", path=loras[-1].path, families=", ".join(names))
+    for lora in loras:
+        _check_kinds(lora, rank, places)
+    found: dict[str, dict[str, Tensor]] = {}
+    for layer in dict.fromkeys(layer for lora in loras for layer in lora.layers):
+        own = [lora for lora in loras if layer in lora.layers and lora.strength_of(layer)]
+        if own:
+            found[layer] = _layer(layer, own, rank, conv_rank, places)
+    return found
+
+
+def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, Place] | None) -> None:
+    other = next((name for name, tensors in lora.layers.items() if not _plain(tensors)), None)
+    if other is not None and not rank:
+        raise Problem("join_needs_rank", path=lora.path, name=other)
+    if other is not None and places is None:
+        raise Problem("join_needs_model", path=lora.path, name=other)
+    if places is not None:
+        check_fits(lora, places)
+
+
+def _plain(tensors: Shapes) -> bool:
+    return PLAIN - {"alpha"} <= tensors.keys() <= PLAIN
+
+
+@torch.no_grad()
+def _layer(
+    layer: str, loras: Sequence[LoraLayers], rank: int, conv_rank: int, places: Mapping[str, Place] | None
+) -> dict[str, Tensor]:
+    if all(_plain(lora.layers[layer]) for lora in loras):
+        shape = weight_shape(loras[0].layers[layer])
+        pairs = [thin(lora, layer, shape) for lora in loras]
+        up, down = torch.cat([pair[0] for pair in pairs], 1), torch.cat([pair[1] for pair in pairs])
+        if not rank:
+            return as_layers(up, down, shape) | {"alpha": torch.tensor(float(len(down)))}
+        parts = singular_of_product(up, down)
+    else:
+        assert places is not None
+        weight = places[layer].read().float()
+        shape = tuple(weight.shape)
+        total = sum(change(weight, lora.tensors(layer), layer, lora.path, lora.strength_of(layer)) for lora in loras)
+        parts = singular(torch.as_tensor(total).flatten(1))
+    most = conv_rank if conv_rank and prod(shape[2:]) > 1 else rank
+    count = kept(parts[1], most)
+    return as_layers(*cut(*parts, count), shape) | {"alpha": torch.tensor(float(count))}
+
+
+def weight_shape(tensors: Shapes) -> tuple[int, ...]:
+    """The shape of the weight that a plain LoRA's tensors change."""
+    _, *inner = tensors["lora_down.weight"]
+    return tensors["lora_up.weight"][0], *inner
+
+
+def thin(lora: LoraLayers, layer: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(B, A) of a layer, whose product is its whole change; the strength is in B."""
+    tensors = shaped(lora.tensors(layer), shape)
+    down, up = tensors["lora_down.weight"].float().flatten(1), tensors["lora_up.weight"].float().flatten(1)
+    scale = float(tensors.get("alpha", torch.tensor(float(len(down))))) / len(down)
+    return up * (scale * lora.strength_of(layer)), down

@@ -1,0 +1,96 @@
+"""The layers of a LoRA file, read one at a time, each with the strength it is wanted at.
+
+>>> lora = open_lora(Path("mofu.safetensors"), strength=0.8)
+>>> len(lora.layers), lora.family.name
+(264, 'sd1')
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from tehon.catalog.families import Family
+from tehon.catalog.header import read_header
+from tehon.catalog.kinds import kind_of
+from tehon.catalog.lora_names import block_index, family_of_lora, file_name, layer_place
+from tehon.messages.problem import Problem
+from tehon.weights.slices import SafeTensors
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class LoraLayers:
+    """`layers` is {layer's name in files of its family: {tensor: shape}}. `own` are the names that this file has where
+    they are others. `blocks` are strengths by block of the U-Net, `text` the strength of text encoders; None: as
+    `strength`."""
+
+    path: Path
+    family: Family
+    metadata: Mapping[str, str]
+    layers: dict[str, Shapes]
+    own: dict[str, str]
+    strength: float = 1.0
+    text: float | None = None
+    blocks: tuple[float, ...] = ()
+    _open: dict[str, SafeTensors] = field(default_factory=dict[str, SafeTensors])
+
+    def tensors(self, layer: str) -> dict[str, Tensor]:
+        """{tensor's name: tensor} of a layer, as the file has them."""
+        source = self._open.setdefault("file", SafeTensors(self.path))
+        name = self.own.get(layer, layer)
+        return {key: source.tensor(f"{name}.{key}") for key in self.layers[layer]}
+
+    def strength_of(self, layer: str) -> float:
+        """The strength a layer is wanted at: of its part, times that of its block."""
+        index = block_index(layer, self.family)
+        place = layer_place(layer)
+        if place and place.root in self.family.text_rate_roots:
+            return self.strength if self.text is None else self.text
+        return self.strength * (self.blocks[index] if self.blocks and index is not None else 1.0)
+
+
+def open_lora(path: Path, strength: float = 1.0, text: float | None = None, blocks: str = "") -> LoraLayers:
+    """A LoRA file in kohya's format; a Problem when it is none. SDXL's names of diffusers' kind become the usual ones.
+
+    `blocks` are numbers with commas or blanks, one for each block of the family's U-Net.
+    """
+    header = read_header(path)
+    layers = header.layers()
+    if not any(kind_of(tensors) for tensors in layers.values()):
+        raise Problem("not_a_lora", path=path)
+    family = family_of_lora(layers, header.metadata)
+    if not family:
+        raise Problem("lora_names_unknown", path=path, name=next(iter(layers)))
+    own: dict[str, str] = {}
+    named: dict[str, Shapes] = {}
+    for name, tensors in layers.items():
+        usual = _usual(name, family)
+        named[usual] = tensors
+        if usual != name:
+            own[usual] = name
+    return LoraLayers(path, family, header.metadata, named, own, strength, text, _weights(blocks, family))
+
+
+def _usual(name: str, family: Family) -> str:
+    place = layer_place(name)
+    if place is None:
+        return name
+    try:
+        return file_name(place, family)
+    except KeyError:
+        return name
+
+
+def _weights(text: str, family: Family) -> tuple[float, ...]:
+    if not text:
+        return ()
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise Problem("not_numbers", field="--blocks", value=text) from None
+    if len(numbers) != family.blocks.count:
+        raise Problem("block_count", field="--blocks", count=len(numbers), wanted=family.blocks.count)
+    return tuple(numbers)

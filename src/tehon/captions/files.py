@@ -26,8 +26,8 @@ class CaptionFiles:
         old: dict[Path, bytes | None] = {}
         try:
             for file, text in texts.items():
-                content = f"{text.strip()}\n".encode()
-                was = _content(file)
+                content = text_bytes(text)
+                was = content_of(file)
                 if was != content and not (was is None and not text.strip()):
                     old[file] = was
                     write_whole(file, content)
@@ -49,7 +49,13 @@ class CaptionFiles:
         return list(old)
 
 
-def _content(file: Path) -> bytes | None:
+def text_bytes(text: str) -> bytes:
+    """A caption as its file holds it."""
+    return f"{text.strip()}\n".encode()
+
+
+def content_of(file: Path) -> bytes | None:
+    """What is in a file; None where there is none, a Problem where it cannot be read."""
     try:
         return file.read_bytes()
     except FileNotFoundError:

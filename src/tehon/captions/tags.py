@@ -46,6 +46,18 @@ def replace(old: str, new: str, caption: str, *, whole_tags: bool = True) -> str
     return join(dict.fromkeys(new.strip() if tag == old.strip() else tag for tag in tags if tag))
 
 
+def dedupe(caption: str) -> str:
+    """With each tag once, where it first stands."""
+    tags = split(caption)
+    left = list(dict.fromkeys(tags))
+    return caption if left == tags else join(left)
+
+
+def by_line(edit: Edit, text: str) -> str:
+    """An edit of each line of a caption file; several lines are captions to choose from."""
+    return "\n".join(edit(line) if line.strip() else line for line in text.splitlines())
+
+
 def sort(caption: str, keep: int = 0) -> str:
     """With its tags in the order of the alphabet, but for the first `keep`."""
     tags = split(caption)

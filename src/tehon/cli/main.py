@@ -16,7 +16,8 @@ from tehon.messages.problem import Problem
 
 COMMANDS = (
     *("demo", "train", "resume", "plan", "runs", "stop", "save", "preview", "queue"),
-    *("sample", "compare", "grid", "inspect", "cut", "import", "export", "kohya", "ui"),
+    *("sample", "compare", "grid", "inspect", "merge", "extract", "resize", "convert", "cut", "captions"),
+    *("import", "export", "kohya", "ui"),
 )
 WITH_SETTINGS = ("train", "plan", "resume", "queue", "kohya", "export")
 EXIT_PROBLEM = 2

@@ -1,0 +1,88 @@
+"""Changes of caption files that can be taken back by a later command: a small file in the folder remembers them.
+
+>>> change_files(Path("pictures"), {Path("pictures/01.txt"): "owl, sitting"})
+>>> undo_last(Path("pictures"))
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tehon.captions.files import content_of, text_bytes
+from tehon.disk import remove, write_whole
+from tehon.messages.problem import Problem
+
+NAME = ".tehon-captions.json"
+_KEPT = 20  # changes that can be taken back
+
+Row = dict[str, tuple[str | None, str]]
+"""{file, from the folder: (what was in it, or None; what was put in its place)}."""
+
+
+def change_files(folder: Path, texts: Mapping[Path, str]) -> int:
+    """Gives files below a folder new texts and remembers the old ones, before anything is changed; how many files
+    differ. Each file is there whole with its old or its new text, whatever ends the process."""
+    row: Row = {}
+    for file, text in texts.items():
+        was, new = content_of(file), text_bytes(text)
+        if was != new and not (was is None and not text.strip()):
+            row[str(file.relative_to(folder))] = (None if was is None else _text(file, was), new.decode())
+    if row:
+        history = [*_history(folder), row]
+        write_whole(folder / NAME, json.dumps(history[-_KEPT:], ensure_ascii=False).encode())
+        for name, (_, new) in row.items():
+            write_whole(folder / name, new.encode())
+    return len(row)
+
+
+def undo_last(folder: Path) -> list[Path]:
+    """Takes the last change of a folder back; the files that it was about. A Problem when there is none, or when one of
+    the files was changed by somebody else since."""
+    history = _history(folder)
+    if not history:
+        raise Problem("captions_no_undo", path=folder)
+    row = history.pop()
+    for name, (was, new) in row.items():
+        now = content_of(folder / name)
+        if now not in (new.encode(), None if was is None else was.encode()):
+            raise Problem("captions_changed_since", path=folder / name)
+    for name, (was, _) in row.items():
+        if was is None:
+            remove(folder / name)
+        else:
+            write_whole(folder / name, was.encode())
+    if history:
+        write_whole(folder / NAME, json.dumps(history, ensure_ascii=False).encode())
+    else:
+        remove(folder / NAME)
+    return [folder / name for name in row]
+
+
+def _history(folder: Path) -> list[Row]:
+    content = content_of(folder / NAME)
+    if content is None:
+        return []
+    try:
+        rows: Any = json.loads(content)
+        return [
+            {_inside(name): (None if was is None else str(was), str(new)) for name, (was, new) in row.items()}
+            for row in rows
+        ]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise Problem("captions_undo_broken", path=folder / NAME) from None
+
+
+def _inside(name: str) -> str:
+    """A file that the folder holds; somebody may have sent the folder with a list that names others."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or path.suffix == "" or path.name == NAME:
+        raise ValueError(name)
+    return name
+
+
+def _text(file: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Problem("caption_not_utf8", path=file) from None

@@ -1,0 +1,166 @@
+"""`tehon captions VERB FOLDER …`: captions of many pictures at once, to count, edit, take back and write by a model."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tehon.captions import tags
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+
+_SHOWN = 20  # changes that are printed without --json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, *, edits: bool = True) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=say(f"cli.captions_{name}"), description=say(f"cli.captions_{name}"))
+        one.add_argument("folder", type=Path, metavar="FOLDER", help=say("cli.captions_folder"))
+        one.add_argument("--extension", default="", help=say("cli.captions_extension"))
+        one.add_argument("--json", action="store_true", help=say("cli.json"))
+        if edits:
+            one.add_argument("--dry-run", action="store_true", help=say("cli.captions_dry_run"))
+        return one
+
+    verb("list", edits=False)
+    add = verb("add")
+    add.add_argument("tags", metavar="TAGS", help=say("cli.captions_tags"))
+    add.add_argument("--first", action="store_true", help=say("cli.captions_first"))
+    verb("remove").add_argument("tags", metavar="TAGS", help=say("cli.captions_tags"))
+    replace = verb("replace")
+    replace.add_argument("old", metavar="OLD", help=say("cli.captions_old"))
+    replace.add_argument("new", metavar="NEW", help=say("cli.captions_new"))
+    replace.add_argument("--text", action="store_true", help=say("cli.captions_text"))
+    verb("sort").add_argument("--keep", type=int, default=0, help=say("cli.captions_keep"))
+    verb("dedupe")
+    verb("undo", edits=False)
+    _add_tag(verb("tag"))
+
+
+def _add_tag(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--model", required=True, help=say("cli.captions_model"))
+    one.add_argument("--threshold", type=float, default=0.35, help=say("cli.captions_threshold"))
+    one.add_argument("--character-threshold", type=float, help=say("cli.captions_character_threshold"))
+    one.add_argument("--keep-underscores", action="store_true", help=say("cli.captions_keep_underscores"))
+    one.add_argument("--prefix", default="", help=say("cli.captions_prefix"))
+    one.add_argument("--batch", type=int, default=4, help=say("cli.captions_batch"))
+    rule = one.add_mutually_exclusive_group()
+    rule.add_argument("--append", action="store_true", help=say("cli.captions_append"))
+    rule.add_argument("--overwrite", action="store_true", help=say("cli.captions_overwrite"))
+
+
+def run(options: argparse.Namespace) -> int:
+    if not options.folder.is_dir():
+        raise Problem("captions_no_folder", path=options.folder)
+    return {"list": _list, "undo": _undo, "tag": _tag}.get(options.verb, _edit)(options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tehon.captions.text import read_text
+
+    files = list(_caption_files(options))
+    texts = {file: read_text(file) for _, file in files if file.is_file()}
+    counts = tags.count(texts.values())
+    if options.json:
+        rows = [{"tag": tag, "captions": count} for tag, count in counts]
+        print(json.dumps({"pictures": len(files), "captions": len(texts), "tags": rows}, ensure_ascii=False))
+        return 0
+    print(say("captions.counted", pictures=len(files), captions=len(texts), tags=len(counts)))
+    for tag, count in counts:
+        print(f"{count:6}  {tag}")
+    return 0
+
+
+def _edit(options: argparse.Namespace) -> int:
+    from tehon.captions.text import read_text
+
+    old = {file: read_text(file) for _, file in _caption_files(options) if file.is_file()}
+    new = {file: tags.by_line(_edit_of(options), text) for file, text in old.items()}
+    return _change(options, old, {file: text for file, text in new.items() if text != old[file]})
+
+
+def _edit_of(options: argparse.Namespace) -> tags.Edit:
+    if options.verb == "add":
+        return partial(tags.add, tags.split(options.tags), first=options.first)
+    if options.verb == "remove":
+        return partial(tags.remove, tags.split(options.tags))
+    if options.verb == "replace":
+        if not options.old:
+            raise Problem("captions_replace_nothing")
+        return partial(tags.replace, options.old, options.new, whole_tags=not options.text)
+    return partial(tags.sort, keep=options.keep) if options.verb == "sort" else tags.dedupe
+
+
+def _change(options: argparse.Namespace, old: dict[Path, str], new: dict[Path, str]) -> int:
+    """Writes new texts, unless it is only to be shown what would be written."""
+    from tehon.captions.undo import change_files
+
+    if not options.dry_run:
+        change_files(options.folder, new)
+    if options.json:
+        rows = [{"file": str(file), "before": old.get(file), "after": text} for file, text in new.items()]
+        print(json.dumps({"written": not options.dry_run, "changes": rows}, ensure_ascii=False))
+        return 0
+    for file, text in list(new.items())[:_SHOWN]:
+        print(f"{file.relative_to(options.folder)}\n  - {old.get(file, '')}\n  + {text}")
+    if len(new) > _SHOWN:
+        print(say("captions.more", count=len(new) - _SHOWN))
+    print(say("captions.would_change", count=len(new)) if options.dry_run else say("captions.changed", count=len(new)))
+    return 0
+
+
+def _undo(options: argparse.Namespace) -> int:
+    from tehon.captions.undo import undo_last
+
+    files = undo_last(options.folder)
+    if options.json:
+        print(json.dumps({"files": [str(file) for file in files]}, ensure_ascii=False))
+    else:
+        print(say("captions.undone", count=len(files)))
+    return 0
+
+
+def _tag(options: argparse.Namespace) -> int:
+    """Captions of pictures that have none, or of all with --append or --overwrite."""
+    from tehon.captions.text import read_text
+    from tehon.taggers.tagger import Wishes, open_tagger, tag_pictures
+
+    if not 0 < options.threshold < 1:
+        raise Problem("captions_threshold", field="--threshold", value=options.threshold)
+    files = list(_caption_files(options))
+    if options.extension:
+        files = [(picture, picture.with_suffix(f".{options.extension.lstrip('.')}")) for picture, _ in files]
+    old = {file: read_text(file) for _, file in files if file.is_file()}
+    wanted = [row for row in files if row[1] not in old or options.append or options.overwrite]
+    wishes = Wishes(options.threshold, options.character_threshold, options.keep_underscores)
+    tagger = open_tagger(options.model, wishes)
+    new: dict[Path, str] = {}
+    told = tag_pictures(tagger, [picture for picture, _ in wanted], max(1, options.batch))
+    for (_, file), text in zip(wanted, told, strict=True):
+        text = ", ".join(filter(None, (options.prefix.strip(), text)))
+        before = old.get(file, "")
+        text = tags.add(tags.split(text), before) if options.append and before else text
+        if text != before:
+            new[file] = text
+    return _change(options, old, new)
+
+
+def _caption_files(options: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
+    """(picture, its caption file, which may not be there yet) of all pictures in a folder and the folders below it."""
+    from tehon.captions.text import caption_file
+    from tehon.data.plan.listing import list_folder
+
+    waiting: list[Any] = [options.folder]
+    while waiting:
+        folder = waiting.pop(0)
+        try:
+            listing = list_folder(folder)
+        except OSError as error:
+            raise Problem("file_unreadable", path=folder, reason=error.strerror or error) from None
+        for name, *_ in listing.pictures:
+            yield folder / name, caption_file(folder / name, options.extension)
+        waiting += [path for path in listing.folders if not path.is_symlink()]

@@ -1,0 +1,136 @@
+"""`tehon captions`: what is counted, changed, only shown, and taken back."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tehon.cli.main import main
+
+CAPTIONS = {"a/1.png": "owl, red, owl", "a/2.png": "red, sitting", "b/c/3.jpg": "owl", "b/4.webp": None}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "set"
+    for name, text in CAPTIONS.items():
+        file = place / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(file)
+        if text is not None:
+            file.with_suffix(".txt").write_text(text + "\n", "utf8")
+    return place
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {file.stem: file.read_text("utf8").strip() for file in sorted(folder.rglob("*.txt"))}
+
+
+def test_tags_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["captions", "list", str(folder), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data == {
+        "pictures": 4,
+        "captions": 3,
+        "tags": [
+            {"tag": "owl", "captions": 2},
+            {"tag": "red", "captions": 2},
+            {"tag": "sitting", "captions": 1},
+        ],
+    }
+    assert main(["captions", "list", str(folder)]) == 0
+    assert "4 pictures, 3 of them with a caption, 3 tags" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["add", "FOLDER", "mofu, red"],
+            {"1": "owl, red, owl, mofu", "2": "red, sitting, mofu", "3": "owl, mofu, red"},
+        ),
+        (
+            ["add", "FOLDER", "mofu", "--first"],
+            {"1": "mofu, owl, red, owl", "2": "mofu, red, sitting", "3": "mofu, owl"},
+        ),
+        (["remove", "FOLDER", "owl"], {"1": "red", "2": "red, sitting", "3": ""}),
+        (["replace", "FOLDER", "red", "blue"], {"1": "owl, blue", "2": "blue, sitting", "3": "owl"}),
+        (["replace", "FOLDER", "ow", "ew", "--text"], {"1": "ewl, red, ewl", "2": "red, sitting", "3": "ewl"}),
+        (["sort", "FOLDER", "--keep", "1"], {"1": "owl, owl, red", "2": "red, sitting", "3": "owl"}),
+        (["dedupe", "FOLDER"], {"1": "owl, red", "2": "red, sitting", "3": "owl"}),
+    ],
+)
+def test_edits_are_shown_made_and_taken_back(
+    words: list[str], expected: dict[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = texts(folder)
+    words = ["captions", *(str(folder) if word == "FOLDER" else word for word in words)]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert texts(folder) == before, "a dry run writes nothing"
+    assert not shown["written"]
+    assert {Path(row["file"]).stem: row["after"] for row in shown["changes"]} == {
+        name: text for name, text in expected.items() if text != before[name]
+    }
+    assert main(words) == 0
+    assert texts(folder) == expected
+    assert f"{len(shown['changes'])} captions changed" in capsys.readouterr().out
+    assert main(["captions", "undo", str(folder)]) == 0
+    assert texts(folder) == before
+    assert list(folder.rglob(".*")) == [], "nothing is left of the list of changes"
+
+
+def test_changes_are_taken_back_one_after_the_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tag in ("x", "y"):
+        assert main(["captions", "add", str(folder), tag]) == 0
+    for left in ("owl, x", "owl"):
+        assert main(["captions", "undo", str(folder)]) == 0
+        assert texts(folder)["3"] == left
+    assert main(["captions", "undo", str(folder)]) == 2
+    assert "no change of its captions is remembered" in capsys.readouterr().err
+
+
+def test_what_somebody_else_changed_since_is_not_lost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["captions", "add", str(folder), "x"]) == 0
+    (folder / "a" / "2.txt").write_text("by hand")
+    before = texts(folder)
+    assert main(["captions", "undo", str(folder)]) == 2
+    assert "2.txt: this file was changed by something else since" in capsys.readouterr().err
+    assert texts(folder) == before
+
+
+def test_a_list_of_changes_cannot_name_files_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outside = folder.parent / "mine.txt"
+    outside.write_text("new")
+    for content in ('[{"../mine.txt": ["old", "new"]}]', "[1]", "{", '[{"a": "b"}]'):
+        (folder / ".tehon-captions.json").write_text(content)
+        assert main(["captions", "undo", str(folder)]) == 2
+        assert "this list of changes is damaged" in capsys.readouterr().err
+    assert outside.read_text() == "new"
+
+
+def test_lines_are_captions_of_their_own(folder: Path) -> None:
+    file = folder / "a" / "1.txt"
+    file.write_text("owl, owl\n\nred, red", "utf8")
+    assert main(["captions", "dedupe", str(folder)]) == 0
+    assert file.read_text("utf8") == "owl\n\nred\n"
+
+
+def test_the_extension_decides_which_files(folder: Path) -> None:
+    (folder / "a" / "1.caption").write_text("a sentence", "utf8")
+    assert main(["captions", "add", str(folder), "x", "--extension", "txt"]) == 0
+    assert (folder / "a" / "1.caption").read_text("utf8") == "a sentence"
+    assert texts(folder)["1"] == "owl, red, owl, x"
+    assert main(["captions", "add", str(folder), "y"]) == 0
+    assert (folder / "a" / "1.caption").read_text("utf8") == "a sentence, y\n"
+
+
+def test_what_can_be_put_right_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["captions", "list", str(folder / "none")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert main(["captions", "replace", str(folder), "", "x"]) == 2
+    assert "what is to be replaced is empty" in capsys.readouterr().err
+    (folder / "a" / "1.txt").write_bytes(b"\xff\xfe")
+    assert main(["captions", "dedupe", str(folder)]) == 2
+    assert "not UTF-8" in capsys.readouterr().err

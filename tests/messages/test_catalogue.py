@@ -21,7 +21,9 @@ from tehon.web.presets import PRESETS
 from tehon.web.run_view import ACTIONS, INNER_TABS
 from tehon.web.shell import TABS
 from tehon.web.toolbar import DEMO
+from tehon.web.tools_tab import TOOLS
 
+CAPTIONS = ("list", "add", "remove", "replace", "sort", "dedupe", "undo", "tag")
 SOURCE = Path(tehon.__file__).parent
 ENGLISH = sentences("en")
 JAPANESE = {key: text for key, text in sentences("ja").items() if not key.startswith("help.")}
@@ -56,7 +58,9 @@ def built() -> set[str]:
     """Keys that the source puts together from a prefix and a name."""
     commands = {f"cli.{name}" for name in COMMANDS}
     oddities = {f"notice.{kind}" for kind in KINDS}
-    verbs = {f"cli.queue_{verb}" for verb in ("add", "list", "move", "remove", "retry", "start")}
+    verbs = {f"cli.captions_{verb}" for verb in CAPTIONS} | {
+        f"cli.queue_{verb}" for verb in ("add", "list", "move", "remove", "retry", "start")
+    }
     states = {f"state.{state}" for state in (*WORKING, *ENDED, "waiting", "beginning", "gone")}
     tables = "".join(file.read_text("utf8") for file in (SOURCE / "settings" / "kohya").glob("*.py"))
     remarks = {key for key in ENGLISH if key.startswith("kohya.") and f'"{key.partition(".")[2]}"' in tables}
@@ -67,6 +71,7 @@ def built() -> set[str]:
     page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {
         f"web.run_{name}" for name in INNER_TABS
     }
+    page |= {f"web.tool_{name}{end}" for name in TOOLS for end in ("", "_help")}
     roots = {f"plan.part_{root}" for family in FAMILIES.values() for root in family.adapter_roots}
     return commands | oddities | verbs | states | remarks | parts | labels | page | roots
 

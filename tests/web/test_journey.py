@@ -95,11 +95,11 @@ def test_the_form_can_be_filled_in_with_the_keyboard_alone(server: Any, visit: A
     assert 'path = "demo"' in (server.home / "form.toml").read_text("utf8")
 
 
-@pytest.mark.parametrize("path", ["/", "/data", "/runs"])
+@pytest.mark.parametrize("path", ["/", "/data", "/runs", "/tools"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_fault(server: Any, visit: Any, path: str, scheme: str) -> None:
     page = visit(f"{server.url}{path}", color_scheme=scheme)
-    page.locator(".setting, .gallery, .run-list").first.wait_for(state="attached")
+    page.locator(".setting, .gallery, .run-list, .tools").first.wait_for(state="attached")
     page.wait_for_timeout(800)
     found = Axe().run(page).response["violations"]
     serious = [(row["id"], row["nodes"][0]["html"][:200]) for row in found if row["impact"] in SERIOUS]

@@ -18,6 +18,23 @@ def buckets(rows: Sequence[tuple[str, int]]) -> dict[str, Any]:
     }
 
 
+def norms(rows: Mapping[str, float]) -> dict[str, Any]:
+    """Bars of a LoRA's change by block."""
+    return {
+        **_frame(left=58, bottom=70),
+        "xAxis": {"type": "category", "data": list(rows), "axisLabel": {"color": INK, "rotate": 60, "interval": 0}},
+        "yAxis": {"type": "value", "splitLine": _LINES, "axisLabel": {"color": INK}},
+        "series": [
+            {
+                "type": "bar",
+                "data": [float(f"{norm:.4g}") for norm in rows.values()],
+                "barMaxWidth": 22,
+                "itemStyle": {"color": SEAL, "borderRadius": [3, 3, 0, 0]},
+            }
+        ],
+    }
+
+
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool = False) -> dict[str, Any]:
     """Lines of (step, value), by name."""
     return {

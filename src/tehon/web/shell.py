@@ -8,6 +8,7 @@ from nicegui import ui
 from tehon.messages.catalogue import languages, say
 from tehon.web.data_tab import data_tab
 from tehon.web.runs_tab import runs_tab
+from tehon.web.tools_tab import tools_tab
 from tehon.web.train import train_tab
 from tehon.web.workplace import Desk, Workplace
 
@@ -18,7 +19,7 @@ _TURN = """(name) => {
     document.querySelectorAll(".turn").forEach((tab) => tab.setAttribute("aria-selected", tab.dataset.name === name));
     window.history.replaceState({}, "", name === "train" ? "/" : "/" + name);
 }"""
-TABS: dict[str, Callable[[Desk], None]] = {"train": train_tab, "data": data_tab, "runs": runs_tab}
+TABS: dict[str, Callable[[Desk], None]] = {"train": train_tab, "data": data_tab, "runs": runs_tab, "tools": tools_tab}
 _NAMES = {"en": "English", "ja": "日本語"}
 
 

@@ -13,9 +13,9 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import parse_toml
-from tehon.settings.kohya.lines import FATES, Line
+from tehon.settings.kohya.lines import Line
 from tehon.settings.kohya.read import bring
-from tehon.settings.kohya.report import shown
+from tehon.web.import_report import import_report
 from tehon.web.presets import PRESETS
 from tehon.web.search import search_box
 
@@ -124,22 +124,4 @@ def _report(name: str, loaded: Loaded) -> None:
     if not loaded.lines:
         ui.notify(said, type="warning" if loaded.strangers else "positive", multi_line=True)
         return
-    with ui.dialog() as dialog, ui.card().classes("report"):
-        ui.label(say("web.import_report", count=len(loaded.lines))).classes("panel-title")
-        with ui.element("table").classes("settings-table"):
-            for fate in FATES:
-                for line in loaded.lines:
-                    if line.fate == fate:
-                        _row(line)
-        ui.button(say("web.close"), on_click=dialog.close).props("flat")
-    dialog.open()
-
-
-def _row(line: Line) -> None:
-    with ui.element("tr").classes("" if line.fate == "carried" else "changed"):
-        with ui.element("th").props('scope="row"'):
-            ui.label(line.key if line.value is None else f"{line.key} = {shown(line.value)}")
-        with ui.element("td"):
-            ui.label(", ".join(f"{name} = {shown(value)}" for name, value in line.outcome.settings.items()))
-            for remark in (*line.outcome.reasons, *line.outcome.differences):
-                ui.label(str(remark)).classes("small")
+    import_report(loaded.lines)

@@ -1,0 +1,93 @@
+"""Looking into a LoRA on the page: facts, who reads it, the size of its change by block, metadata, settings back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nicegui import run, ui
+
+from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
+from tehon.settings.kohya.carry import Import
+from tehon.settings.kohya.read import bring
+from tehon.web import charts
+from tehon.web.import_report import import_report
+from tehon.web.tool_fields import LORA, file_word, path_field
+from tehon.web.tool_process import ask_tool
+from tehon.web.workplace import Desk
+
+_LONGEST = 400  # signs of a value of the metadata
+
+
+def inspect_panel(desk: Desk) -> None:
+    """Builds the tool in the element at hand."""
+    file = path_field("LoRA", LORA)
+    with ui.row().classes("tool-run"):
+        look = ui.button(say("web.tool_look"), icon="search")
+        back = ui.button(say("web.tool_settings_back"), icon="settings_backup_restore").props("outline")
+        spinner = ui.spinner(size="sm")
+    spinner.visible = False
+    place = ui.element("div").classes("wide tool-found").props('aria-live="polite"')
+
+    async def show() -> None:
+        look.disable()
+        spinner.visible = True
+        answer = await run.io_bound(ask_tool, "inspect", file_word(file))
+        spinner.visible = False
+        look.enable()
+        place.clear()
+        with place:
+            if answer is not None and answer.data is not None:
+                _found(answer.data)
+            elif answer is not None:
+                ui.label(answer.said).classes("mark problem")
+
+    async def take() -> None:
+        try:
+            found: Import | None = await run.io_bound(bring, Path(file_word(file)))
+        except Problem as problem:
+            ui.notify(str(problem), type="negative", multi_line=True)
+            return
+        if found is not None:
+            desk.take_settings(found.tree)
+            import_report(found.lines)
+
+    look.on_click(show)
+    back.on_click(take)
+
+
+def _found(data: dict[str, Any]) -> None:
+    facts = {
+        say("web.tool_kinds"): _joined(data["kinds"]),
+        say("web.tool_layers"): _joined(data["modules"]),
+        say("web.tool_ranks"): _joined(data["ranks"]),
+        say("web.tool_alphas"): _joined(data["alphas"]),
+        say("web.tool_types"): _joined(data["types"]),
+        say("web.tool_readers"): ", ".join(f"{row['name']} {row['matched']}/{row['total']}" for row in data["readers"]),
+        "sha256": data["hashes"]["sha256"],
+        "AutoV2, AutoV3": f"{data['hashes']['autov2']}, {data['hashes']['autov3']}",
+        "sshs_model_hash": data["hashes"]["sshs_model_hash"],
+    }
+    _table(facts)
+    if data["hashes"]["hash_holds"] is False:
+        ui.label(say("inspect.hash_differs", stored=data["hashes"]["stored_sshs_model_hash"])).classes("mark problem")
+    norms = {block: row["norm"] for block, row in data["norms"].items() if row["norm"] is not None}
+    if norms:
+        ui.label(say("inspect.norms")).classes("sub")
+        ui.echart(charts.norms(norms)).classes("chart norms")
+    ui.label(say("web.tool_metadata")).classes("sub")
+    _table({key: value if isinstance(value, str) else json.dumps(value) for key, value in data["metadata"].items()})
+
+
+def _joined(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())
+
+
+def _table(rows: dict[str, str]) -> None:
+    with ui.element("table").classes("settings-table"):
+        for name, value in rows.items():
+            with ui.element("tr"):
+                with ui.element("th").props('scope="row"'):
+                    ui.label(name)
+                with ui.element("td"):
+                    ui.label(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")

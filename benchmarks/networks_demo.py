@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from tehon.weights.cut import cut_ranks
 
 import tehon
 from tehon.catalog.header import read_header
@@ -33,7 +34,6 @@ from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.training.attach import lora_files
 from tehon.training.run import start_run
-from tehon.weights.cut import cut_ranks
 from tehon.weights.lora_file import read_lora, write_lora
 
 RESULTS = Path(__file__).parent / "results" / "networks"

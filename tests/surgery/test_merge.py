@@ -113,9 +113,9 @@ def test_two_loras_are_added(networks_of: Find, draw: Draw, tmp_path: Path) -> N
     merge_into_model(model, [open_lora(one, 0.5), open_lora(two, -0.3)], both)
     merge_into_model(model, [open_lora(one, 0.5)], first)
     merge_into_model(model, [open_lora(two, -0.3)], second)
-    base = load_file(model.path)
+    base, added, taken = load_file(model.path), load_file(first), load_file(second)
     for name, tensor in load_file(both).items():
-        alone = load_file(first)[name] + load_file(second)[name] - base[name]
+        alone = added[name] + taken[name] - base[name]
         assert torch.allclose(tensor, alone, atol=1e-5), name
 
 

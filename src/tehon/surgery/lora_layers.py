@@ -6,7 +6,8 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -35,13 +36,16 @@ class LoraLayers:
     strength: float = 1.0
     text: float | None = None
     blocks: tuple[float, ...] = ()
-    _open: dict[str, SafeTensors] = field(default_factory=dict[str, SafeTensors])
+
+    @cached_property
+    def source(self) -> SafeTensors:
+        """The file, whose header is read once."""
+        return SafeTensors(self.path)
 
     def tensors(self, layer: str) -> dict[str, Tensor]:
         """{tensor's name: tensor} of a layer, as the file has them."""
-        source = self._open.setdefault("file", SafeTensors(self.path))
         name = self.own.get(layer, layer)
-        return {key: source.tensor(f"{name}.{key}") for key in self.layers[layer]}
+        return {key: self.source.tensor(f"{name}.{key}") for key in self.layers[layer]}
 
     def strength_of(self, layer: str) -> float:
         """The strength a layer is wanted at: of its part, times that of its block."""

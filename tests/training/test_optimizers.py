@@ -239,3 +239,26 @@ def test_one_that_cannot_make_a_step_is_one_sentence() -> None:
 def test_what_cannot_be_built_is_one_sentence(name: str, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Problem, match=sentence):
         Tiny(name, **arguments)
+
+
+UNLIKE = {"PagedAdEMAMix8bit"}  # has no memory of its own on a CPU
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in UNLIKE])
+def test_the_catalog_knows_how_much_an_optimizer_remembers(name: str) -> None:
+    """Of thin matrices and 1x1 convolutions, as adapters have them."""
+    shapes = [(16, 320), (320, 16), (16, 640), (640, 16), (16, 320, 1, 1), (320, 16, 1, 1)] * 2
+    flat = FlatParameters({"all": [nn.Parameter(torch.ones(shape)) for shape in shapes]})
+    optimizer = build_optimizer(name, {}, flat)
+    for _ in range(2):
+        flat.gradients.copy_(torch.linspace(-1, 1, len(flat.gradients)))
+        optimizer.step()
+    seen = sum(tensor.nbytes for tensor in _tensors(optimizer.state))
+    assert optimizer_row(name).remembers(shapes) == pytest.approx(seen, rel=0.03)
+
+
+def _tensors(held: Any) -> list[torch.Tensor]:
+    if isinstance(held, torch.Tensor):
+        return [held]
+    values = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
+    return [tensor for value in values for tensor in _tensors(value)]

@@ -16,7 +16,10 @@ from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_of_lora, bytes_of_state
 from tehon.runs.read import rows, state_step, states
 from tehon.settings.files import to_toml, validate
+from tehon.training.assemble import assemble
+from tehon.training.optimizers import update
 from tehon.training.run import Outcome, resume_run, start_run
+from tehon.training.state import save_state
 
 Tree = dict[str, Any]
 
@@ -38,6 +41,33 @@ def run(tree: Tree, **changes: dict[str, Any]) -> Outcome:
 def metadata(file: Path) -> tuple[str, str]:
     found = read_header(file).metadata
     return found["ss_steps"], found["ss_epoch"]
+
+
+SIZES: dict[str, Tree] = {
+    "plain": {},
+    "average": {"training": {"ema_decay": 0.99}},
+    "bf16": {"precision": {"mixed_precision": "bf16", "full_bf16": True}},
+    "lora_fa": {"network": {"kind": "lora_fa"}},
+    "dylora": {"network": {"kind": "dylora"}},
+    "adafactor": {"optimizer": {"name": "Adafactor"}},
+    "prodigy": {
+        "optimizer": {"name": "Prodigy", "learning_rate": 1.0, "text_encoder_lr": 1.0},
+        "training": {"ema_decay": 0.99},
+    },
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_size_of_a_state_is_known_before(tree: Tree, tmp_path: Path, name: str) -> None:
+    """What is added to the state changes the estimate by as much, to a few percent of the file."""
+    tree |= {"network": {"rank": 16, "alpha": 16.0}, "optimizer": {"name": "AdamW"}}
+    plan = planned(tree, **SIZES[name])
+    trainer = assemble(plan)
+    trainer.state.flat.gradients.normal_()
+    update(trainer.state.optimizer, dict.fromkeys(plan.group_rates, 1.0))
+    save_state(trainer.state, tmp_path / "state.pt", {})
+    size = (tmp_path / "state.pt").stat().st_size
+    assert bytes_of_state(plan) == pytest.approx(size, rel=0.03)
 
 
 def test_loras_and_states_are_there_when_they_are_due_and_go_when_their_time_is_over(tree: Tree) -> None:

@@ -4,7 +4,9 @@
 'bitsandbytes'
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 # Kinds of values of an optimizer's arguments: a number, a switch, or so many numbers in brackets.
 NUMBER, SWITCH, TWO, THREE = "number", "switch", "two numbers", "three numbers"
@@ -22,6 +24,9 @@ class OptimizerRow:
     `flat`: works on each weight by itself, so that all weights can be one vector. `rate_free`: finds its own rate, of
     which the learning rate is a factor, 1 as a rule, and the same for all weights. `schedule_free`: needs no schedule,
     and keeps two sets of weights, one to train and one to use.
+
+    `memory`: the bytes that it remembers for each weight. `factored`: how often it keeps, beside that, the sums of the
+    rows and of the columns in place of a whole tensor.
     """
 
     path: str
@@ -32,17 +37,28 @@ class OptimizerRow:
     arguments: dict[str, str] = field(default_factory=dict[str, str])
     fixed: dict[str, float | bool] = field(default_factory=dict[str, float | bool])
     told: str = ""
+    memory: float = 8.0
+    factored: int = 0
+
+    def remembers(self, shapes: Iterable[Sequence[int]]) -> float:
+        """The bytes that it remembers of weights in tensors of these shapes."""
+        every = list(shapes)
+        sums = sum(prod(shape[:-1]) + prod(shape[:-2]) * shape[-1] for shape in every if len(shape) > 1)
+        return self.memory * sum(map(prod, every)) + self.factored * 4 * sums
 
 
 def _bits(name: str, arguments: dict[str, str], **fixed: float | bool) -> OptimizerRow:
-    module = next(module for module in ("adamw", "ademamix", "lion", "sgd") if module in name.lower())
+    means = {"adamw": 2, "ademamix": 3, "lion": 1, "sgd": 1}  # of each weight
+    module = next(module for module in means if module in name.lower())
     path = f"bitsandbytes.optim.{module}.{name}"
-    return OptimizerRow(path, "bitsandbytes", True, arguments=arguments, fixed=fixed)
+    each = 1 + 4 / 256 if "8bit" in name else 4  # with a scale for each 256 numbers
+    return OptimizerRow(path, "bitsandbytes", True, arguments=arguments, fixed=fixed, memory=means[module] * each)
 
 
-def _d_adapt(name: str, arguments: dict[str, str]) -> OptimizerRow:
+def _d_adapt(name: str, arguments: dict[str, str], memory: float = 12.0) -> OptimizerRow:
     shared = {"d0": NUMBER, "weight_decay": NUMBER}
-    return OptimizerRow(f"dadaptation.{name}", "dadaptation", rate_free=True, arguments=shared | arguments)
+    path = f"dadaptation.{name}"
+    return OptimizerRow(path, "dadaptation", rate_free=True, arguments=shared | arguments, memory=memory)
 
 
 _PREPRINT = _d_adapt("experimental.DAdaptAdamPreprint", _ADAM | _GROWTH | {"decouple": SWITCH})
@@ -57,7 +73,11 @@ OPTIMIZERS = {
     "AdEMAMix8bit": _bits("AdEMAMix8bit", {**_ADAM, "betas": THREE, "alpha": NUMBER} | _BITS),
     "PagedAdEMAMix8bit": _bits("PagedAdEMAMix8bit", {**_ADAM, "betas": THREE, "alpha": NUMBER} | _BITS),
     "Lion": OptimizerRow(
-        "pytorch_optimizer.Lion", "pytorch-optimizer", True, arguments={"betas": TWO, "weight_decay": NUMBER}
+        "pytorch_optimizer.Lion",
+        "pytorch-optimizer",
+        True,
+        arguments={"betas": TWO, "weight_decay": NUMBER},
+        memory=4.0,
     ),
     "Lion8bit": _bits("Lion8bit", {"betas": TWO, "weight_decay": NUMBER} | _BITS),
     "PagedLion8bit": _bits("PagedLion8bit", {"betas": TWO, "weight_decay": NUMBER} | _BITS),
@@ -66,6 +86,7 @@ OPTIMIZERS = {
         flat=True,
         arguments={"momentum": NUMBER, "weight_decay": NUMBER},
         fixed={"nesterov": True, "momentum": 0.9},
+        memory=4.0,
     ),
     "SGDNesterov8bit": _bits(
         "SGD8bit", {"momentum": NUMBER, "weight_decay": NUMBER} | _BITS, nesterov=True, momentum=0.9
@@ -84,14 +105,18 @@ OPTIMIZERS = {
         },
         # Its own rates are planned as a schedule, so that the plan can show them.
         fixed={"relative_step": False, "warmup_init": False},
+        memory=0.0,
+        factored=1,
     ),
     "DAdaptation": _PREPRINT,
     "DAdaptAdamPreprint": _PREPRINT,
     "DAdaptAdam": _d_adapt("DAdaptAdam", _ADAM | _GROWTH | {"decouple": SWITCH, "use_bias_correction": SWITCH}),
     "DAdaptAdaGrad": _d_adapt("DAdaptAdaGrad", _GROWTH | {"momentum": NUMBER, "eps": NUMBER}),
-    "DAdaptAdan": _d_adapt("DAdaptAdan", _GROWTH | {"betas": THREE, "eps": NUMBER, "no_prox": SWITCH}),
-    "DAdaptAdanIP": _d_adapt("experimental.DAdaptAdanIP", _GROWTH | {"betas": THREE, "eps": NUMBER, "no_prox": SWITCH}),
-    "DAdaptLion": _d_adapt("DAdaptLion", {"betas": TWO}),
+    "DAdaptAdan": _d_adapt("DAdaptAdan", _GROWTH | {"betas": THREE, "eps": NUMBER, "no_prox": SWITCH}, 20.0),
+    "DAdaptAdanIP": _d_adapt(
+        "experimental.DAdaptAdanIP", _GROWTH | {"betas": THREE, "eps": NUMBER, "no_prox": SWITCH}, 20.0
+    ),
+    "DAdaptLion": _d_adapt("DAdaptLion", {"betas": TWO}, 8.0),
     "DAdaptSGD": _d_adapt("DAdaptSGD", _GROWTH | {"momentum": NUMBER}),
     "Prodigy": OptimizerRow(
         "pytorch_optimizer.Prodigy",
@@ -100,6 +125,7 @@ OPTIMIZERS = {
         arguments=_ADAM
         | {"beta3": NUMBER, "d0": NUMBER, "d_coef": NUMBER, "growth_rate": NUMBER}
         | {"weight_decouple": SWITCH, "bias_correction": SWITCH, "safeguard_warmup": SWITCH},
+        memory=16.0,
     ),
     "ProdigyPlusScheduleFree": OptimizerRow(
         "prodigyplus.ProdigyPlusScheduleFree",
@@ -113,6 +139,7 @@ OPTIMIZERS = {
         | {"use_adopt": SWITCH, "use_orthograd": SWITCH, "use_focus": SWITCH, "weight_decay_by_lr": SWITCH},
         # Its own rounding draws random numbers that no saved state holds; one rate estimate serves all parts.
         fixed={"stochastic_rounding": False, "split_groups": False},
+        memory=4.6,  # it factors in a way of its own, and looks at every eleventh number for its rate
     ),
     "AdamWScheduleFree": OptimizerRow(
         "pytorch_optimizer.ScheduleFreeAdamW",
@@ -134,11 +161,14 @@ OPTIMIZERS = {
         True,
         schedule_free=True,
         arguments=_SCHEDULE_FREE | {"momentum": NUMBER},
+        memory=4.0,
     ),
     "CAME": OptimizerRow(
         "pytorch_optimizer.CAME",
         "pytorch-optimizer",
         arguments={"betas": THREE, "eps1": NUMBER, "eps2": NUMBER, "clip_threshold": NUMBER, "weight_decay": NUMBER},
+        memory=4.0,
+        factored=2,
     ),
 }
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tehon.planning.plan import Plan
+from tehon.planning.trained import bytes_kept, bytes_remembered, bytes_trained, numbers_trained, tensors_in_state
 
 _BYTES = {"float": 4, "fp16": 2, "bf16": 2}
 _SAID, _SAID_OF_LAYER = 8192, 384
-_STATE_NUMBERS = 3  # float32 numbers of a state for each weight: itself, and two of the optimizer
+_SAID_IN_STATE, _SAID_OF_TENSOR = 16384, 250  # what a state says of the run, and of each tensor in it
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,11 @@ def bytes_of_lora(plan: Plan) -> int:
 
 
 def bytes_of_state(plan: Plan) -> int:
-    """About: how much an optimizer remembers is its own affair."""
-    return sum(module.parameters for module in plan.modules) * 4 * _STATE_NUMBERS
+    """About: the weights, their average where one is made, and what the optimizer remembers of them, which for a class
+    from elsewhere is its own affair."""
+    average = 4 * numbers_trained(plan) if plan.settings.training.ema_decay else 0
+    said = _SAID_IN_STATE + _SAID_OF_TENSOR * tensors_in_state(plan)
+    return bytes_trained(plan) + average + bytes_remembered(plan) + bytes_kept(plan) + said
 
 
 def bytes_needed(plan: Plan) -> int:

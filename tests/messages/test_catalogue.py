@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
@@ -13,6 +14,7 @@ from tehon.catalog.families import FAMILIES
 from tehon.cli.main import COMMANDS
 from tehon.messages.catalogue import language, languages, say, sentences
 from tehon.messages.problem import Problem, Problems, raise_all
+from tehon.planning.peak import PartName, PhaseName
 from tehon.planning.troubles import KINDS
 from tehon.runs.status import ENDED, WORKING
 from tehon.settings.fields import fields
@@ -73,7 +75,10 @@ def built() -> set[str]:
     }
     page |= {f"web.tool_{name}{end}" for name in TOOLS for end in ("", "_help")}
     roots = {f"plan.part_{root}" for family in FAMILIES.values() for root in family.adapter_roots}
-    return commands | oddities | verbs | states | remarks | parts | labels | page | roots
+    memory = {f"memory.phase_{name}" for name in get_args(PhaseName)} | {
+        f"memory.{name}" for name in get_args(PartName)
+    }
+    return commands | oddities | verbs | states | remarks | parts | labels | page | roots | memory
 
 
 def test_japanese_has_exactly_the_sentences_of_english() -> None:

@@ -383,7 +383,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
         "prediction",
         *("modules", "optimizer"),
         *("samples", "measured_at", "stop_after", "logs"),
-        *("seed", "saves", "skipped", "troubles", "warnings"),
+        *("seed", "saves", "memory", "skipped", "troubles", "warnings"),
     }
     assert len(data["rates"]["lora_unet"]) == data["steps"]["total"] == 8
     assert (data["family"], data["scale"], data["seed"]) == ("sd1", 0.25, 5)

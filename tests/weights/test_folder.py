@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tehon.catalog.weight_files import weight_files
 from tehon.messages.problem import Problem
-from tehon.weights.folder import read_part, weight_files
+from tehon.weights.folder import read_part
 
 ONE = {"a.weight": torch.arange(6.0).view(2, 3)}
 TWO = {"b.bias": torch.ones(4)}

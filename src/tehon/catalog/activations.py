@@ -1,19 +1,22 @@
 """What the networks keep for the backward pass, block by block, worked out from their configurations.
 
-The numbers follow from what autograd saves for each operation when the network is frozen and LoRAs lie on its layers:
-a convolution, a norm and an activation keep their input, a frozen Linear nothing, one with an adapter its input, and
-attention its queries, keys, values and output.
+The numbers follow from what autograd saves for each operation when the network is frozen and adapters lie on its
+layers: a convolution, a norm and an activation keep their input, a frozen Linear nothing, one with an adapter its
+input, and attention its queries, keys, values and output. They stand in the tables below and nowhere else;
+`docs/memory.md` says how a run's memory follows from them, and a test counts what autograd really saves.
 
 >>> blocks = list(unet_blocks(json.loads((folder / "unet" / "config.json").read_text())))
 >>> blocks[0]
 Block(path='down_blocks.0.resnets.0', kind='resnet', wide=320, out=320, level=0)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
-from tehon.catalog.layers import listed
+from tehon.catalog.kinds import ia3_on_input
+from tehon.catalog.layers import Shape, listed
 
 
 @dataclass(frozen=True)
@@ -78,20 +81,85 @@ def text_blocks(config: dict[str, Any]) -> Iterator[Block]:
         yield Block(f"encoder.layers.{i}", "text", wide, inner)
 
 
-def kept_per_place(block: Block) -> float:
-    """How many numbers a block keeps for each pixel of its level, or each token. What depends on the length of the
-    text, and the adapters' own narrow tensors, are not among them."""
-    wide, out = block.wide, block.out
-    if block.kind == "resnet":  # two times norm, activation and convolution keep what they are given
-        return 3 * wide + 3 * out
-    if block.kind == "frame":  # norm, proj_in, proj_out
-        return 3 * wide
-    if block.kind == "convolution":
-        return wide
-    if block.kind == "text":  # norms 4, attention 5; inside, before and after the activation and its sigmoid
-        return 9 * wide + 3 * out
-    # A transformer's block: self-attention 7, cross-attention 5 (its keys and values belong to the text), GEGLU 18.
-    return 30 * wide
+KEPT: dict[str, tuple[int, int]] = {
+    "resnet": (3, 3),  # norm, activation and convolution, twice
+    "frame": (3, 0),  # norm, proj_in, proj_out
+    "convolution": (1, 0),
+    "transformer": (
+        21,
+        0,
+    ),  # three norms 3, attention 4, over the text 2 (its keys and values are the text's), GEGLU 12
+    "text": (6, 2),  # two norms 2, attention 4; the activation and its sigmoid
+}
+"""What a block of a kind keeps for each pixel or token, whatever lies on it, in multiples of its (wide, out)."""
+
+INPUTS: dict[str, dict[str, tuple[str, int, int]]] = {
+    "transformer": {
+        "attn1.to_q": ("attn1", 1, 0),
+        "attn1.to_k": ("attn1", 1, 0),
+        "attn1.to_v": ("attn1", 1, 0),
+        "attn2.to_q": ("attn2", 1, 0),
+        "ff.net.0.proj": ("ff", 1, 0),
+        "ff.net.2": ("inner", 4, 0),
+    },
+    "text": {
+        "self_attn.q_proj": ("attn", 1, 0),
+        "self_attn.k_proj": ("attn", 1, 0),
+        "self_attn.v_proj": ("attn", 1, 0),
+        "mlp.fc1": ("mlp", 1, 0),
+        "mlp.fc2": ("inner", 0, 1),
+    },
+}
+"""What is kept beside that as the input of a Linear with an adapter, by the end of its path: (a name, which those have
+in common that share their input, and multiples of wide and out)."""
+
+TRANSIENT: dict[str, int] = {"resnet": 6, "frame": 4, "convolution": 4, "transformer": 34, "text": 24}
+"""What the backward of a block holds at once beside what is kept, for each place, in multiples of its `wide`."""
+
+LARGEST: dict[str, int] = {"transformer": 8, "text": 4}
+"""The numbers of a block's largest tensor for each place, in multiples of its `wide`; 1 where nothing is said."""
+
+
+def kept_per_place(block: Block, adapted: Iterable[str] | None = None) -> int:
+    """How many numbers a block keeps for each pixel of its level, or each token. `adapted` are the paths in the block
+    of the layers that carry an adapter which learns from its input; None: all. What depends on the length of the text,
+    and the adapters' own tensors, are not among them."""
+    known = INPUTS.get(block.kind, {})
+    ends = known if adapted is None else [end for end in adapted if end in known]
+    inputs = {known[end][0]: known[end][1:] for end in ends}
+    return sum(a * block.wide + b * block.out for a, b in (KEPT[block.kind], *inputs.values()))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What an adapter keeps: so many numbers for each place, and for the module as a whole."""
+
+    place: int
+    module: int
+
+
+def learns_from_input(kind: str, path: str) -> bool:
+    """Whether an adapter on the layer of that path needs the layer's input for its gradient."""
+    return kind != "lora_fa" and (kind != "ia3" or bool(ia3_on_input(path)))
+
+
+def kept_by_adapter(kind: str, path: str, shape: Shape, tensors: Mapping[str, Shape]) -> Beside:
+    """Of an adapter on a layer with a weight of a shape, beside the layer's input."""
+    out, into = shape[0], shape[1]
+    if kind == "loha":  # the changed weight
+        return Beside(0, prod(shape))
+    if kind == "lokr":  # what stands between the two factors
+        small = tensors.get("lokr_w1") or (tensors["lokr_w1_a"][0], tensors["lokr_w1_b"][1])
+        if "lokr_w2" in tensors:
+            return Beside(small[1] * tensors["lokr_w2"][0], prod(small))
+        return Beside(sum(small) * tensors["lokr_w2_a"][1], prod(small))
+    if kind == "ia3":
+        return Beside(0 if ia3_on_input(path) else out, 0)
+    rank = tensors["lora_down.weight"][0]
+    lengths = tensors.get("dora_scale")
+    if lengths is None:
+        return Beside(rank, rank * out)
+    return Beside(rank + (out if lengths[0] == out else into), rank * (out + into))
 
 
 def computed_again(blocks: list[Block], how: str) -> list[Block]:

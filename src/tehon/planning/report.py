@@ -11,6 +11,7 @@ from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
+from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
 from tehon.planning.saves import bytes_needed, final_name, planned_loras
@@ -19,6 +20,7 @@ from tehon.settings.fields import fields
 _CURVE_WIDTH = 60
 _BAR_WIDTH = 30
 _ROWS = 20
+_SHOWN = 5_000_000  # bytes of memory that have a word of their own
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -69,6 +71,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "loras": [{"step": file.step, "name": file.name} for file in planned_loras(plan)],
             "bytes": bytes_needed(plan),
         },
+        "memory": _memory(plan),
         "skipped": [str(problem) for problem in plan.troubles.skipped],
         "troubles": {kind: names for kind, names in plan.troubles.odd.items() if names},
         "warnings": list(notices_for(plan)),
@@ -148,11 +151,30 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield say("plan.samples", count=len(plan.samples.prompts), times=len(plan.samples.drawn_at))
     name, room = final_name(settings.output.name), megabytes(bytes_needed(plan))
     yield say("plan.saves", count=len(planned_loras(plan)), name=name, room=room)
+    yield from _memory_lines(plan)
     changed = list(_changed(plan))
     if changed:
         yield say("plan.changed", settings=", ".join(changed))
     for notice in notices_for(plan):
         yield say("cli.notice", text=notice)
+
+
+def _memory(plan: Plan) -> dict[str, Any] | None:
+    """Bytes on a processor, of each phase and of the largest of them; None when they can't be told."""
+    found = estimate(plan)
+    if found is None:
+        return None
+    phases = {phase.name: phase.parts for phase in found.phases}
+    return {"peak": found.peak.total, "phase": found.peak.name, "phases": phases}
+
+
+def _memory_lines(plan: Plan) -> Iterator[str]:
+    found = estimate(plan)
+    if found is not None:
+        shown = ((name, size) for name, size in found.peak.parts.items() if size >= _SHOWN)
+        parts = (say("memory.part", name=say(f"memory.{name}"), size=gigabytes(size)) for name, size in shown)
+        phase = say(f"memory.phase_{found.peak.name}")
+        yield say("plan.memory", size=gigabytes(found.peak.total), phase=phase, parts=", ".join(parts))
 
 
 def _counts(plan: Plan) -> Iterator[str]:

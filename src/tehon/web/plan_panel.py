@@ -10,6 +10,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.module_table import network_line
 from tehon.planning.notices import notices_for
+from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.plan import Plan, draft_plan
 from tehon.planning.report import arithmetic
 from tehon.planning.saves import bytes_needed, planned_loras
@@ -140,6 +141,10 @@ class PlanPanel:
         ui.label(network_line(plan)).classes("small")
         saves = say("web.saves", count=len(planned_loras(plan)) + 1, size=megabytes(bytes_needed(plan)))
         ui.label(saves).classes("small")
+        memory = estimate(plan)
+        if memory is not None:
+            size, phase = gigabytes(memory.peak.total), say(f"memory.phase_{memory.peak.name}")
+            ui.label(say("web.memory", size=size, phase=phase)).classes("small")
 
 
 async def _planned(settings: Settings) -> Plan:

@@ -7,7 +7,6 @@ Beside the plain file there may be variants like `model.fp16.safetensors`; the p
 torch.Size([320, 4, 3, 3])
 """
 
-import json
 import pickle
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tehon.catalog.weight_files import weight_files
 from tehon.messages.problem import Problem
 
 
@@ -29,20 +29,6 @@ def read_part(folder: Path) -> dict[str, Tensor]:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Problem("model_unreadable", field="model.path", path=file, reason=reason) from None
     return found
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that make up a part, safetensors before pickles, plain before variants."""
-    for ending in ("safetensors", "bin"):
-        whole = [file for file in folder.glob(f"*.{ending}") if "-of-" not in file.name]
-        found = sorted([*whole, *folder.glob(f"*.{ending}.index*.json")], key=lambda file: (len(file.name), file.name))
-        if not found:
-            continue
-        if found[0].suffix != ".json":
-            return [found[0]]
-        shards = set(json.loads(found[0].read_text("utf8"))["weight_map"].values())
-        return [folder / name for name in sorted(shards)]
-    raise Problem("model_incomplete", field="model.path", path=folder)
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ from tehon.planning.trained import bytes_kept, bytes_remembered, bytes_trained, 
 
 PhaseName = Literal["encoding", "captions", "loading", "training", "saving", "samples"]
 PartName = Literal["libraries", "networks", "adapters", "activations", "heap", "data", "file", "state", "vae"]
-Parts = dict[PartName, int]
+Parts = dict[str, int]
+"""{PartName: bytes}."""
 
 LIBRARIES = 530_000_000
 """Python, PyTorch, diffusers and transformers before the first network; measured on Linux with a PyTorch for CPUs."""

@@ -1,4 +1,8 @@
-"""The same weights in peft's adapters: the same loss on the demo model and the same gradient of every tensor."""
+"""The same weights in peft's adapters: the same loss on the demo model and the same gradient of every tensor.
+
+Both compute in float64. In float32 the gradients of a text encoder's queries and keys, small differences of large
+numbers, are off by up to 8e-5 of their length in either, so that nothing closer could be asked of them.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +23,24 @@ from tehon.training.attach import named_layers
 
 def loss_of(trainer: Trainer, unet: Any, text_encoder: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
-    clean, noise = (torch.randn(2, 4, 16, 16, generator=generator) for _ in range(2))
+    clean, noise = (torch.randn(2, 4, 16, 16, generator=generator, dtype=unet.dtype) for _ in range(2))
     times = torch.tensor([100, 700])
     captions = ["a red star", "mofu on a mint background"]
     ids = trainer.parts.tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
     text = text_encoder(ids).last_hidden_state
     noisy = add_noise(clean, noise, trainer.parts.alphas, times)
     return squared_error(unet(noisy, times, text).sample, noise).mean()
+
+
+def in_double(trainer: Trainer) -> Trainer:
+    """The same networks and adapters in float64, with gradients of their own."""
+    for network in (trainer.parts.unet, trainer.parts.text_encoder):
+        network.double()
+    for under in trainer.adapters.values():
+        for adapter in under.values():
+            for tensor in adapter.tensors.values():
+                tensor.data, tensor.grad = tensor.data.double(), None
+    return trainer
 
 
 def lora_config(paths: list[str], dora: bool) -> Any:
@@ -49,7 +64,7 @@ def test_loss_and_gradients_are_those_of_peft(
     tree: dict[str, Any], stir: Callable[[dict[str, Any]], Trainer], network: dict[str, Any], layers: int
 ) -> None:
     tree["network"] |= network
-    trainer = stir(tree)
+    trainer = in_double(stir(tree))
     parts = trainer.parts
     ours = loss_of(trainer, parts.unet, parts.text_encoder)
     ours.backward()
@@ -77,7 +92,7 @@ def test_loss_and_gradients_are_those_of_peft(
     other = loss_of(trainer, wrapped["lora_unet"], wrapped["lora_te"])
     other.backward()
 
-    assert torch.allclose(ours, other, rtol=1e-5)
+    assert torch.allclose(ours, other, rtol=1e-5 if "dora" in network else 1e-9)
     assert len(theirs) == layers
     for under in trainer.adapters.values():
         for name, adapter in under.items():
@@ -86,7 +101,7 @@ def test_loss_and_gradients_are_those_of_peft(
                 assert mine.grad is not None
                 assert foreign.grad is not None
                 difference = (mine.grad.flatten() - foreign.grad.flatten()).norm() / foreign.grad.norm()
-                assert difference < 1e-4 if "dora" in network else difference < 1e-5, (name, key)
+                assert difference < (1e-4 if "dora" in network else 1e-9), (name, key)
 
 
 @pytest.mark.parametrize("kernel", [(), (3, 3)], ids=["linear", "conv 3x3"])

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from tehon.families.attention import by_pieces
 from tehon.families.packing import PackedConv2d, PackedLinear, pack
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed
@@ -91,8 +93,8 @@ def test_the_setting_reaches_the_u_net_and_leaves_the_prediction(tree: dict[str,
     tree["text"] = {"no_token_padding": not padded}
     for name in ("sdpa", "mem_eff_attn"):
         trainer = assemble(make_plan(validate(tree | {"memory": {"attention": name}})))
-        processors = {type(one).__name__ for one in trainer.parts.unet.attn_processors.values()}
-        assert processors == ({"Processor"} if name == "mem_eff_attn" else {"AttnProcessor2_0"})
+        ways = {one.attend for one in trainer.parts.unet.attn_processors.values()}
+        assert ways == {by_pieces if name == "mem_eff_attn" else F.scaled_dot_product_attention}
         assert trainer.attention == name
         epoch, batches = trainer.plan.group(0)
         found[name] = trainer.step.losses_of(epoch, batches[0]).detach()

@@ -83,6 +83,11 @@ def attach(adapter: Adapter) -> None:
     adapter.layer.__dict__["forward"] = adapter.forward
 
 
+def attached(adapter: Adapter) -> bool:
+    """Whether an adapter is on its layer."""
+    return adapter.layer.__dict__.get("forward") == adapter.forward
+
+
 def detach(adapter: Adapter) -> None:
     """Takes an adapter off its layer, which then computes exactly what it did before."""
     del adapter.layer.__dict__["forward"]

@@ -4,10 +4,13 @@ On larger kernels it is LoCon: A keeps the layer's kernel and stride, B is 1x1. 
 1511.06530) A is 1x1 too, and a rank x rank kernel lies between. With A frozen it is LoRA-FA (arXiv 2308.03303).
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
-from tehon.adapters.adapter import Layer, Shapes, base, gaussian, kaiming, new_tensors, pointwise, run
+from tehon.adapters.adapter import Layer, Shapes, attached, base, gaussian, kaiming, new_tensors, pointwise, run
+from tehon.adapters.fused import Branch, fused, fusible
 from tehon.adapters.restraint import FREE, Restraint
 
 
@@ -35,6 +38,7 @@ class Lora:
         self.mid = self.tensors.get("lora_mid.weight")
         self.scalar = self.tensors.get("scalar")
         self.down.requires_grad_(not frozen_down)
+        self._branch: Branch | None = None
 
     @property
     def rank(self) -> int:
@@ -42,7 +46,7 @@ class Lora:
 
     @property
     def scale(self) -> float | Tensor:
-        scale = self.multiplier * self.alpha / self.rank
+        scale = self.plain_scale
         return scale if self.scalar is None else scale * self.scalar
 
     @torch.no_grad()
@@ -72,7 +76,44 @@ class Lora:
         return self.scale * product(self.down, self.mid, self.up).view(self.layer.weight.shape)
 
     def forward(self, x: Tensor) -> Tensor:
+        branch = self.branch(x)
+        return self.plain(x) if branch is None else fused(x, (branch,), (self.plain_scale,))[0]
+
+    @property
+    def plain_scale(self) -> float:
+        """The change's factor but for a trained one."""
+        return self.multiplier * self.alpha / self.rank
+
+    def branch(self, x: Tensor) -> Branch | None:
+        """What `fused` needs to compute with this input; None where only `plain` can."""
+        layer = self.layer
+        if self.mid is not None or self.scalar is not None or not self.restraint.idle or not fusible(layer):
+            return None
+        if x.dtype != layer.weight.dtype:
+            return None
+        if isinstance(layer, nn.Conv2d) and x.device.type != "cpu":  # whose pictures have their channels first
+            return None
+        if self._branch is None or not self._branch.holds:
+            self._branch = Branch(layer, self.down, self.up)
+        return self._branch
+
+    def plain(self, x: Tensor) -> Tensor:
+        """The same by operations that PyTorch differentiates."""
         return base(self.layer, x) + through(self.layer, x, self.down, self.mid, self.up * self.scale, self.restraint)
+
+
+def joint(adapters: Sequence[Lora]) -> Callable[[Tensor], tuple[Tensor, ...] | None]:
+    """The layers of several adapters as one function of the input that all of them read. It gives None when one of them
+    is off its layer or needs its plain way."""
+
+    def forward(x: Tensor) -> tuple[Tensor, ...] | None:
+        branches = [adapter.branch(x) if attached(adapter) else None for adapter in adapters]
+        whole = [branch for branch in branches if branch is not None]
+        if len(whole) < len(adapters):
+            return None
+        return fused(x, whole, [adapter.plain_scale for adapter in adapters])
+
+    return forward
 
 
 def product(down: Tensor, mid: Tensor | None, up: Tensor) -> Tensor:

@@ -24,6 +24,12 @@ class Restraint:
     rank_dropout: float = 0.0
     module_dropout: float = 0.0
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left out at this moment."""
+        drawing = self.chance is not None and self.chance.drawing
+        return not (drawing and (self.dropout or self.rank_dropout or self.module_dropout))
+
     def narrow(self, h: Tensor, channel: int) -> Tensor:
         """What flows between down and up, with numbers and ranks left out. `channel` is the dimension of the ranks."""
         if self.chance is None or not self.chance.drawing:

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """From queries (n, heads, places, d), keys and values (n, heads, other places, d) and a bias that is added to the
 products, broadcast to (n, heads, places, other places), to what is attended to, (n, heads, places, d)."""
+Together = Callable[[Tensor], tuple[Tensor, ...] | None]
+"""Several layers as one function of their common input; None when they have to be asked one by one."""
 _PRODUCTS = 2**24  # numbers of Q Kᵀ at a time: 64 MB in float32
 
 
@@ -48,9 +50,25 @@ def _seconds(attend: Attend, device: torch.device, dtype: torch.dtype) -> float:
 
 
 def use_attention(unet: Any, name: str) -> None:
-    """Lets a U-Net's attention be computed in the way called `name`; "sdpa" is what diffusers does by itself."""
-    if name != "sdpa":
-        unet.set_attn_processor(Processor({"mem_eff_attn": by_pieces, "xformers": by_xformers}[name]))
+    """Lets a U-Net's attention be computed in the way called `name`."""
+    ways: dict[str, Attend] = {
+        "sdpa": F.scaled_dot_product_attention,
+        "mem_eff_attn": by_pieces,
+        "xformers": by_xformers,
+    }
+    unet.set_attn_processor(Processor(ways[name]))
+
+
+def join_projections(network: nn.Module, joined: Callable[[list[nn.Module]], Together | None]) -> None:
+    """Lets layers of an attention that read the same input compute together: query, key and value where they all read
+    the picture, else key and value. `joined` gives the function for some layers, None where they stay apart."""
+    for module in network.modules():
+        if hasattr(module, "to_q") and hasattr(module, "is_cross_attention"):
+            attention: Any = module
+            names = ("to_k", "to_v") if attention.is_cross_attention else ("to_q", "to_k", "to_v")
+            together = joined([getattr(attention, name) for name in names])
+            if together is not None:
+                attention.__dict__["together"] = together
 
 
 class Processor:
@@ -67,12 +85,21 @@ class Processor:
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         other = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = attention.to_q(hidden_states), attention.to_k(other), attention.to_v(other)
+        query, key, value = _projected(attention, hidden_states, other)
         query, key, value = (x.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for x in (query, key, value))
         bias = None if attention_mask is None else attention_mask.unsqueeze(1)
         seen = self.attend(query, key, value, bias)
         dropout: Any = attention.to_out[1]
         return dropout(attention.to_out[0](seen.transpose(1, 2).flatten(2)))
+
+
+def _projected(attention: Any, picture: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+    """Queries of the picture, keys and values of what is looked at."""
+    together: Together | None = attention.__dict__.get("together")
+    found = None if together is None else together(other)
+    if found is None:
+        return attention.to_q(picture), attention.to_k(other), attention.to_v(other)
+    return (attention.to_q(picture), *found) if attention.is_cross_attention else found
 
 
 def by_pieces(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -27,6 +27,7 @@ from tehon.data.plan.index import user_cache_folder
 from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
 from tehon.families.family import Behaviour, behaviour_of
+from tehon.frozen.convolution import freeze_convolutions
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.lengths import longest_captions
@@ -35,7 +36,7 @@ from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.feed import FeedSettings
 from tehon.settings.objective import ObjectiveSettings
-from tehon.training.attach import Adapters, Shares, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
+from tehon.training.attach import Adapters, Shares, join, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
 from tehon.training.average import Average, averaged
 from tehon.training.checkpointing import compute_again
 from tehon.training.device import choose_device, computing
@@ -48,6 +49,8 @@ from tehon.training.scaling import LossScale
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
+
+_MOST_TRANSFORMED = 2 * 2**30  # bytes of transformed weights, which are made when maps are large enough for them
 
 Notice = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -152,6 +155,8 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         notice(say("notice.half_on_cpu", precision=settings.precision.mixed_precision))
     for base in plan.base_weights:
         parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
+    if device.type == "cpu" and dtype == torch.float32 and not stored(plan):
+        parts.when_loaded.append(_freeze)
     latents = _latents(plan, behaviour, parts, device, notice, progress)
     encode, moment = _text_encoder(plan, behaviour, parts), Moment()
     texts = _texts(plan, behaviour, parts, encode, moment, notice)
@@ -170,6 +175,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     )
     attention = choose_attention(settings.memory.attention, device, dtype)
     behaviour.use_attention(parts, attention)
+    join(parts.unet, adapters)
     for root, paths in recomputed(plan).items():
         compute_again(behaviour.roots(parts, [root])[root], paths)
     if plan.start is not None:
@@ -193,6 +199,12 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
     return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed, attention)
+
+
+def _freeze(part: str, network: nn.Module) -> None:
+    """Lets the U-Net's convolutions compute as what is frozen can on a CPU."""
+    if part == "unet":
+        freeze_convolutions(network, _MOST_TRANSFORMED)
 
 
 def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:

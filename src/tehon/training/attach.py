@@ -18,9 +18,11 @@ from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.dylora import DyLora
 from tehon.adapters.kinds import Training, build
+from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
 from tehon.catalog.kinds import TAKES_STRENGTH
 from tehon.diffusion.draws import generator_for
+from tehon.families.attention import Together, join_projections
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
@@ -79,6 +81,17 @@ def new_adapters(
         attach(adapter)
         found.setdefault(module.root, {})[module.name] = adapter
     return found
+
+
+def join(network: nn.Module, adapters: Adapters) -> None:
+    """Lets LoRAs of an attention that read the same input compute together."""
+    by_layer = {a.layer: a for layers in adapters.values() for a in layers.values() if isinstance(a, Lora)}
+
+    def joined(layers: list[Any]) -> Together | None:
+        found = [by_layer[layer] for layer in layers if layer in by_layer]
+        return joint(found) if len(found) == len(layers) else None
+
+    join_projections(network, joined)
 
 
 def start_from(adapters: Adapters, modules: Sequence[PlannedModule], file: Path) -> None:

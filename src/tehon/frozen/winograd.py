@@ -1,0 +1,150 @@
+"""3x3 convolutions with a fraction of the multiplications (Winograd; Lavin and Gray, arXiv 1509.09308), as a batch of
+matrix products.
+
+Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A makes m x m outputs from (m + 2) x (m + 2) inputs. A frozen layer's G g Gᵀ is worked out
+once. The gradient of the input is the transpose of the whole map, so it uses the same G g Gᵀ. Pictures here are
+(n, h, w, c).
+
+>>> transformed = F4.weights(layer.weight)
+>>> F4.forward(x, transformed)
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Winograd:
+    """F(m x m, 3 x 3): `inputs` is Bᵀ (m + 2, m + 2), `kernel` G (m + 2, 3), `outputs` Aᵀ (m, m + 2)."""
+
+    inputs: tuple[tuple[float, ...], ...]
+    kernel: tuple[tuple[float, ...], ...]
+    outputs: tuple[tuple[float, ...], ...]
+
+    @property
+    def step(self) -> int:
+        """m, the side of a tile of outputs."""
+        return len(self.outputs)
+
+    @property
+    def side(self) -> int:
+        """m + 2, the side of a tile of inputs."""
+        return len(self.inputs)
+
+    @cached_property
+    def _into(self) -> Tensor:
+        """Bᵀ on rows and columns of a tile, (side², side²)."""
+        return _on_both(self.inputs)
+
+    @cached_property
+    def _back(self) -> Tensor:
+        """Aᵀ on rows and columns, (step², side²)."""
+        return _on_both(self.outputs)
+
+    def tiles(self, height: int, width: int) -> tuple[int, int]:
+        """How many tiles lie below and beside each other."""
+        return -(-height // self.step), -(-width // self.step)
+
+    def weights(self, weight: Tensor) -> Tensor:
+        """G g Gᵀ, worked out in float64: (out, in, 3, 3) to float32 (side², in, out)."""
+        kernel = torch.tensor(self.kernel, dtype=torch.float64)
+        found = weight.new_empty(self.side**2, weight.shape[1], weight.shape[0], dtype=torch.float32)
+        spread = torch.kron(kernel, kernel)
+        for first in range(0, weight.shape[0], 64):  # so that little of it is there in float64 at a time
+            some = weight[first : first + 64].double().flatten(2)
+            found[:, :, first : first + 64] = torch.einsum("ak,ock->aco", spread, some)
+        return found
+
+    def forward(self, x: Tensor, transformed: Tensor) -> Tensor:
+        """The convolution with a border of zeros: (n, h, w, in) to (n, h, w, out)."""
+        n, height, width, _ = x.shape
+        down, right = self.tiles(height, width)
+        tiles = self._cut(x, down, right)
+        products = torch.bmm((self._into @ tiles).view(self.side**2, n * down * right, -1), transformed)
+        return self._joined((self._back @ products.flatten(1)), (n, down, right), (height, width))
+
+    def backward(self, gradient: Tensor, transformed: Tensor) -> Tensor:
+        """The input's gradient from the output's: (n, h, w, out) to (n, h, w, in)."""
+        n, height, width, _ = gradient.shape
+        down, right = self.tiles(height, width)
+        tiles = self._apart(gradient, down, right)
+        products = (self._back.T @ tiles).view(self.side**2, n * down * right, -1)
+        rows = torch.bmm(products, transformed.transpose(1, 2)).flatten(1)
+        return self._overlaid(self._into.T @ rows, (n, down, right), (height, width))
+
+    def _cut(self, x: Tensor, down: int, right: int) -> Tensor:
+        """Overlapping tiles (side², n tiles c)."""
+        n, height, width, channels = x.shape
+        framed = x.new_zeros(n, down * self.step + 2, right * self.step + 2, channels)
+        framed[:, 1 : height + 1, 1 : width + 1] = x
+        picture, row, column, one = framed.stride()
+        shape = (self.side, self.side, n, down, right, channels)
+        steps = (row, column, picture, self.step * row, self.step * column, one)
+        return framed.as_strided(shape, steps).reshape(self.side**2, -1)
+
+    def _joined(self, tiles: Tensor, counts: tuple[int, int, int], size: tuple[int, int]) -> Tensor:
+        """Pictures of tiles of outputs (step², n tiles c)."""
+        n, down, right = counts
+        whole = tiles.view(self.step, self.step, n, down, right, -1).permute(2, 3, 0, 4, 1, 5)
+        return whole.reshape(n, down * self.step, right * self.step, -1)[:, : size[0], : size[1]]
+
+    def _apart(self, pictures: Tensor, down: int, right: int) -> Tensor:
+        """What `_joined` joins."""
+        n, height, width, channels = pictures.shape
+        step = self.step
+        if (height, width) != (down * step, right * step):
+            whole = pictures.new_zeros(n, down * step, right * step, channels)
+            whole[:, :height, :width] = pictures
+            pictures = whole
+        tiles = pictures.reshape(n, down, step, right, step, channels).permute(2, 4, 0, 1, 3, 5)
+        return tiles.reshape(step**2, -1)
+
+    def _overlaid(self, tiles: Tensor, counts: tuple[int, int, int], size: tuple[int, int]) -> Tensor:
+        """The sum of overlapping tiles (side², n tiles c), without the border: what `_cut` cuts, the other way."""
+        n, down, right = counts
+        step = self.step
+        parts = tiles.view(self.side, self.side, n, down, right, -1).permute(2, 3, 0, 4, 1, 5)
+        framed = tiles.new_zeros(n, down + 1, step, right + 1, step, parts.shape[-1])
+        framed[:, :down, :, :right] = parts[:, :, :step, :, :step]
+        framed[:, 1:, :2, :right] += parts[:, :, step:, :, :step]
+        framed[:, :down, :, 1:, :2] += parts[:, :, :step, :, step:]
+        framed[:, 1:, :2, 1:, :2] += parts[:, :, step:, :, step:]
+        whole = framed.view(n, (down + 1) * step, (right + 1) * step, -1)
+        return whole[:, 1 : size[0] + 1, 1 : size[1] + 1]
+
+
+def _on_both(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    once = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(once, once).float()
+
+
+F2 = Winograd(
+    inputs=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    kernel=((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+    outputs=((1, 1, 1, 0), (0, 1, -1, -1)),
+)
+"""4 multiplications of 9 are left, with 16/9 of the weights."""
+
+F4 = Winograd(
+    inputs=(
+        (4, 0, -5, 0, 1, 0),
+        (0, -4, -4, 1, 1, 0),
+        (0, 4, -4, -1, 1, 0),
+        (0, -2, -1, 2, 1, 0),
+        (0, 2, -1, -2, 1, 0),
+        (0, 4, 0, -5, 0, 1),
+    ),
+    kernel=(
+        (1 / 4, 0, 0),
+        (-1 / 6, -1 / 6, -1 / 6),
+        (-1 / 6, 1 / 6, -1 / 6),
+        (1 / 24, 1 / 12, 1 / 6),
+        (1 / 24, -1 / 12, 1 / 6),
+        (0, 0, 1),
+    ),
+    outputs=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+)
+"""A quarter of the multiplications is left, with four times the weights."""

@@ -14,9 +14,10 @@ alpha / rank, are the cut at b; see `tehon.surgery.cut`.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tehon.adapters.adapter import Layer, Shapes, base
+from tehon.adapters.fused import Branch
 from tehon.adapters.lora import Lora, through
 from tehon.adapters.restraint import FREE, Restraint
 
@@ -25,7 +26,7 @@ _RIDGE = 1e-6  # keeps F invertible where A has fewer dimensions than ranks
 _WEAKEST = 1e-3  # share of the strongest rank that a weaker one counts as when a file's down rows get their lengths
 
 
-class DyLora:
+class DyLora(Lora):
     """A LoRA, of which training uses as many ranks as are drawn: a multiple of `unit`. Everything else uses all.
 
     `order` (2, rank, rank) holds F and its inverse.
@@ -34,57 +35,47 @@ class DyLora:
     def __init__(
         self, layer: Layer, shapes: Shapes, alpha: float, restraint: Restraint = FREE, *, init: str, unit: int
     ) -> None:
-        self.whole = Lora(layer, shapes, alpha, restraint, init=init)
-        assert self.whole.rank % unit == 0, "the unit divides the rank"
+        super().__init__(layer, shapes, alpha, restraint, init=init)
+        assert self.rank % unit == 0, "the unit divides the rank"
         self.unit = unit
-        self.layer = layer
-        self.tensors = self.whole.tensors
-        self.multiplier = 1.0
-        self.order = torch.eye(self.whole.rank, device=layer.weight.device).repeat(2, 1, 1)
+        self.order = torch.eye(self.rank, device=layer.weight.device).repeat(2, 1, 1)
 
     def drawn_rank(self) -> int:
         """The ranks in use: drawn for this update, or all outside of training and before they are sorted."""
-        rank, chance = self.whole.rank, self.whole.restraint.chance
+        chance = self.restraint.chance
         if chance is None or not chance.drawing or chance.moment.whole:
-            return rank
-        larger = max(chance.number(purpose, rank // self.unit) for purpose in ("dylora", "dylora again"))
+            return self.rank
+        larger = max(chance.number(purpose, self.rank // self.unit) for purpose in ("dylora", "dylora again"))
         return (larger + 1) * self.unit
 
     def sort(self) -> None:
         """Puts the ranks into the order of their singular values; those drawn from now on are the first of these."""
-        order, _ = ordered(self.whole.down, self.whole.up)
+        order, _ = ordered(self.down, self.up)
         self.order.copy_(order)
-
-    def initialise(self, generator: torch.Generator) -> None:
-        self.whole.initialise(generator)
 
     @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
         """In a file the ranks are sorted."""
-        down, up = self.whole.down.float(), self.whole.up.float()
+        down, up = self.down.float(), self.up.float()
         (into, back), strengths = ordered(down, up)
-        if self.unit == self.whole.rank or not strengths.any():
-            return self.whole.constants()
+        if self.unit == self.rank or not strengths.any():
+            return super().constants()
         lengths = strengths.clamp(min=float(strengths.max()) * _WEAKEST).sqrt().to(down.device)
         sorted_down = (lengths[:, None] * (back.to(down.device) @ down.flatten(1))).view(down.shape)
         sorted_up = (up.flatten(1) @ into.to(up.device) / lengths).view(up.shape)
-        return self.whole.constants() | {"lora_down.weight": sorted_down, "lora_up.weight": sorted_up}
+        return super().constants() | {"lora_down.weight": sorted_down, "lora_up.weight": sorted_up}
 
-    def factors(self) -> tuple[nn.Parameter, ...]:
-        return self.whole.factors()
+    def branch(self, x: Tensor) -> Branch | None:
+        return super().branch(x) if self.drawn_rank() == self.rank else None
 
-    def delta(self) -> Tensor:
-        return self.multiplier * self.whole.delta()
-
-    def forward(self, x: Tensor) -> Tensor:
-        down, up = self.whole.down, self.whole.up
+    def plain(self, x: Tensor) -> Tensor:
         used = self.drawn_rank()
-        if used < self.whole.rank:
-            into, back = self.order.to(down.dtype)
-            down = (back[:used] @ down.flatten(1)).view(used, *down.shape[1:])
-            up = up.flatten(1) @ into[:, :used]
-        up = up * (self.multiplier * self.whole.scale)
-        return base(self.layer, x) + through(self.layer, x, down, None, up, self.whole.restraint)
+        if used == self.rank:
+            return super().plain(x)
+        into, back = self.order.to(self.down.dtype)
+        down = (back[:used] @ self.down.flatten(1)).view(used, *self.down.shape[1:])
+        up = self.up.flatten(1) @ into[:, :used]
+        return base(self.layer, x) + through(self.layer, x, down, None, up * self.scale, self.restraint)
 
 
 @torch.no_grad()

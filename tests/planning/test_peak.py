@@ -13,7 +13,8 @@ import torch
 from tehon.catalog.detect import find_model
 from tehon.catalog.weight_files import Held, weights_of
 from tehon.cli.main import main
-from tehon.planning.memory import kept_numbers
+from tehon.frozen.convolution import FrozenConv2d
+from tehon.planning.memory import bytes_transformed, kept_numbers
 from tehon.planning.peak import MemoryEstimate, estimate
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.trained import numbers_trained
@@ -84,6 +85,17 @@ def test_what_is_kept_is_what_autograd_saves(demo: Tree, name: str) -> None:
         trainer.step.losses_of(epoch, batches[0])
     seen = sum(t.untyped_storage().nbytes() // t.element_size() for place, t in held.items() if place not in known)
     assert kept_numbers(plan).numbers == pytest.approx(seen, rel=0.06)
+
+
+def test_the_copies_of_kernels_are_those_that_steps_make(demo: Tree) -> None:
+    demo["data"] |= {"resolution": 512, "bucket_no_upscale": False}
+    plan = planned(demo)
+    trainer = assemble(plan)
+    for batch in (min(plan.group(0)[1], key=area), max(plan.group(0)[1], key=area)):
+        trainer.step.losses_of(0, batch)
+    made = [one.transformed for one in trainer.parts.unet.modules() if isinstance(one, FrozenConv2d)]
+    assert bytes_transformed(plan) == sum(one.numel() * 4 for one in made if one is not None) > 0
+    assert bytes_transformed(planned(demo, precision={"mixed_precision": "bf16"})) == 0
 
 
 def area(batch: Any) -> int:

@@ -71,7 +71,8 @@ class _Fused(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         narrow = rows.mm(_stacked(branches, x.dtype))
         ctx.branches, ctx.scales, ctx.shape = branches, scales, x.shape
-        ctx.save_for_backward(rows, narrow)
+        learning = any(ctx.needs_input_grad[3 : 3 + len(branches)])  # a frozen A, as LoRA-FA's, needs no input kept
+        ctx.save_for_backward(rows if learning else None, narrow)
         outs: list[Tensor] = []
         for branch, scale, h in zip(branches, scales, _apart(narrow, branches), strict=True):
             out = linear(rows, branch.weight, branch.bias)

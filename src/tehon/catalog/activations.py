@@ -1,16 +1,17 @@
 """What the networks keep for the backward pass, block by block, worked out from their configurations.
 
 The numbers follow from what autograd saves for each operation when the network is frozen and adapters lie on its
-layers: a convolution, a norm and an activation keep their input, a frozen Linear nothing, one with an adapter its
-input, and attention its queries, keys, values and output. They stand in the tables below and nowhere else;
-`docs/memory.md` says how a run's memory follows from them, and a test counts what autograd really saves.
+layers: a norm and an activation keep their input, as a convolution does except where it is spared, a frozen Linear
+nothing, one with an adapter its input, and attention its queries, keys, values and output. They stand in the tables
+below and nowhere else; `docs/memory.md` says how a run's memory follows from them, and a test counts what autograd
+really saves.
 
 >>> blocks = list(unet_blocks(json.loads((folder / "unet" / "config.json").read_text())))
 >>> blocks[0]
 Block(path='down_blocks.0.resnets.0', kind='resnet', wide=320, out=320, level=0)
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -74,6 +75,16 @@ def _transformer(path: str, wide: int, level: int, depth: int) -> Iterator[Block
         yield Block(f"{path}.transformer_blocks.{k}", "transformer", wide, wide, level)
 
 
+def kernels(blocks: Iterable[Block]) -> Iterator[tuple[int, int, int]]:
+    """(channels in, channels out, level) of the blocks' 3x3 convolutions that keep the size of the picture."""
+    for block in blocks:
+        if block.kind == "resnet":
+            yield block.wide, block.out, block.level
+            yield block.out, block.out, block.level
+        elif block.kind == "convolution" and "upsamplers" in block.path:
+            yield block.wide, block.out, block.level
+
+
 def text_blocks(config: dict[str, Any]) -> Iterator[Block]:
     """The layers of a CLIP text encoder."""
     wide, inner = config["hidden_size"], config["intermediate_size"]
@@ -85,13 +96,18 @@ KEPT: dict[str, tuple[int, int]] = {
     "resnet": (3, 3),  # norm, activation and convolution, twice
     "frame": (3, 0),  # norm, proj_in, proj_out
     "convolution": (1, 0),
-    "transformer": (
-        21,
-        0,
-    ),  # three norms 3, attention 4, over the text 2 (its keys and values are the text's), GEGLU 12
+    # Three norms 3, attention 4, over the text 2 (its keys and values are the text's), GEGLU 12.
+    "transformer": (21, 0),
     "text": (6, 2),  # two norms 2, attention 4; the activation and its sigmoid
 }
 """What a block of a kind keeps for each pixel or token, whatever lies on it, in multiples of its (wide, out)."""
+
+SPARED: dict[str, dict[str, tuple[int, int]]] = {
+    "resnet": {"conv1": (1, 0), "conv2": (0, 1)},
+    "convolution": {"conv": (1, 0)},
+}
+"""What of it is the input of a convolution, by its path in the block. One that is frozen, computes in float32 on a CPU
+and has no adapter does not keep it (`tehon.frozen`)."""
 
 INPUTS: dict[str, dict[str, tuple[str, int, int]]] = {
     "transformer": {
@@ -120,14 +136,38 @@ LARGEST: dict[str, int] = {"transformer": 8, "text": 4}
 """The numbers of a block's largest tensor for each place, in multiples of its `wide`; 1 where nothing is said."""
 
 
-def kept_per_place(block: Block, adapted: Iterable[str] | None = None) -> int:
+WINOGRAD = 36
+"""How many numbers stand for the nine of a kernel in a frozen 3x3 convolution that is computed in Winograd's way."""
+MOST_TRANSFORMED = 2 * 2**30
+"""Bytes that all of these take at most."""
+FEWEST_TILES, FEWEST_WEIGHTS = 32, 2**16
+"""With fewer 4 x 4 pixels in a batch, or fewer numbers in a kernel, other ways are faster."""
+
+
+def transformed(convolutions: Iterable[tuple[int, int, int]], tiles: Sequence[int]) -> int:
+    """Bytes of the kernels that are computed in Winograd's way, the smallest first while there is room; `tiles` are the
+    4 x 4 pixels of the largest batch at each level."""
+    found, room = 0, MOST_TRANSFORMED
+    for into, out, level in sorted(convolutions, key=lambda one: one[0] * one[1]):
+        size = 4 * WINOGRAD * into * out
+        if size > room:
+            break
+        room -= size
+        if 9 * into * out >= FEWEST_WEIGHTS and tiles[level] >= FEWEST_TILES:
+            found += size
+    return found
+
+
+def kept_per_place(block: Block, adapted: Collection[str] | None = None, spares: bool = False) -> int:
     """How many numbers a block keeps for each pixel of its level, or each token. `adapted` are the paths in the block
-    of the layers that carry an adapter which learns from its input; None: all. What depends on the length of the text,
-    and the adapters' own tensors, are not among them."""
+    of the layers that carry an adapter which learns from its input; None: all. `spares`: frozen convolutions keep
+    nothing. What depends on the length of the text, and the adapters' own tensors, are not among them."""
     known = INPUTS.get(block.kind, {})
     ends = known if adapted is None else [end for end in adapted if end in known]
     inputs = {known[end][0]: known[end][1:] for end in ends}
-    return sum(a * block.wide + b * block.out for a, b in (KEPT[block.kind], *inputs.values()))
+    frozen = SPARED.get(block.kind, {}) if spares else {}
+    spared = [(-a, -b) for end, (a, b) in frozen.items() if end not in (adapted or ())]
+    return sum(a * block.wide + b * block.out for a, b in (KEPT[block.kind], *inputs.values(), *spared))
 
 
 @dataclass(frozen=True)
@@ -158,7 +198,7 @@ def kept_by_adapter(kind: str, path: str, shape: Shape, tensors: Mapping[str, Sh
     rank = tensors["lora_down.weight"][0]
     lengths = tensors.get("dora_scale")
     if lengths is None:
-        return Beside(rank, rank * out)
+        return Beside(rank, 0)
     return Beside(rank + (out if lengths[0] == out else into), rank * (out + into))
 
 

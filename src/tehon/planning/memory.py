@@ -16,8 +16,10 @@ from tehon.catalog.activations import (
     computed_again,
     kept_by_adapter,
     kept_per_place,
+    kernels,
     learns_from_input,
     text_blocks,
+    transformed,
     unet_blocks,
 )
 from tehon.data.plan.epochs import Group
@@ -40,6 +42,25 @@ def stored(plan: Plan) -> dict[str, str]:
     spared = plan.family.text_rate_roots if own.base_storage_unet else ()
     parts = [part for root, part in roots.items() if root not in spared]
     return dict.fromkeys(parts, own.base_storage)
+
+
+def spares_convolutions(plan: Plan) -> bool:
+    """Whether the U-Net's frozen convolutions compute in the ways of `tehon.frozen`, on a CPU."""
+    return plan.settings.precision.mixed_precision == "no" and not stored(plan)
+
+
+def bytes_transformed(plan: Plan) -> int:
+    """Of the copies of the U-Net's kernels for Winograd's way."""
+    if not spares_convolutions(plan):
+        return 0
+    levels = range(len(plan.model.configs["unet"]["block_out_channels"]))
+    tiles = [max(most_at_once(plan, group) * _tiles(plan, group, level) for group in plan.groups) for level in levels]
+    return transformed(kernels(unet_blocks(plan.model.configs["unet"])), tiles)
+
+
+def _tiles(plan: Plan, group: Group, level: int) -> int:
+    width, height = (-(-side // (plan.family.stride << level)) for side in group.bucket)
+    return -(-width // 4) * -(-height // 4)
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,8 @@ def _kept_in(plan: Plan, blocks: Sequence[Block], modules: dict[str, list[Planne
 def _kept_by(plan: Plan, block: Block, modules: Sequence[PlannedModule], scale: _Scale) -> float:
     kind, places = plan.settings.network.kind, scale.places / 4**block.level
     ends = [_end(module, block) for module in modules]
-    found = places * kept_per_place(block, [end for end in ends if learns_from_input(kind, end)])
+    learning = [end for end in ends if learns_from_input(kind, end)]
+    found = places * kept_per_place(block, learning, spares_convolutions(plan))
     if block.kind == "transformer":
         found += scale.told * 2 * block.wide  # keys and values of the text
     for module, end in zip(modules, ends, strict=True):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tehon.catalog.weight_files import Held, weights_of
 from tehon.messages.problem import Problem
-from tehon.planning.memory import kept_numbers, stored, tokens
+from tehon.planning.memory import bytes_transformed, kept_numbers, stored, tokens
 from tehon.planning.plan import Plan
 from tehon.planning.saves import bytes_of_state
 from tehon.planning.trained import bytes_kept, bytes_remembered, bytes_trained, numbers_trained
@@ -89,6 +89,7 @@ def _phases(plan: Plan) -> Iterator[Phase]:
     size = _SIZES[plan.settings.precision.mixed_precision]
     moving = (kept.numbers + kept.transient) * size
     slack = round(SLACK * moving)
+    networks += bytes_transformed(plan)
     lasting: Parts = {"libraries": LIBRARIES + WARM, "networks": networks, "adapters": bytes_of_adapters(plan)}
     data: Parts = {"data": latents + texts}
     yield Phase("training", lasting | {"activations": moving, "heap": slack} | data)

@@ -16,6 +16,7 @@ from tehon.adapters.dylora import all_used, sorts_after
 from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
 from tehon.adapters.restraint import Norms, limit_norms
+from tehon.catalog.activations import MOST_TRANSFORMED
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory
 from tehon.data.feed.loader import Loader
@@ -49,8 +50,6 @@ from tehon.training.scaling import LossScale
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
-
-_MOST_TRANSFORMED = 2 * 2**30  # bytes of transformed weights, which are made when maps are large enough for them
 
 Notice = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -204,7 +203,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
 def _freeze(part: str, network: nn.Module) -> None:
     """Lets the U-Net's convolutions compute as what is frozen can on a CPU."""
     if part == "unet":
-        freeze_convolutions(network, _MOST_TRANSFORMED)
+        freeze_convolutions(network, MOST_TRANSFORMED)
 
 
 def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from tehon.weights.cut import cut_ranks
 
 import tehon
 from tehon.catalog.header import read_header
@@ -32,6 +31,7 @@ from tehon.demo.scenes import write_known_scenes
 from tehon.diffusion.noising import add_noise
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
+from tehon.surgery.cut import cut_ranks
 from tehon.training.attach import lora_files
 from tehon.training.run import start_run
 from tehon.weights.lora_file import read_lora, write_lora

@@ -1,6 +1,6 @@
 """Trains each kind of network on the demo's character and measures what it learned; one JSON a run.
 
-`python benchmarks/networks_demo.py lora locon` trains those two; without a name, all. `--table` prints the table of
+`python benchmarks/networks_demo.py lora locon` trains those two; without a name, all. `--table` prints the tables of
 docs/networks.md from the results. Every kind gets the demo's recipe with the same steps, pictures and seeds; only what
 stands in KINDS differs. Scores are the demo's own: how much of the character is in pictures of prompts with its name.
 """
@@ -216,6 +216,21 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def table_of_ranks() -> str:
+    """Markdown from the results of `ranks`."""
+    found = json.loads((RESULTS / "ranks.json").read_text("utf8"))["ranks"]
+    lines = [
+        "| rank | error, DyLoRA cut | error, LoRA truncated | score, DyLoRA cut | score, LoRA truncated |",
+        "|---" * 5 + "|",
+    ]
+    for row in found:
+        sides = row["dylora"], row["lora_svd"]
+        errors = [f"{side['loss']:.4f}" for side in sides]
+        scores = [f"{side['concept']['adapted_mean']:.3f}" if "concept" in side else "" for side in sides]
+        lines.append(f"| {' | '.join([str(row['rank']), *errors, *scores])} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kinds", nargs="*", default=[*KINDS, "ranks"])
@@ -226,7 +241,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table())
+        print(table(), table_of_ranks(), sep="\n\n")
         return
     folder: Path = options.folder
     if not (folder / "pictures").exists():

@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from tehon.catalog.header import read_header
+
+    read_header(options.file)  # what is no such file is refused before torch is loaded
+
     from tehon.surgery.look import look
 
     data = look(options.file, norms=not options.no_norms)

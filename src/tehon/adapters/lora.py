@@ -85,8 +85,8 @@ class Lora:
         return self.multiplier * self.alpha / self.rank
 
     def branch(self, x: Tensor) -> Branch | None:
-        """What `fused` needs to compute with this input; None where only `plain` can, or where nothing is derived: there
-        a change of zero has to leave every bit of the layer's own output."""
+        """What `fused` needs to compute with this input; None where only `plain` can, as where nothing is derived:
+        there a change of zero has to leave every bit of the layer's own output."""
         layer = self.layer
         if not torch.is_grad_enabled():
             return None

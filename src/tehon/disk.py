@@ -56,8 +56,10 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
 
 
 def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = False) -> None:
-    """`fill` makes a folder at the path that it is given, beside the folder's, and that becomes the folder."""
-    if folder.exists() and not overwrite:
+    """`fill` makes a folder at the path that it is given, beside the folder's, and that becomes the folder. With
+    `overwrite` one that is there is replaced if nothing is in it that the new one doesn't have by the same name."""
+    folder = folder.absolute()
+    if folder.exists() and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
     aside, old = (folder.with_name(folder.name + ending) for ending in (ASIDE, ".old"))
     try:
@@ -65,6 +67,7 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
         shutil.rmtree(aside, ignore_errors=True)
         fill(aside)
         if folder.exists():
+            _check_replaces(folder, aside)
             _rename(folder, old)
         _rename(aside, folder)
         sync_folder(folder.parent)
@@ -76,6 +79,14 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
         if isinstance(error, OSError):
             raise unwritable(folder, error) from None
         raise
+
+
+def _check_replaces(folder: Path, by: Path) -> None:
+    """A Problem when something would be gone, and not only be another."""
+    for place in sorted(folder.rglob("*")):
+        inside = place.relative_to(folder)
+        if not place.is_dir() and not (by / inside).is_file():
+            raise Problem("folder_has_others", path=folder, name=inside.as_posix())
 
 
 def append(file: Path, text: str, durable: bool = False) -> None:

@@ -217,3 +217,14 @@ def test_numbers_beyond_half_precision_are_refused_and_nothing_is_left(
     with pytest.raises(Problem, match="can't hold"):
         merge_into_model(model, [open_lora(draw(model), 1e7)], tmp_path / "x" / "out.safetensors", precision="fp16")
     assert list((tmp_path / "x").iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["", "..", "unet/inside"])
+def test_a_model_is_never_merged_over_into_or_around_itself(
+    out: str, networks_of: Find, draw: Draw, tmp_path: Path
+) -> None:
+    model = networks_of("sd1", "folder")
+    before = sorted(model.path.rglob("*"))
+    with pytest.raises(Problem, match="take the place of the model itself"):
+        merge_into_model(model, [open_lora(draw(model))], model.path / out, overwrite=True)
+    assert sorted(model.path.rglob("*")) == before

@@ -64,8 +64,10 @@ def merge_into_model(
 
 
 def check_out(model: Model, out: Path, overwrite: bool) -> None:
-    """A Problem when the result would be written over the model itself, or over what may not be replaced."""
-    if out.exists() and out.resolve() == model.path.resolve():
+    """A Problem when the result would be written over the model itself, into it or around it, or over what may not be
+    replaced."""
+    here, there = out.resolve(), model.path.resolve()
+    if here == there or here in there.parents or there in here.parents:
         raise Problem("merge_over_itself", path=out)
     if out.exists() and not overwrite:
         raise Problem("file_exists", path=out)

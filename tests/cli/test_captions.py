@@ -103,7 +103,8 @@ def test_what_somebody_else_changed_since_is_not_lost(folder: Path, capsys: pyte
 def test_a_list_of_changes_cannot_name_files_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outside = folder.parent / "mine.txt"
     outside.write_text("new")
-    for content in ('[{"../mine.txt": ["old", "new"]}]', "[1]", "{", '[{"a": "b"}]'):
+    broken = ('[{"a\\u0000.txt": ["old", "new"]}]', '[{"a.txt": ["\\ud800", "new"]}]')
+    for content in ('[{"../mine.txt": ["old", "new"]}]', "[1]", "{", '[{"a": "b"}]', *broken):
         (folder / ".tehon-captions.json").write_text(content)
         assert main(["captions", "undo", str(folder)]) == 2
         assert "this list of changes is damaged" in capsys.readouterr().err
@@ -134,3 +135,25 @@ def test_what_can_be_put_right_is_said(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "a" / "1.txt").write_bytes(b"\xff\xfe")
     assert main(["captions", "dedupe", str(folder)]) == 2
     assert "not UTF-8" in capsys.readouterr().err
+    for words, sentence in (
+        (["list", "--extension", "../x"], "--extension: ../x is no ending of a file"),
+        (["add", "a\nb"], "a line break would make two captions of one"),
+        (["add", " , "], "name at least one"),
+        (["sort", "--keep", "-1"], "--keep: -1 is too small"),
+        (["tag", "--model", "x", "--batch", "0"], "--batch: 0 is too small"),
+        (["tag", "--model", "x", "--character-threshold", "0"], "--character-threshold: 0.0 does not fit"),
+    ):
+        assert main(["captions", words[0], str(folder), *words[1:]]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_an_edit_that_changes_nothing_says_so_and_is_not_remembered(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["captions", "add", str(folder), "x"]) == 0
+    (folder / "a" / "2.txt").write_bytes(b"owl, x\r\nred, x\r\n")
+    capsys.readouterr()
+    assert main(["captions", "dedupe", str(folder / "a"), "--dry-run"]) == 0
+    assert main(["captions", "add", str(folder), "x"]) == 0
+    assert "no caption had to be changed" in capsys.readouterr().out
+    assert (folder / "a" / "2.txt").read_bytes() == b"owl, x\r\nred, x\r\n"

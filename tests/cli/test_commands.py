@@ -1,7 +1,10 @@
 """Each command once, as it is typed."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +134,20 @@ def test_a_lora_that_was_trained_to_pure_noise_is_drawn_from_it(
             assert (f"{file} was trained with noise that ends in pure noise" in said) == (out.name == "v_prediction2")
     assert drawn["epsilon0"] == drawn["epsilon2"]
     assert drawn["v_prediction0"] != drawn["v_prediction2"]
+
+
+@pytest.mark.parametrize(
+    ("around", "name"),
+    [
+        ({"PYTHONIOENCODING": "cp1252"}, b'output.name = "??"'),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 'output.name = "手本"'.encode()),
+    ],
+)
+def test_output_never_fails_for_its_letters(around: dict[str, str], name: bytes, tmp_path: Path) -> None:
+    """As on Windows in a pipe, or with LC_ALL=C."""
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps({"LoRA_type": "Standard", "output_name": "手本", "seed": "7"}), "utf8")
+    words = [sys.executable, "-m", "tehon", "import", str(preset)]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "TEHON_LANG": "en", **around})
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout

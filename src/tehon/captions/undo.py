@@ -66,7 +66,7 @@ def _history(folder: Path) -> list[Row]:
     try:
         rows: Any = json.loads(content)
         return [
-            {_inside(name): (None if was is None else str(was), str(new)) for name, (was, new) in row.items()}
+            {_inside(name): (None if was is None else _utf8(was), _utf8(new)) for name, (was, new) in row.items()}
             for row in rows
         ]
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -76,9 +76,15 @@ def _history(folder: Path) -> list[Row]:
 def _inside(name: str) -> str:
     """A file that the folder holds; somebody may have sent the folder with a list that names others."""
     path = Path(name)
-    if path.is_absolute() or ".." in path.parts or path.suffix == "" or path.name == NAME:
+    if path.is_absolute() or ".." in path.parts or path.suffix == "" or path.name == NAME or "\0" in name:
         raise ValueError(name)
-    return name
+    return _utf8(name)
+
+
+def _utf8(text: Any) -> str:
+    """Half a pair of surrogates, which JSON may hold, is no letter that a file could have."""
+    str(text).encode()
+    return str(text)
 
 
 def _text(file: Path, content: bytes) -> str:

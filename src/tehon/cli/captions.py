@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from tehon.captions import tags
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
+_ENDING = re.compile(r"\.?[\w.-]*")
 _SHOWN = 20  # changes that are printed without --json
 
 
@@ -56,7 +58,26 @@ def _add_tag(one: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if not options.folder.is_dir():
         raise Problem("captions_no_folder", path=options.folder)
+    _check(options)
     return {"list": _list, "undo": _undo, "tag": _tag}.get(options.verb, _edit)(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """A Problem for an option that can't mean anything."""
+    if not _ENDING.fullmatch(options.extension):
+        raise Problem("captions_extension", field="--extension", value=options.extension)
+    for name in ("tags", "new", "prefix"):
+        if len(getattr(options, name, "").splitlines()) > 1:
+            raise Problem("captions_lines", value=name.upper())
+    if options.verb in ("add", "remove") and not tags.split(options.tags):
+        raise Problem("captions_no_tags")
+    for name, least in (("keep", 0), ("batch", 1)):
+        if getattr(options, name, least) < least:
+            raise Problem("captions_least", field=f"--{name}", value=getattr(options, name), least=least)
+    for name in ("threshold", "character_threshold"):
+        value = getattr(options, name, None)
+        if value is not None and not 0 < value < 1:
+            raise Problem("captions_threshold", field=f"--{name.replace('_', '-')}", value=value)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -78,9 +99,13 @@ def _list(options: argparse.Namespace) -> int:
 def _edit(options: argparse.Namespace) -> int:
     from tehon.captions.text import read_text
 
-    old = {file: read_text(file) for _, file in _caption_files(options) if file.is_file()}
+    files = [file for _, file in _caption_files(options)]
+    old = {file: read_text(file) for file in files if file.is_file()}
     new = {file: tags.by_line(_edit_of(options), text) for file, text in old.items()}
-    return _change(options, old, {file: text for file, text in new.items() if text != old[file]})
+    if len(old) < len(files) and not options.json:
+        print(say("captions.without", count=len(files) - len(old)))
+    same = {file for file, text in new.items() if text == "\n".join(old[file].splitlines())}
+    return _change(options, old, {file: text for file, text in new.items() if file not in same})
 
 
 def _edit_of(options: argparse.Namespace) -> tags.Edit:
@@ -109,7 +134,10 @@ def _change(options: argparse.Namespace, old: dict[Path, str], new: dict[Path, s
         print(f"{file.relative_to(options.folder)}\n  - {old.get(file, '')}\n  + {text}")
     if len(new) > _SHOWN:
         print(say("captions.more", count=len(new) - _SHOWN))
-    print(say("captions.would_change", count=len(new)) if options.dry_run else say("captions.changed", count=len(new)))
+    if options.dry_run:
+        print(say("captions.would_change", count=len(new)))
+    else:
+        print(say("captions.changed", count=len(new)) if new else say("captions.none_changed"))
     return 0
 
 
@@ -129,8 +157,6 @@ def _tag(options: argparse.Namespace) -> int:
     from tehon.captions.text import read_text
     from tehon.taggers.tagger import Wishes, open_tagger, tag_pictures
 
-    if not 0 < options.threshold < 1:
-        raise Problem("captions_threshold", field="--threshold", value=options.threshold)
     files = list(_caption_files(options))
     if options.extension:
         files = [(picture, picture.with_suffix(f".{options.extension.lstrip('.')}")) for picture, _ in files]
@@ -139,7 +165,7 @@ def _tag(options: argparse.Namespace) -> int:
     wishes = Wishes(options.threshold, options.character_threshold, options.keep_underscores)
     tagger = open_tagger(options.model, wishes)
     new: dict[Path, str] = {}
-    told = tag_pictures(tagger, [picture for picture, _ in wanted], max(1, options.batch))
+    told = tag_pictures(tagger, [picture for picture, _ in wanted], options.batch)
     for (_, file), text in zip(wanted, told, strict=True):
         text = ", ".join(filter(None, (options.prefix.strip(), text)))
         before = old.get(file, "")

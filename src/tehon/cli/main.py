@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from tehon import __version__
 from tehon.messages.catalogue import say
@@ -28,6 +29,9 @@ EXIT_INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            _fit_letters(stream)
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
         return _run(words)
@@ -40,6 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _fit_letters(stream: TextIOWrapper) -> None:
+    """Files and pipes get UTF-8, whatever code page Windows or LC_ALL=C has for them. A terminal, or whoever asks for
+    another encoding, gets question marks for letters that it lacks."""
+    if stream.isatty() or "PYTHONIOENCODING" in os.environ:
+        stream.reconfigure(errors="replace")
+    else:
+        stream.reconfigure(encoding="utf-8", errors="replace")
 
 
 def _run(words: list[str]) -> int:
@@ -64,7 +77,8 @@ def _foreign(words: list[str]) -> tuple[list[str], list[str]]:
     if words[:1] == ["kohya"]:
         from tehon.cli.kohya import OWN
 
-        return [word for word in words if word in ("kohya", *OWN)], [word for word in words[1:] if word not in OWN]
+        more = words[1:]
+        return ["kohya", *(word for word in more if word in OWN)], [word for word in more if word not in OWN]
     if words[:1] == ["import"] and "--" in words:
         place = words.index("--")
         return words[:place], words[place + 1 :]

@@ -52,8 +52,8 @@ class Wd14:
         return [self._caption(row) for row in shares]
 
     def _caption(self, shares: NDArray[np.float32]) -> str:
-        general = self.wishes.threshold
-        limits = {_GENERAL: general, _CHARACTER: self.wishes.character_threshold or general}
+        general, character = self.wishes.threshold, self.wishes.character_threshold
+        limits = {_GENERAL: general, _CHARACTER: general if character is None else character}
         found = [
             (-float(share), self._text(name))
             for share, (name, category) in zip(shares, self.tags, strict=True)

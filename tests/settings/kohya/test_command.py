@@ -21,6 +21,7 @@ WANTED = ["accelerate", "launch", "train_network.py", "--output_name=my cat", "-
         'cd x && accelerate launch train_network.py "--output_name=my cat" --seed 7 > log.txt',
         "# accelerate launch train_network.py --seed 8\n"
         'accelerate launch train_network.py --output_name="my cat" --seed 7; echo done',
+        'accelerate launch train_network.py --output_name="my cat" --seed 7  # comment here',
         'REM training\naccelerate launch train_network.py --output_name="my cat" --seed 7 2>&1 | tee log',
     ],
 )
@@ -31,6 +32,18 @@ def test_a_command_is_split_into_its_words(text: str) -> None:
 def test_a_windows_path_keeps_its_backslashes() -> None:
     text = 'C:\\py\\python.exe train_network.py --output_dir="D:\\my loras\\new" --vae E:\\vae.pt'
     assert split_command(text)[2:] == ["--output_dir=D:\\my loras\\new", "--vae", "E:\\vae.pt"]
+
+
+@pytest.mark.parametrize("script", ["/my dir/train_network.py", "D:\\AI (new)\\sd-scripts\\train_network.py"])
+def test_a_script_may_lie_in_a_folder_of_any_name(script: str) -> None:
+    found = read_words(split_command(f'accelerate launch --mixed_precision=fp16 "{script}" --seed 5'))
+    assert list(found.given) == ["accelerate.mixed_precision", "seed"]
+    assert found.lines == []
+
+
+def test_an_apostrophe_is_no_quote_where_nothing_closes_it() -> None:
+    text = "C:\\py\\python.exe train_network.py --training_comment=it's --seed 7"
+    assert split_command(text)[2:] == ["--training_comment=it's", "--seed", "7"]
 
 
 def test_arguments_broken_over_lines_without_a_sign_belong_together() -> None:

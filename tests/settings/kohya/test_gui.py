@@ -196,3 +196,14 @@ def test_of_two_keys_for_one_option_the_later_wins_and_both_are_told(presets: di
     assert imported(preset).tree["network"]["weights"] == "b"
     own = outcome(preset, "lora_network_weights")
     assert (own.fate, str(own.reasons[0])) == ("dropped", "network_weights is given too and wins")
+
+
+def test_keys_of_other_families_stop_nothing() -> None:
+    """Whatever they hold: those that are off are carried, and those that are set are named and left out."""
+    others = {"split_mode": False, "guidance_scale": 3.5, "mode_scale": 1.29, "train_t5xxl": True, "in_dims": [1, 2]}
+    result = imported({"LoRA_type": "Standard", "pretrained_model_name_or_path": "m.safetensors", **others})
+    fates = {line.key: line.outcome.fate for line in result.lines if line.key in others}
+    assert fates == dict.fromkeys(others, "dropped") | {"split_mode": "carried"}
+    assert result.blocking == []
+    told = next(line for line in result.lines if line.key == "guidance_scale")
+    assert "famil" in str(told.reason)

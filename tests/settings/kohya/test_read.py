@@ -10,7 +10,9 @@ from safetensors.numpy import save_file
 
 from tehon.cli.main import main
 from tehon.messages.problem import Problem
+from tehon.settings.files import validate
 from tehon.settings.kohya.carry import Import
+from tehon.settings.kohya.export import export
 from tehon.settings.kohya.read import bring, bring_words
 
 
@@ -295,3 +297,23 @@ def test_what_sd_scripts_does_otherwise_with_zero_snr_and_huber_is_named() -> No
     result = bring_words([*words, "--huber_schedule", "snr"])
     assert any("weighs losses by the noise as it was before" in text for text in remarks(result, "zero_terminal_snr"))
     assert any("does not use it with the schedule snr" in text for text in remarks(result, "huber_scale"))
+
+
+def test_prodigy_takes_its_arguments_by_the_names_that_sd_scripts_users_know() -> None:
+    arguments = ["decouple=True", "d_coef=2", "use_bias_correction=True"]
+    rates = ["--learning_rate=1"]
+    words = [*COMMAND.split()[2:], *rates, "--text_encoder_lr=1", "--optimizer_type=prodigyopt.Prodigy"]
+    result = bring_words([*words, "--optimizer_args", *arguments])
+    assert result.tree["optimizer"]["name"] == "Prodigy"
+    assert result.tree["optimizer"]["arguments"] == "weight_decouple=True d_coef=2 bias_correction=True"
+    line = next(line for line in result.lines if line.key == "--optimizer_args")
+    assert "are called weight_decouple" in str(line.reason)
+    back = export(validate(result.tree), "theirs.toml")
+    assert all(argument in back.files["theirs.toml"] for argument in arguments)
+
+
+@pytest.mark.parametrize("algorithm", ["loha", "lokr"])
+def test_what_would_be_another_training_is_not_called_idle(algorithm: str) -> None:
+    words = [*COMMAND.replace("algo=loha", f"algo={algorithm} dora_wd=True").split()[2:]]
+    line = next(line for line in bring_words(words).blocking if "dora_wd" in line.key)
+    assert f"there are no DoRA lengths for {algorithm}" in str(line.reason)

@@ -12,7 +12,7 @@ import re
 from tehon.messages.problem import Problem
 
 TRAINERS = ("train_network.py", "sdxl_train_network.py")
-_SCRIPT = re.compile(r"[\w./\\:-]*(?:train\w*|fine_tune)\.py")
+_SCRIPT = re.compile(r"(?:.*[/\\])?[\w.-]*(?:train\w*|fine_tune)\.py")
 _WINDOWS = re.compile(r"(?:^|[\s\"'=])[A-Za-z]:\\|\^[ \t]*\r?\n|\.exe\b", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:(?<!\\)\\|\^|`)[ \t]*\r?\n")
 _COMMENT = re.compile(r"\s*(?:#|REM\b|::)", re.IGNORECASE)
@@ -67,7 +67,9 @@ def _words(line: str, windows: bool) -> list[tuple[str, bool]]:
             continue
         elif quote and sign == quote:
             quote = ""
-        elif not quote and sign in "\"'":
+        elif sign == "#" and not (quote or begun or windows):
+            break
+        elif not quote and (sign == '"' or (sign == "'" and not (windows and "'" not in line[place:]))):
             quote, quoted, begun = sign, True, True
         elif not quote and sign.isspace():
             if begun:

@@ -15,6 +15,8 @@ from tehon.settings.optimizer_rules import read_arguments, resolved_name
 from tehon.settings.schedule_rules import HEEDED
 
 _OLD_SWITCHES = {"use_8bit_adam": "AdamW8bit", "use_lion_optimizer": "Lion"}
+_PRODIGY = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
+"""What prodigyopt, which sd-scripts takes Prodigy from, calls arguments of ours."""
 _ONE_RATE = 2e-6
 _WARMS = {"lr_warmup", "lr_warmup_steps"}
 _DIGITS = 10
@@ -120,7 +122,17 @@ def _old_switch(name: str) -> Any:
 
 
 def _arguments(value: list[str], around: Around) -> Outcome:
-    return carried({"optimizer.arguments": " ".join(_without_blanks(word) for word in value)})
+    words = [_without_blanks(word) for word in value]
+    if str(around.get("optimizer_type")).rpartition(".")[2].lower() != "prodigy":
+        return carried({"optimizer.arguments": " ".join(words)})
+    ours = [_renamed(word, _PRODIGY) for word in words]
+    settings = {"optimizer.arguments": " ".join(ours)}
+    return carried(settings) if ours == words else changed(settings, Remark("prodigy_arguments"))
+
+
+def _renamed(word: str, names: Mapping[str, str]) -> str:
+    name, equals, value = word.partition("=")
+    return names.get(name.strip(), name) + equals + value
 
 
 def _without_blanks(word: str) -> str:
@@ -141,7 +153,10 @@ def _arguments_back(own: Mapping[str, Any]) -> list[str] | None:
         found = read_arguments(text)
     except Problem:
         return text.split() or None
-    return [f"{name}={_plain(value)}" for name, value in found.items()] or None
+    words = [f"{name}={_plain(value)}" for name, value in found.items()]
+    if resolved_name(own["optimizer.name"]) == "Prodigy":
+        words = [_renamed(word, {ours: theirs for theirs, ours in _PRODIGY.items()}) for word in words]
+    return words or None
 
 
 def _plain(value: Any) -> str:

@@ -164,7 +164,10 @@ def _side(value: bool, around: Around) -> Outcome:
 
 
 def _dora(value: bool, around: Around) -> Outcome:
-    """LyCORIS trains the lengths of outputs unless told otherwise."""
+    """LyCORIS trains the lengths of outputs unless told otherwise; on LoHa and LoKr too, which is not done here."""
+    algorithm = str(around.get(f"{ARGUMENT}algo")).lower()
+    if value and algorithm in ("loha", "lokr"):
+        return refused(Remark("dora_elsewhere", {"algo": algorithm}))
     side = around.get(f"{ARGUMENT}wd_on_output", True)
     return carried({"network.dora": value} | ({"network.dora_side": "output" if side else "input"} if value else {}))
 

@@ -9,7 +9,7 @@ from typing import Any
 from tehon.settings.kohya.lines import Outcome, Remark, carried, dropped, refused
 from tehon.settings.kohya.row_kinds import lacking, needless, renamed
 from tehon.settings.kohya.rows import GUI, LAUNCHER, Around, Back, Carry, Row
-from tehon.settings.kohya.values import NUMBER, SWITCH, TEXT, TEXTS, WHOLE
+from tehon.settings.kohya.values import ANYTHING, NUMBER, SWITCH, TEXT, WHOLE
 
 
 def _processes(value: int, around: Around) -> Outcome:
@@ -174,7 +174,8 @@ _OTHER_FAMILIES = (
     "weighting_scheme", "t5xxl_device", "t5xxl_dtype", "sd3_text_encoder_batch_size", "sd3_cache_text_encoder_outputs",
     "sd3_cache_text_encoder_outputs_to_disk", "sd3_fused_backward_pass", "clip_g_dropout_rate", "clip_l_dropout_rate",
     "t5_dropout_rate", "save_clip", "save_t5xxl", "train_t5xxl", "pos_emb_random_crop_rate", "enable_scaled_pos_embed",
-    "in_dims",
+    "in_dims", "in_attn_dim", "t5xxl_lr", "sd3_clip_l", "sd3_clip_g", "sd3_t5xxl", "flux_fused_backward_pass",
+    "apply_lg_attn_mask", "enable_all_linear", "fused_optimizer_groups",
     "img_attn_dim", "img_mlp_dim", "img_mod_dim", "single_dim", "single_mod_dim", "txt_attn_dim", "txt_mlp_dim",
     "txt_mod_dim", "train_double_block_indices", "train_single_block_indices", "train_lora_ggpo", "ggpo_beta",
     "ggpo_sigma", "sigmoid_scale", "gemma2", "gemma2_max_token_length", "use_flash_attn", "use_sage_attn",
@@ -192,10 +193,10 @@ GUI_ONLY = (
         lacking(f"{GUI}{name}", SWITCH, "no_such_family")
         for name in ("sd3_checkbox", "flux1_checkbox", "lumina_checkbox", "anima_checkbox", "hunyuan_image_checkbox")
     ),
-    *(needless(f"{GUI}{name}", TEXTS, "other_families") for name in _OTHER_FAMILIES),
+    *(needless(f"{GUI}{name}", ANYTHING, "other_families") for name in _OTHER_FAMILIES),
     *(
-        needless(f"{GUI}flux1_{name}", TEXTS, "other_families")
-        for name in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+        needless(f"{GUI}flux1_{name}", ANYTHING, "other_families")
+        for name in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk", "clip_l", "t5xxl")
     ),
 )
 

@@ -11,9 +11,9 @@ from tehon.settings.kohya.gui_keys import CONTROLS, OPTION_OF
 from tehon.settings.kohya.lines import Remark
 from tehon.settings.kohya.rows import ARGUMENT, GUI, LAUNCHER, Around, Row
 from tehon.settings.kohya.table import OURS_ALONE, ROWS
-from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXT, TEXTS, WHOLE
+from tehon.settings.kohya.values import ANYTHING, NUMBER, NUMBERS, SWITCH, TEXT, TEXTS, WHOLE
 
-_SAMPLES: dict[str, Any] = {SWITCH: True, WHOLE: 2, NUMBER: 2.0, TEXT: "x", TEXTS: ["x"], NUMBERS: [2.0]}
+_SAMPLES: dict[str, Any] = {SWITCH: True, WHOLE: 2, NUMBER: 2.0, TEXT: "x", TEXTS: ["x"], NUMBERS: [2.0], ANYTHING: 1}
 _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("epoch, max_train_steps", "t1", {}),
     ("prior_loss_weight, max_grad_norm, learning_rate", "t2", {"value": "…"}),

@@ -77,6 +77,7 @@ def merge_words(text: str, tree: Tree) -> Import:
 def _of_json(text: str, file: Path) -> Import:
     try:
         data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()  # half a pair of surrogates is no letter that we could write
     except (ValueError, RecursionError) as error:
         raise Problem("not_json", path=file, reason=error) from None
     if not isinstance(data, dict):

@@ -8,6 +8,9 @@ from math import isfinite
 from typing import Any
 
 SWITCH, WHOLE, NUMBER, TEXT, TEXTS, NUMBERS = "switch", "whole", "number", "text", "texts", "numbers"
+ANYTHING = "anything"
+"""Of a value that nobody here looks at."""
+
 TAKES_MANY = (TEXTS, NUMBERS)
 _SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _LARGEST = 10**15
@@ -75,4 +78,16 @@ def _numbers(value: Any) -> list[float]:
     return [_number(one) for one in rows]
 
 
-_READERS = {SWITCH: _switch, WHOLE: _whole, NUMBER: _number, TEXT: _text, TEXTS: _texts, NUMBERS: _numbers}
+def _anything(value: Any) -> Any:
+    return value
+
+
+_READERS = {
+    SWITCH: _switch,
+    WHOLE: _whole,
+    NUMBER: _number,
+    TEXT: _text,
+    TEXTS: _texts,
+    NUMBERS: _numbers,
+    ANYTHING: _anything,
+}

@@ -500,6 +500,7 @@ REACH: dict[str, tuple[dict[str, Any], Any]] = {
     "training.max_train_epochs": ({"training.epochs": 3}, 2),
     "training.max_train_steps": ({}, 2),
     "training.gradient_accumulation_steps": ({}, 2),
+    "training.num_processes": ({}, 2),
     "training.seed": ({}, 6),
     "training.ema_decay": ({}, 0.9),
     "precision.full_fp16": ({"precision.mixed_precision": "fp16"}, True),

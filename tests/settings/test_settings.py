@@ -170,6 +170,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.max_train_epochs": st.integers(1, 1000),
     "training.max_train_steps": st.integers(0, 100_000),
     "training.gradient_accumulation_steps": st.integers(1, 64),
+    "training.num_processes": st.integers(1, 64),
     "training.seed": st.integers(0, 2**32 - 1),
     "training.additional_parameters": st.sampled_from(["", "--lowram"]),
     "training.resume": path | st.just(""),

@@ -7,6 +7,7 @@ from typing import Any
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
+from tehon.processes import place_here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.cli.train import finish
+    from tehon.cli.train import finish, follow
+
+    place = place_here()
+    if place.rank:
+        return follow(place)
+
     from tehon.runs.known import find_run
     from tehon.runs.read import open_run, read_json
     from tehon.settings.files import reopen_settings

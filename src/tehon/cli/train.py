@@ -9,6 +9,7 @@ from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.processes import Place, place_here
 
 if TYPE_CHECKING:
     from tehon.planning.plan import Plan
@@ -25,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    place = place_here()
+    if place.rank:
+        return follow(place)
+
     from tehon.runs.claim import claimed
     from tehon.runs.layout import RunDirectory
 
@@ -76,6 +81,22 @@ def await_start(launched: "Launched", watcher: Watcher) -> int:
     watcher("launched", {"run": str(run.path), "pid": process.pid})
     watcher.say(say("cli.launched_at", path=run.path), "green")
     return 0
+
+
+def follow(place: Place) -> int:
+    """The part of a process that is not the first of its training, in silence: one of them at most says that another is
+    gone, where the first can't."""
+    from tehon.cli.main import EXIT_INTERRUPTED, EXIT_PROBLEM, EXIT_STOPPED
+    from tehon.training.follow import follow
+
+    try:
+        return 0 if follow(place) else EXIT_STOPPED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Problem as problem:
+        if problem.key == "process_lost" and place.rank > 1:
+            return EXIT_PROBLEM
+        raise
 
 
 def finish(outcome: "object", watcher: Watcher) -> int:

@@ -84,8 +84,8 @@ def tokens(plan: Plan) -> int:
 
 
 def most_at_once(plan: Plan, group: Group) -> int:
-    """How many pictures of a group the largest of its batches has."""
-    return min(group.batch_size, group.reads(plan.repeats))
+    """How many pictures of the largest of a group's batches one process learns at once."""
+    return -(-min(group.batch_size, group.reads(plan.repeats)) // plan.processes)
 
 
 def _kept(plan: Plan, group: Group) -> Kept:

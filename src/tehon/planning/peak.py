@@ -143,8 +143,9 @@ def _bytes_of_vae(held: Held) -> int:
 
 def _encoding(plan: Plan) -> int:
     wide = plan.model.configs["vae"]["block_out_channels"][0]
-    at_once = plan.settings.feed.vae_batch_size
-    sizes = ((g.bucket[0] * g.bucket[1], min(at_once or g.batch_size, len(g.pictures))) for g in plan.groups)
+    given = plan.settings.feed.vae_batch_size
+    groups = ((group, given or group.batch_size // plan.processes) for group in plan.groups)
+    sizes = ((group.bucket[0] * group.bucket[1], min(at_once, len(group.pictures))) for group, at_once in groups)
     return ENCODED * 4 * wide * max(area * count for area, count in sizes)
 
 

@@ -148,6 +148,13 @@ class Plan:
         return worded(picture.caption.text, picture.set.wording, streams, epoch)
 
     @property
+    def processes(self) -> int:
+        """For how many processes a batch is planned; each of them learns a share of it."""
+        processes = self.settings.training.num_processes
+        assert processes is not None, "a plan's settings are resolved"
+        return processes
+
+    @property
     def seed(self) -> int:
         seed = self.settings.training.seed
         assert seed is not None, "a plan's settings are resolved"
@@ -181,7 +188,7 @@ def draft_plan(given: Settings) -> Plan:
     if all(picture.is_reg for picture in found.pictures):
         raise_all(found.troubles.problems or found.troubles.skipped or [_nothing_to_learn(settings, found.troubles)])
     training, rates = settings.training, settings.optimizer
-    groups = _grouped(found.pictures)
+    groups = _grouped(found.pictures, training.num_processes or 1)
     batches = batches_per_epoch(groups, [picture.repeats for picture in found.pictures])
     per_epoch = -(-batches // training.gradient_accumulation_steps)
     epochs = min(training.epochs, training.max_train_epochs or training.epochs)
@@ -274,8 +281,9 @@ def _nothing_to_learn(settings: Settings, troubles: Troubles) -> Problem:
     return Problem("folder_empty", field="data.folder", path=folder)
 
 
-def _grouped(pictures: Sequence[PlannedPicture]) -> tuple[Group, ...]:
-    """The pictures by what may share a batch: rules in the order of their sets, then sizes."""
+def _grouped(pictures: Sequence[PlannedPicture], processes: int) -> tuple[Group, ...]:
+    """The pictures by what may share a batch: rules in the order of their sets, then sizes. A batch is what all
+    processes learn at once."""
     found: dict[object, dict[Size, list[int]]] = {}
     of_set: dict[int, dict[Size, list[int]]] = {}  # a look-up by identity is faster than one by all of a set's rules
     for number, picture in enumerate(pictures):
@@ -284,7 +292,7 @@ def _grouped(pictures: Sequence[PlannedPicture]) -> tuple[Group, ...]:
             buckets = of_set[id(picture.set)] = found.setdefault(picture.set.sizing, {})
         buckets.setdefault(picture.placement.bucket, []).append(number)
     return tuple(
-        Group(bucket, pictures[numbers[0]].set.batch_size, tuple(numbers))
+        Group(bucket, pictures[numbers[0]].set.batch_size * processes, tuple(numbers))
         for buckets in found.values()
         for bucket, numbers in sorted(buckets.items())
     )

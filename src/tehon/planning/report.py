@@ -49,6 +49,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "reg_reads": plan.reg_reads,
             "reads_per_epoch": plan.reads_per_epoch,
             "batch_size": plan.settings.data.batch_size,
+            "processes": plan.processes,
             "batches_per_epoch": plan.batches_per_epoch,
             "gradient_accumulation_steps": training.gradient_accumulation_steps,
             "steps_per_epoch": plan.steps_per_epoch,
@@ -137,6 +138,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _chart(plan)
     yield from _table(plan)
     yield arithmetic(plan)
+    if plan.processes > 1:
+        yield say("plan.processes", count=plan.processes, each=plan.settings.data.batch_size)
     yield network_line(plan)
     arguments = ", ".join(f"{name}={value}" for name, value in plan.optimizer.arguments.items())
     yield say("plan.optimizer", name=plan.optimizer.name, arguments=f"({arguments})" if arguments else "")

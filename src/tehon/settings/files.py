@@ -43,11 +43,11 @@ def on_top(tree: Tree, options: Mapping[str, Any]) -> Tree:
 
 def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str]) -> Settings:
     """A run's stored settings with {dotted name: value} on top. Those which were `filled` because they were left open
-    are open again when there are options, as they may follow from these; the seed stays."""
+    are open again when there are options, as they may follow from these; the seed and the number of processes stay."""
     tree = read_toml(file)
     for name in filled if options else ():
         section, _, field = name.partition(".")
-        if name not in ("training.seed", *options):
+        if name not in ("training.seed", "training.num_processes", *options):
             tree.get(section, {}).pop(field, None)
     return validate(on_top(tree, options))
 

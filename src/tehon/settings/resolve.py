@@ -8,6 +8,7 @@ from typing import Any
 from tehon.catalog.detect import DEMO
 from tehon.catalog.hub import is_hub_id
 from tehon.catalog.model import Model
+from tehon.processes import place_here
 from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
 from tehon.settings.network_rules import fallbacks
@@ -65,6 +66,7 @@ def resolve(settings: Settings, found: Model) -> Settings:
                     "max_train_epochs": training.max_train_epochs or training.epochs,
                     "additional_parameters": "",  # they are in the settings by now
                     "resume": training.resume and _absolute(training.resume),
+                    "num_processes": training.num_processes or place_here().count,
                     "seed": secrets.randbelow(2**32) if training.seed is None else training.seed,
                 }
             ),

@@ -20,6 +20,10 @@ class TrainingSettings(Section):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Batches per step: the weights move once for this many batches."""
 
+    num_processes: int | None = Field(default=None, ge=1, le=65536)
+    """How many processes learn a batch together, each `data.batch_size` pictures of it. Empty: as many as torchrun or
+    accelerate started. A run keeps it when it goes on with more or fewer processes."""
+
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """All random choices follow from this number. Empty: one is drawn and written into the run; with `training.resume`
     it is the seed of the run that is resumed."""

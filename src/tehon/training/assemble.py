@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,14 @@ from tehon.training.loop import Report, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.prediction import predicted
-from tehon.training.readings import captions_of, held_out, kept_views, upcoming, view_of
+from tehon.training.ranks import Alone, Ranks, own_share
+from tehon.training.readings import Share, captions_of, held_out, kept_views, upcoming, view_of
 from tehon.training.scaling import LossScale
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
 
+_LOOKS_EVERY = 10
 Notice = Callable[[str], None]
 Progress = Callable[[int, int], None]
 """Told how many pictures of how many are encoded."""
@@ -76,6 +78,18 @@ class Trainer:
     attention: str
     """How attention is computed: as the settings say, or as found the fastest."""
 
+    ranks: Ranks = field(default_factory=Alone)
+
+    @property
+    def looks_every(self) -> int:
+        """After how many updates somebody looks at losses and asks whether to stop: seldom on a device that would have
+        to be waited for."""
+        return 1 if self.state.device.type == "cpu" else _LOOKS_EVERY
+
+    def asks(self, step: int) -> bool:
+        """Whether several processes ask each other after this update whether to stop; one alone always asks itself."""
+        return self.ranks.count == 1 or step % self.looks_every == 0
+
     @contextmanager
     def letting_go(self) -> Generator[None, None, None]:
         """What is loaded within, to draw or to measure, is let go at the end unless the updates use it."""
@@ -90,9 +104,11 @@ class Trainer:
         Between updates no adapter draws anything, so that whoever looks at the network then sees all of it.
         """
         limit = self.plan.settings.optimizer.max_grad_norm
-        self.latents.expect(partial(upcoming, self.plan, self.state.step))
+        share: Share = partial(own_share, self.ranks, self.plan.processes)
+        self.latents.expect(partial(upcoming, self.plan, share, self.state.step))
+        steps, losses_of, add_up = self.plan.steps, self.step.losses_of, self.ranks.add_up
         try:
-            for report in train(self.state, self.plan.steps, self._group, self.step.losses_of, self._rates, limit):
+            for report in train(self.state, steps, self._group, share, losses_of, add_up, self._rates, limit):
                 self.moment.end()
                 if sorts_after(self.state.step, self.plan.steps):
                     sort_ranks(self.adapters)
@@ -142,8 +158,11 @@ def _unheard(*facts: object) -> None:
     pass
 
 
-def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unheard) -> Trainer:
-    """Loads the model, draws the adapters, encodes the pictures."""
+def assemble(
+    plan: Plan, notice: Notice = _unheard, progress: Progress = _unheard, ranks: Ranks | None = None
+) -> Trainer:
+    """Loads the model, draws the adapters, encodes the pictures; of these each of several processes does a share."""
+    ranks = ranks or Alone()
     settings = plan.settings
     seed = settings.training.seed or 0
     device = choose_device(settings.training.device)
@@ -156,7 +175,7 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
         parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
     if device.type == "cpu" and dtype == torch.float32 and not stored(plan):
         parts.when_loaded.append(_freeze)
-    latents = _latents(plan, behaviour, parts, device, notice, progress)
+    latents = _latents(plan, behaviour, parts, device, notice, progress, ranks)
     encode, moment = _text_encoder(plan, behaviour, parts), Moment()
     texts = _texts(plan, behaviour, parts, encode, moment, notice)
     needed = _needed(plan, texts)
@@ -197,7 +216,9 @@ def assemble(plan: Plan, notice: Notice = _unheard, progress: Progress = _unhear
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
-    return Trainer(plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed, attention)
+    return Trainer(
+        plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed, attention, ranks
+    )
 
 
 def _freeze(part: str, network: nn.Module) -> None:
@@ -254,7 +275,13 @@ def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgemen
 
 
 def _latents(
-    plan: Plan, behaviour: Behaviour, parts: Any, device: torch.device, notice: Notice, progress: Progress
+    plan: Plan,
+    behaviour: Behaviour,
+    parts: Any,
+    device: torch.device,
+    notice: Notice,
+    progress: Progress,
+    ranks: Ranks,
 ) -> LatentSource:
     """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading."""
     feed = plan.settings.feed
@@ -271,7 +298,7 @@ def _latents(
         notice(say("notice.npz_used", count=taken, total=len(views)))
     done, total = 0, len(latents.missing([*learned, *held]))
     for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
-        for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader):
+        for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
             done += count
             progress(done, total)
     parts.release_but(())

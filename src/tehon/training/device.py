@@ -12,6 +12,7 @@ from torch import nn
 
 from tehon.families.packing import pack_layer
 from tehon.messages.problem import Problem
+from tehon.processes import Place
 
 _TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OWN_THREADS = torch.get_num_threads()
@@ -25,6 +26,15 @@ def choose_device(wanted: str) -> torch.device:
     if not there[wanted]:
         raise Problem("device_missing", field="training.device", device=wanted)
     return torch.device(wanted)
+
+
+def check_cards(device: torch.device, place: Place) -> None:
+    """A Problem when this machine has fewer graphics cards than processes."""
+    cards = torch.cuda.device_count()
+    if device.type == "cuda" and place.local_count > cards:
+        raise Problem("too_few_cards", field="training.device", processes=place.local_count, count=cards)
+    if device.type == "mps" and place.count > 1:
+        raise Problem("device_alone", field="training.device", device="mps")
 
 
 def computing(mixed_precision: str) -> torch.dtype:

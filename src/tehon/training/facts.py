@@ -60,7 +60,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         **_models(plan),
         **_data_facts(plan),
         "batch_size_per_device": data.batch_size,
-        "total_batch_size": data.batch_size,
+        "total_batch_size": data.batch_size * plan.processes,
         **_variation(plan),
         "keep_tokens": data.keep_tokens,
         "enable_bucket": data.enable_bucket,

@@ -1,6 +1,6 @@
 """The training loop: gradients of a group of batches, one update, one report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from tehon.training.state import State
 Group = Callable[[int], tuple[int, Sequence[Batch]]]
 Losses = Callable[[int, Batch, tuple[int, int]], Tensor]
 Rates = Callable[[int], Mapping[str, float]]
+Share = Callable[[Sequence[Batch]], Iterable[tuple[int, Batch]]]
+AddUp = Callable[[Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,32 @@ class Report:
 
 
 def train(
-    state: State, steps: int, group: Group, losses_of: Losses, rates: Rates, max_grad_norm: float
+    state: State,
+    steps: int,
+    group: Group,
+    share: Share,
+    losses_of: Losses,
+    add_up: AddUp,
+    rates: Rates,
+    max_grad_norm: float,
 ) -> Iterator[Report]:
     """Runs the updates from `state.step` to `steps`, and gives a report after each.
 
-    `losses_of(epoch, batch, (first, samples))` is one loss per sample; the batch's first sample is the update's number
-    `first` of so many. Every sample of a group weighs the same in its update, however
-    the samples are spread over batches.
+    Of a group of batches this process computes its `share`, pieces with the number of their first sample in the update;
+    `add_up(gradients, loss)` puts the sums over all processes in their places. `losses_of(epoch, piece, (first,
+    samples))` is one loss per sample; the piece's first sample is the update's number `first` of so many. Every sample
+    of a group weighs the same in its update, however the samples are spread over batches and processes.
     """
     while state.step < steps:
         epoch, batches = group(state.step)
         samples = sum(len(batch.reads) for batch in batches)
         state.flat.gradients.zero_()
         total = torch.zeros((), device=state.flat.weights.device)
-        first = 0
-        for batch in batches:
-            loss = losses_of(epoch, batch, (first, samples)).sum() / samples
-            first += len(batch.reads)
+        for first, piece in share(batches):
+            loss = losses_of(epoch, piece, (first, samples)).sum() / samples
             (loss * state.scale.factor if state.scale else loss).backward()
             total += loss.detach()
+        add_up(state.flat.gradients, total)
         if state.scale:
             state.flat.gradients.div_(state.scale.factor)
         norm = state.flat.clip(max_grad_norm)

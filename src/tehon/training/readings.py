@@ -4,13 +4,15 @@
 Look(crop=(16, 0), flip=True, shift=None)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from tehon.data.feed.views import View, Views
-from tehon.data.plan.epochs import Read
+from tehon.data.plan.epochs import Batch, Read
 from tehon.data.plan.variation import Look
 from tehon.planning.plan import Plan
+
+Share = Callable[[Sequence[Batch]], Iterable[tuple[int, Batch]]]
 
 
 def view_of(plan: Plan, epoch: int, read: Read) -> View:
@@ -38,8 +40,9 @@ def captions_of(plan: Plan, step: int) -> Iterator[str]:
     return (plan.caption(epoch, read) for batch in batches for read in batch.reads)
 
 
-def upcoming(plan: Plan, first: int) -> Iterator[Iterator[Views]]:
-    """The views of each batch from an update on to the last one, epoch by epoch."""
+def upcoming(plan: Plan, share: Share, first: int) -> Iterator[Iterator[Views]]:
+    """The views of each piece of a batch that this process has a share in, from an update on to the last one, epoch by
+    epoch."""
     for epoch, steps in groupby(range(first, plan.steps), lambda step: step // plan.steps_per_epoch):
-        batches = (batch for step in steps for batch in plan.group(step)[1])
-        yield (tuple(view_of(plan, epoch, read) for read in batch.reads) for batch in batches)
+        pieces = (piece for step in steps for _, piece in share(plan.group(step)[1]))
+        yield (tuple(view_of(plan, epoch, read) for read in piece.reads) for piece in pieces)

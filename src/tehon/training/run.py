@@ -25,6 +25,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity, identity
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
+from tehon.processes import place_here
 from tehon.runs.claim import claimed
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory, runs_folder
@@ -35,7 +36,7 @@ from tehon.runs.record import write_json
 from tehon.settings.files import reopen_settings, to_toml
 from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.resolve import filled_names
-from tehon.training.device import check_device, choose_device, computing, use_threads
+from tehon.training.device import check_cards, check_device, choose_device, computing, use_threads
 from tehon.training.logs import check_logs
 from tehon.training.optimizers import try_optimizer
 from tehon.training.resume import Start, check_same, newest_state, state_at
@@ -145,6 +146,7 @@ def _prepare_device(plan: Plan) -> None:
     settings = plan.settings
     use_threads(settings.training.num_cpu_threads_per_process)
     device = choose_device(settings.training.device)
+    check_cards(device, place_here())
     own = settings.precision
     check_device(device, computing(own.mixed_precision), settings.memory.attention, own.base_storage)
 

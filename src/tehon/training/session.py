@@ -5,7 +5,6 @@ PosixPath('output/mofu.safetensors')
 """
 
 import os
-import signal
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -24,6 +23,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity
 from tehon.planning.plan import Plan
+from tehon.processes import place_here
 from tehon.runs.inbox import Inbox
 from tehon.runs.layout import RunDirectory
 from tehon.runs.progress import Progress
@@ -33,14 +33,16 @@ from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Metrics
 from tehon.training.device import choose_device
+from tehon.training.follow import handed_out
 from tehon.training.generators import seeded
+from tehon.training.interrupts import Stop, stoppable
 from tehon.training.loop import Report
 from tehon.training.observers import Observers
+from tehon.training.ranks import Alone, Ranks, joined
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
 from tehon.training.state import State, restore_state
 
-_METRICS_EVERY = 10  # losses read at once from a device that would have to be waited for
 Watch = Callable[[str, dict[str, Any]], None]
 """Told of everything that happens: (event name, facts). `step` comes after each update."""
 
@@ -70,7 +72,8 @@ class Run:
         self.inbox = Inbox(directory.inbox)
         self.progress = Progress(directory.progress)
         self.began = time.monotonic()
-        self.stopping = False
+        self.stop = Stop(self._tell_stopping)
+        self.ranks: Ranks = Alone()
         self.over = False  # an event has said how it ended
         self.first: tuple[int, float] | None = None  # the first update of this session and when it was done
 
@@ -90,7 +93,9 @@ class Run:
         says so, unless the process is killed."""
         self._open(start)
         try:
-            with seeded(self.plan.seed, choose_device(self.plan.settings.training.device)):
+            device = choose_device(self.plan.settings.training.device)
+            with joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
+                handed_out(self.ranks, self.plan, start)
                 outcome = self._train(start)
         except KeyboardInterrupt:
             self._last_words("interrupted")
@@ -127,7 +132,7 @@ class Run:
 
     def _train(self, start: Start | None) -> Outcome:
         try:
-            trainer = assemble(self.plan, self.notice, self._encoded)
+            trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
         except _StoppedEarly:
             return self._stopped(start.step if start else 0)
         self.circumstances |= {"attention": trainer.attention}
@@ -141,10 +146,11 @@ class Run:
         first = trainer.state.step
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
         facts |= {"attention": trainer.attention, "threads": torch.get_num_threads()}
+        facts |= {"processes": self.ranks.count} if self.ranks.count > 1 else {}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
         try:
-            with _signals(self._stop):
+            with stoppable(self.stop, several=self.ranks.count > 1):
                 self._updates(trainer, metrics, loras, states, observers)
                 if trainer.state.step < self.plan.steps and not observers.enough:
                     return self._stopped(trainer.state.step)
@@ -181,7 +187,7 @@ class Run:
         loras.make_up(trainer.state.step)
 
     def _metrics(self, trainer: Trainer) -> Metrics:
-        every = 1 if trainer.state.device.type == "cpu" else _METRICS_EVERY
+        every = trainer.looks_every
         trainer.state.good.every = every
         name_of, confirm = (lambda i: self.plan.pictures[i].path.name), (lambda: trainer.state.good.confirm())
         return Metrics(self.directory.metrics, every, self.plan.steps, name_of, confirm)
@@ -194,21 +200,19 @@ class Run:
         # A state that is there says that the LoRAs before it are; nothing that takes memory comes before what is saved.
         chores: list[Chore] = [metrics, observers.measure, loras, states, *observers.chores]
         try:
-            for report in () if observers.enough else trainer.updates():
+            for report in () if self.ranks.agree(observers.enough) else trainer.updates():
                 trainer.state.moving = False
                 for chore in chores:
                     if chore.due(report):
                         chore.run(report)
                 self._tell_step(report, metrics.recent_loss)
                 self._answer(report, loras, states)
-                if observers.enough and report.step < self.plan.steps:
-                    self.tell("enough", step=report.step)
-                    if states.last:
+                if report.step < self.plan.steps and self._all_stop(trainer, observers, report.step):
+                    if not observers.enough:
                         states.save()
-                    return
-                if self.stopping and report.step < self.plan.steps:
-                    states.save()
-                    loras.save_now(report.step)
+                        loras.save_now(report.step)
+                    elif states.last:
+                        states.save()
                     return
         except Exception as error:
             spoiled = isinstance(error, Problem) and error.key.endswith("not_finite")
@@ -250,15 +254,22 @@ class Run:
         if self.inbox.asked("stop"):
             raise _StoppedEarly
 
-    def _stop(self) -> None:
-        self.stopping = True
+    def _all_stop(self, trainer: Trainer, observers: Observers, step: int) -> bool:
+        """Whether the run ends here, to which all processes agree at the same update."""
+        if not (trainer.asks(step) and self.ranks.agree(self.stop.wanted or observers.enough)):
+            return False
+        if observers.enough:
+            self.tell("enough", step=step)
+        return True
+
+    def _tell_stopping(self) -> None:
         with suppress(RuntimeError):  # the signal came while something was being printed, which can't be begun again
             self.watch("stopping", {})
 
     def _asked_to_stop(self) -> bool:
         """Whether a signal or a file in the inbox asks to stop."""
-        self.stopping = self.inbox.asked("stop") or self.stopping
-        return self.stopping
+        self.stop.wanted = self.inbox.asked("stop") or self.stop.wanted
+        return self.stop.wanted
 
     def _stopped(self, step: int) -> Outcome:
         self.progress.tell("stopped")
@@ -295,33 +306,3 @@ def _circumstances(plan: Plan) -> dict[str, str]:
 
 def _listed(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in versions.items())
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once, also
-    while the first is still being told."""
-
-    def handle(number: int, frame: Any) -> None:
-        for known, former in before.items():
-            signal.signal(known, former)
-        stop()
-
-    try:
-        before = {known: signal.signal(known, handle) for known in _ending()}
-    except ValueError:  # not in the main thread, where signals can't be caught
-        yield
-        return
-    try:
-        yield
-    finally:
-        for known, former in before.items():
-            signal.signal(known, former)
-
-
-def _ending() -> list[signal.Signals]:
-    """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
-    nohup that is none of them."""
-    others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]
-    lost = [one for one in others if one is not None and signal.getsignal(one) is not signal.SIG_IGN]
-    return [signal.SIGINT, signal.SIGTERM, *lost]

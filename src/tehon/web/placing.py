@@ -47,7 +47,8 @@ GROUPS = (
         "length",
         "timer",
         _of("training", "epochs seed"),
-        _of("training", "max_train_epochs max_train_steps gradient_accumulation_steps device additional_parameters"),
+        _of("training", "max_train_epochs max_train_steps gradient_accumulation_steps device num_processes")
+        + _of("training", "additional_parameters"),
     ),
     Group(
         "rates",

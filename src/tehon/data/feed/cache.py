@@ -56,6 +56,8 @@ class _Place(NamedTuple):
 class ArrayCache:
     """A folder of shards. Safe for several runs at once; one object is for one thread at a time."""
 
+    shared = True
+
     def __init__(self, folder: Path) -> None:
         """Opens the folder, makes it if need be; a Problem when that can't be done."""
         self.folder = folder
@@ -65,12 +67,7 @@ class ArrayCache:
         self._new: list[bytes] = []
         self._shard: BinaryIO | None = None
         self._written = self._unflushed = 0
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for index in sorted(folder.glob("*.index")):
-                self._read_index(index)
-        except OSError as error:
-            raise self._unwritable(error) from None
+        self.refresh()
 
     def __enter__(self) -> "ArrayCache":
         return self
@@ -136,6 +133,17 @@ class ArrayCache:
             raise self._unwritable(error) from None
         self._new.clear()
         self._unflushed = 0
+
+    def refresh(self) -> None:
+        """Takes in what other processes have put meanwhile."""
+        self.flush()
+        self._places.clear()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for index in sorted(self.folder.glob("*.index")):
+                self._read_index(index)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def close(self) -> None:
         """Flushes, and ends the shard at hand; the next `put` begins another."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,25 @@ Tell = Callable[[str], None]
 """Told in a sentence what is odd about a file but no reason to stop."""
 Epochs = Callable[[], Iterable[Iterable[Views]]]
 Given = Callable[[View], "NDArray[np.float32] | None"]
+Thing = TypeVar("Thing")
+
+
+class Peers(Protocol):
+    """Several processes that encode the same pictures, each a share: this one is number `rank` of `count`."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def hand_out(self, thing: Thing) -> Thing:
+        """What the first process gave to this."""
+        ...
+
+    def exchange(self, own: Thing) -> list[Thing]:
+        """What each process gave."""
+        ...
 
 
 class Moments(NamedTuple):
@@ -58,6 +77,9 @@ class LatentSource(Protocol):
 class Arrays(Protocol):
     """Arrays by key: `Memory`, or `ArrayCache` on disk."""
 
+    shared: bool
+    """Whether other processes find here what this one puts, once it is flushed and they have looked again."""
+
     def __contains__(self, key: bytes, /) -> bool: ...
 
     def get(self, key: bytes, /) -> NDArray[Any] | None: ...
@@ -66,14 +88,23 @@ class Arrays(Protocol):
 
     def flush(self) -> None: ...
 
+    def refresh(self) -> None:
+        """Looks again."""
+        ...
+
 
 class Memory(dict[bytes, "NDArray[Any]"]):
     """Arrays kept for the time of the run."""
+
+    shared = False
 
     def put(self, key: bytes, array: NDArray[Any]) -> None:
         self[key] = array
 
     def flush(self) -> None:
+        """Nothing to do."""
+
+    def refresh(self) -> None:
         """Nothing to do."""
 
 
@@ -110,15 +141,28 @@ class KeptLatents:
                 found.setdefault(key, view)
         return list(found.values())
 
-    def fill(self, views: Iterable[View], batch_size: int, loader: Loader) -> Iterator[int]:
+    def fill(self, views: Sequence[View], batch_size: int, loader: Loader, peers: Peers | None = None) -> Iterator[int]:
         """Encodes what is missing, pictures of one bucket together, `batch_size` at a time, and says after each batch
-        how many views are done. The order is that of buckets, then of `views`: the same in every run."""
+        how many views are done. The order is that of buckets, then of `views`: the same in every run. Of several
+        processes each takes every so-manieth batch, and gets what the others made of theirs."""
         todo = sorted(self.missing(views), key=lambda view: (view.source.placement.bucket, not self._latent_kept(view)))
-        jobs = _runs(todo, batch_size)
-        for views_of_job, pieces in zip(jobs, loader.map(read_views, jobs), strict=True):
-            self._keep(views_of_job, pieces)
-            yield len(views_of_job)
+        rank, count = (peers.rank, peers.count) if peers else (0, 1)
+        jobs = _runs(peers.hand_out(todo) if peers else todo, batch_size)
+        own = jobs[rank::count]
+        made = zip(own, loader.map(read_views, own), strict=True)
+        for first in range(0, len(jobs), count):
+            new = self._keep(*next(made)) if first + rank < len(jobs) else {}
+            for theirs in peers.exchange({} if self.arrays.shared else new) if peers else ():
+                for key in theirs.keys() - new.keys():
+                    self.arrays.put(key, theirs[key])
+            yield sum(map(len, jobs[first : first + count]))
+        next(made, None)
         self.arrays.flush()
+        if peers and self.arrays.shared and count > 1:
+            peers.exchange(None)
+            self.arrays.refresh()
+            for _ in self.fill(views, batch_size, loader):  # of processes that don't share a disk
+                pass
 
     def expect(self, epochs: Epochs) -> None:
         """Nothing to do: `fill` has been there."""
@@ -157,19 +201,22 @@ class KeptLatents:
             assert found is not None, "it was put there just now"
         return found
 
-    def _keep(self, views: Sequence[View], pieces: Sequence[Piece]) -> None:
+    def _keep(self, views: Sequence[View], pieces: Sequence[Piece]) -> dict[bytes, NDArray[Any]]:
+        """Puts what is made of these pieces into the arrays, and says what that is."""
+        kept: dict[bytes, NDArray[Any]] = {}
         for view, piece in zip(views, pieces, strict=True):
             _tell_profile(view, piece, self._told, self.tell)
             if piece.mask is not None:
-                self.arrays.put(self._mask_key(view), piece.mask)
+                kept[self._mask_key(view)] = piece.mask
         by_key = {pixels_key(view, self.encoder): i for i, view in enumerate(views) if not self._latent_kept(view)}
         new = list(by_key.values())
-        if not new:
-            return
-        mean, std = _encoded(self.encode, [views[i] for i in new], [pieces[i] for i in new], self.device)
-        for row, i in enumerate(new):
-            moments = torch.stack([mean[row], std[row]]).cpu().numpy()
-            self.arrays.put(pixels_key(views[i], self.encoder), moments)
+        if new:
+            mean, std = _encoded(self.encode, [views[i] for i in new], [pieces[i] for i in new], self.device)
+            for row, i in enumerate(new):
+                kept[pixels_key(views[i], self.encoder)] = torch.stack([mean[row], std[row]]).cpu().numpy()
+        for key, array in kept.items():
+            self.arrays.put(key, array)
+        return kept
 
     def _mask_key(self, view: View) -> bytes:
         mask = view.source.mask

@@ -5,7 +5,7 @@
 >>> [[(read.picture, read.repeat) for read in batch.reads] for batch in order]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -52,6 +52,19 @@ def epoch_batches(groups: Sequence[Group], repeats: Sequence[int], seed: int, ep
         batches += [Batch(group.bucket, tuple(reads[start : start + group.batch_size])) for start in starts]
     rng.shuffle(batches)
     return batches
+
+
+def shared(batches: Sequence[Batch], pieces: int, own: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+    """Cuts each batch into so many pieces of nearly one size, and gives the `own` ones of them that are not empty, each
+    with the number of its first reading among those of all batches."""
+    before = 0
+    for batch in batches:
+        count = len(batch.reads)
+        for piece in own:
+            first, end = count * piece // pieces, count * (piece + 1) // pieces
+            if first < end:
+                yield before + first, Batch(batch.bucket, batch.reads[first:end])
+        before += count
 
 
 def batches_per_epoch(groups: Sequence[Group], repeats: Sequence[int]) -> int:

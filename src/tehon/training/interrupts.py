@@ -1,0 +1,56 @@
+"""Signals that ask a training to end.
+
+>>> with stoppable(stop):
+...     while not stop.wanted:
+...         update()
+"""
+
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stop:
+    """Whether the training shall end after the update at hand; `told` is called when somebody asks."""
+
+    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+        self.wanted = False
+        self.told = told
+
+    def want(self) -> None:
+        first, self.wanted = not self.wanted, True
+        if first:
+            self.told()
+
+
+@contextmanager
+def stoppable(stop: Stop, several: bool = False) -> Generator[None, None, None]:
+    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once, also
+    while the first is still being told. Of `several` processes each gets the terminal's signal and another from its
+    launcher, which ends by force those that take too long; so there a second one asks for no more than the first."""
+
+    def handle(number: int, frame: Any) -> None:
+        if not several:
+            for known, former in before.items():
+                signal.signal(known, former)
+        stop.want()
+
+    try:
+        before = {known: signal.signal(known, handle) for known in _ending()}
+    except ValueError:  # not in the main thread, where signals can't be caught
+        yield
+        return
+    try:
+        yield
+    finally:
+        for known, former in before.items():
+            signal.signal(known, former)
+
+
+def _ending() -> list[signal.Signals]:
+    """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
+    nohup that is none of them."""
+    others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]
+    lost = [one for one in others if one is not None and signal.getsignal(one) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *lost]

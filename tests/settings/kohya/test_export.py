@@ -104,6 +104,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "memory.gradient_checkpointing": st.sampled_from(["off", "large", "whole"]),
     "memory.attention": st.sampled_from(["auto", "sdpa", "mem_eff_attn"]),
     "training.num_cpu_threads_per_process": st.sampled_from([0, 2]),
+    "training.num_processes": st.sampled_from([None, 2]),
     "validation.every_n_steps": numbers,
     "samples.every_n_epochs": numbers,
     "samples.prompts": st.sampled_from(["", "a cat --n dog --d 1\na dog"]),
@@ -137,6 +138,7 @@ MAY_BE_LOST = {
     "memory.gradient_checkpointing",  # on or off
     "memory.attention",
     "training.num_cpu_threads_per_process",  # accelerate's, not the script's
+    "training.num_processes",
     "optimizer.lr_scheduler",
 }
 

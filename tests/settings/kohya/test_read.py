@@ -116,6 +116,8 @@ def test_steps_alone_take_as_many_epochs_as_they_need() -> None:
             "accelerate launch --num_cpu_threads_per_process=2 train_network.py --seed=1",
             {"training.num_cpu_threads_per_process": 2},
         ),
+        ("accelerate launch --num_processes=2 train_network.py --seed=1", {"training.num_processes": 2}),
+        ("accelerate launch --num_processes=1 train_network.py --seed=1", {"training.num_processes": None}),
         ("--resolution=512", {"data.resolution": [512, 512]}),
         ("--resolution=512,768", {"data.resolution": [512, 768]}),
     ],

@@ -122,6 +122,8 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     found["max_train_epochs"] = own["training.max_train_epochs"] or 0
     found["sample_prompts"] = own["samples.prompts"]
     found["num_cpu_threads_per_process"] = own["training.num_cpu_threads_per_process"]
+    found["num_processes"] = own["training.num_processes"] or 1
+    found["multi_gpu"] = found["num_processes"] > 1
     found["no_token_padding"] = own["text.no_token_padding"]
     found["stop_text_encoder_training"] = own["optimizer.stop_text_encoder_training"]
     found["text_encoder_lr"] = own["optimizer.text_encoder_lr"]

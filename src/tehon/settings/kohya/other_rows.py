@@ -13,7 +13,8 @@ from tehon.settings.kohya.values import ANYTHING, NUMBER, SWITCH, TEXT, WHOLE
 
 
 def _processes(value: int, around: Around) -> Outcome:
-    return refused(Remark("one_process", {"count": value})) if value > 1 else carried({})
+    """One is what every configuration says; that leaves it open, so that more may be started."""
+    return carried({"training.num_processes": value} if value > 1 else {})
 
 
 def _initial(value: int, around: Around) -> Outcome:
@@ -150,9 +151,9 @@ SCRIPT = (
 )
 
 LAUNCH = (
-    Row(f"{LAUNCHER}num_processes", WHOLE, carry=_processes),
-    Row(f"{LAUNCHER}num_machines", WHOLE, carry=_processes),
-    lacking(f"{LAUNCHER}multi_gpu", SWITCH, "several_cards"),
+    Row(f"{LAUNCHER}num_processes", WHOLE, "training.num_processes", carry=_processes),
+    needless(f"{LAUNCHER}num_machines", WHOLE, "several_cards"),
+    needless(f"{LAUNCHER}multi_gpu", SWITCH, "several_cards"),
     needless(f"{LAUNCHER}gpu_ids", TEXT, "which_card"),
     Row(f"{LAUNCHER}num_cpu_threads_per_process", WHOLE, "training.num_cpu_threads_per_process"),
     needless(f"{LAUNCHER}mixed_precision", TEXT, "launcher_precision"),

@@ -1,8 +1,8 @@
 """What several processes of one training tell each other: bytes for each update, and how long an exchange takes here.
 
-`python benchmarks/several_processes.py` adds up vectors as long as the adapters of real models over Gloo on one machine,
-asks whether to stop, and trains the demo's recipe with two processes. Bytes are those that went over the loopback
-interface, in a network namespace of its own where nothing else speaks (Linux, as root). The figures go to
+`python benchmarks/several_processes.py` adds up vectors as long as the adapters of real models over Gloo, asks whether to
+stop, and trains the demo's recipe with two processes. Bytes are those that went over the loopback interface, in a network
+namespace of its own where nothing else speaks (Linux, as root). The figures go to
 `benchmarks/results/several_processes.json`.
 """
 
@@ -19,8 +19,8 @@ from statistics import median
 from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "several_processes.json"
-WEIGHTS = {"SD 1.5, rank 8": 3_391_488, "SDXL, rank 8": 21_280_768}
-"""Of all attention and feed-forward layers of the U-Net, and of the text encoders."""
+WEIGHTS = {"SD 1.5, rank 8": 3_391_488, "SDXL, rank 8": 21_278_720}
+"""Of all attention and feed-forward layers of the U-Net."""
 ROUNDS = 10
 STEPS = (4, 24)
 

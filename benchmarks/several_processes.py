@@ -1,8 +1,8 @@
 """What several processes of one training tell each other: bytes for each update, and how long an exchange takes here.
 
-`python benchmarks/several_processes.py` adds up vectors as long as the adapters of real models over Gloo, asks whether to
-stop, and trains the demo's recipe with two processes. Bytes are those that went over the loopback interface, in a network
-namespace of its own where nothing else speaks (Linux, as root). The figures go to
+`python benchmarks/several_processes.py` adds up vectors as long as the adapters of real models over Gloo, asks whether
+to stop, and trains the demo's recipe with two processes. Bytes are those that went over the loopback interface, in a
+network namespace of its own where nothing else speaks (Linux, as root). The figures go to
 `benchmarks/results/several_processes.json`.
 """
 

@@ -5,12 +5,13 @@ Place(rank=0, count=1, local_rank=0, local_count=1)
 """
 
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tehon.messages.problem import Problem
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """`rank` is the number of this process among the `count` of one training, the first is 0; `local_rank` and
     `local_count` say the same of those on this machine."""
 

@@ -2,9 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +99,43 @@ def test_buckets_are_encoded_together_in_batches(sources: list[Source]) -> None:
     assert encode.shapes == [(2, 3, 64, 64), (1, 3, 64, 64), (1, 3, 64, 96)]
     pixels = torch.tensor(read_piece(sources[0], Look((0, 0))).pixels).permute(2, 0, 1) / 127.5 - 1
     assert torch.allclose(latents.read(views(sources[:1])).mean[0], pixels[:, ::8, ::8])
+
+
+class Side:
+    """One of two threads that stand for processes: what they exchange lies on the table between them."""
+
+    count = 2
+
+    def __init__(self, rank: int, table: list[Any], meet: Barrier) -> None:
+        self.rank, self.table, self.meet = rank, table, meet
+
+    def exchange(self, own: Any) -> list[Any]:
+        self.meet.wait(20)
+        self.table[self.rank] = own
+        self.meet.wait(20)
+        return list(self.table)
+
+    def hand_out(self, thing: Any) -> Any:
+        return self.exchange(thing)[0]
+
+
+@pytest.mark.parametrize("disks", [0, 1, 2])
+def test_two_processes_encode_a_share_each_and_have_all(sources: list[Source], tmp_path: Path, disks: int) -> None:
+    """In memory, on one disk, or each on a disk of its own, where everything is encoded twice."""
+    table, meet = [None, None], Barrier(2)
+    encoders = [Encoder(), Encoder()]
+    folders = [tmp_path / f"cache {rank * (disks - 1)}" for rank in range(2)]
+    arrays: list[Arrays] = [ArrayCache(folder) if disks else Memory() for folder in folders]
+    sides = [KeptLatents(arrays[rank], encoders[rank], "vae", CPU, nobody) for rank in range(2)]
+
+    def fill(rank: int) -> list[int]:
+        return list(sides[rank].fill(views(sources), 1, Loader(0), Side(rank, table, meet)))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(fill, range(2))) == [[2, 2], [2, 2]]
+    assert [encoder.pictures for encoder in encoders] == ([4, 4] if disks == 2 else [2, 2])
+    whole = kept(views(sources), Encoder()).read(views([sources[0], sources[2]]))
+    assert all(same(side.read(views([sources[0], sources[2]])), whole) for side in sides)
 
 
 def test_a_draw_is_the_mean_and_a_deviation_times_noise(sources: list[Source]) -> None:

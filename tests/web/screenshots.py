@@ -1,4 +1,5 @@
-"""Draws the pictures of the page under docs/images: every tab in both languages and themes, wide and narrow.
+"""Draws the pictures of the page under docs/images: every tab, and a run's curves and samples, in both languages and
+themes, wide and narrow.
 
     python tests/web/screenshots.py
 
@@ -11,9 +12,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tehon.demo.lesson import prepared
@@ -21,6 +26,8 @@ from tehon.demo.lesson import prepared
 HERE = Path(__file__).parent
 IMAGES = HERE.parents[1] / "docs" / "images"
 WIDE, NARROW = (1400, 1000), (420, 900)
+COLOURS = 256  # so that the files stay small
+ADDRESSES = {"train": "", "data": "data", "run": "runs", "samples": "runs", "tools": "tools"}
 
 
 def _helpers() -> Any:
@@ -42,37 +49,46 @@ def _call(url: str, tree: dict[str, Any] | None = None) -> Any:
 
 def _trained(url: str, home: Path) -> None:
     tree = prepared(home / "demo")
-    tree["training"] |= {"max_train_steps": 60, "epochs": 4}
+    tree["training"] |= {"max_train_steps": 270, "epochs": 5}
     tree["output"]["save_every_n_epochs"] = 1
     tree["samples"] = {
-        "prompts": "a picture of mofu on the left\nmofu on a dotted gray background",
-        "every_n_steps": 30,
+        "prompts": "a picture of mofu on the left --l 3 --s 16 --d 100\nmofu on a gray background --l 3 --s 16 --d 101",
+        "every_n_steps": 90,
     }
     _call(f"{url}/api/runs", tree)
-    (home / "form.toml").write_text(_toml(tree), "utf8")
+    tree["data"]["folder"], tree["output"]["folder"] = "demo/pictures", "demo"
+    tree["network"] |= {"down_lr_weight": "reverse_linear+0.2", "up_lr_weight": "sine+0.2"}
+    (home / "form.toml").write_text(tomli_w.dumps(tree), "utf8")
     while _call(f"{url}/api/runs")[0]["at_work"]:
         time.sleep(2)
 
 
-def _toml(tree: dict[str, Any]) -> str:
-    import tomli_w
-
-    return tomli_w.dumps(tree)
-
-
-def _shoot(browser: Any, url: str, name: str, language: str, theme: str, size: tuple[int, int]) -> None:
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
-    page.goto(f"{url}/{'' if name == 'train' else name.replace('run', 'runs')}")
+def _show(page: Any, name: str, language: str) -> None:
+    """Brings what the picture is about to the front."""
     if name == "train":
         page.locator(".figure-number").first.wait_for(timeout=60_000)
     elif name == "data":
         page.locator(".tile").nth(2).click()
-    else:
+    elif name == "run":
+        page.locator(".chart.loss canvas").wait_for()
+    elif name == "samples":
         page.get_by_role("tab", name={"en": "Samples", "ja": "サンプル"}[language], exact=True).click()
         page.locator(".tile").first.wait_for()
+    else:
+        page.get_by_label("LoRA", exact=True).locator("visible=true").fill("demo/mofu.safetensors")
+        page.get_by_role("button", name={"en": "Show", "ja": "表示"}[language], exact=True).click()
+        page.locator(".chart.norms canvas").wait_for(timeout=120_000)
+
+
+def _shoot(browser: Any, url: str, name: str, language: str, theme: str, narrow: bool) -> None:
+    width, height = NARROW if narrow else WIDE
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+    page.goto(f"{url}/{ADDRESSES[name]}")
+    _show(page, name, language)
     page.wait_for_timeout(1500)
-    narrow = "-narrow" if size == NARROW else ""
-    page.screenshot(path=IMAGES / f"{name}-{theme}-{language}{narrow}.png")
+    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    few = shot.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE)
+    few.save(IMAGES / f"{name}-{theme}-{language}{'-narrow' if narrow else ''}.png", optimize=True)
     page.close()
 
 
@@ -89,10 +105,8 @@ def main() -> None:
             server.process.wait()
             (home / "preferences.json").write_text(json.dumps({"language": language}), "utf8")
             server = helpers.start_server(home, port, TEHON_LANG=language)
-            for theme in ("light", "dark"):
-                for name in ("train", "data", "run"):
-                    _shoot(browser, server.url, name, language, theme, WIDE)
-            _shoot(browser, server.url, "train", language, "light", NARROW)
+            for name, theme, narrow in product(ADDRESSES, ("light", "dark"), (False, True)):
+                _shoot(browser, server.url, name, language, theme, narrow)
         browser.close()
         server.process.terminate()
         server.process.wait()

@@ -25,7 +25,8 @@ class CaptionEditor:
     def show(self) -> None:
         """Shows what fits the pictures that are chosen now."""
         self.box.clear()
-        chosen = [entry for entry in self.tab.album.entries if entry.token in self.tab.chosen]
+        tokens = set(self.tab.chosen)
+        chosen = [entry for entry in self.tab.album.entries if entry.token in tokens]
         with self.box:
             if len(chosen) == 1:
                 self._one(chosen[0])

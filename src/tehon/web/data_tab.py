@@ -9,6 +9,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.web.album import Album, Entry
 from tehon.web.caption_editor import CaptionEditor
+from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.new_set import new_set
 from tehon.web.picker import pick
@@ -30,6 +31,7 @@ class DataTab:
         self.draft = desk.draft
         self.album = Album(desk.draft, desk.pictures)
         self.chosen: list[str] = []
+        self.chips: dict[str, ui.button] = {}
         self.tag = ""
         self.text = ""
         with ui.element("div").classes("data"):
@@ -73,13 +75,16 @@ class DataTab:
             for sentence in self.album.sentences:
                 ui.label(sentence).classes("mark notice")
         self.tags.clear()
+        self.chips = {}
         with self.tags:
             for tag, count in self.album.tag_counts()[:_TAGS]:
                 chip = ui.button(f"{tag} {count}", on_click=partial(self._only, tag)).props("flat dense no-caps")
-                chip.classes("chip on" if tag == self.tag else "chip")
-        shown = self.shown()
-        self.gallery.show([entry.as_tile() for entry in shown])
-        self.gallery.select([token for token in self.chosen if token in {entry.token for entry in shown}])
+                self.chips[tag] = chip.classes("chip on" if tag == self.tag else "chip")
+        self._show_found()
+
+    def _show_found(self) -> None:
+        """Shows what the filter leaves now."""
+        self.gallery.show([entry.as_tile() for entry in self.shown()])
         self.editor.show()
 
     def shown(self) -> list[Entry]:
@@ -95,20 +100,24 @@ class DataTab:
     def targets(self) -> list[Entry]:
         """What an edit is for: the chosen pictures, or all shown where none is chosen."""
         shown = self.shown()
-        return [entry for entry in shown if entry.token in self.chosen] or shown
+        chosen = set(self.chosen)
+        return [entry for entry in shown if entry.token in chosen] or shown
 
     def _choose(self, tokens: list[str]) -> None:
         self.chosen = tokens
-        self.gallery.select(tokens)
         self.editor.show()
 
     def _only(self, tag: str) -> None:
+        if self.tag in self.chips:
+            self.chips[self.tag].classes(remove="on")
         self.tag = "" if tag == self.tag else tag
-        self.show()
+        if self.tag:
+            self.chips[tag].classes(add="on")
+        self._show_found()
 
     def _filter(self, text: str) -> None:
         self.text = text
-        self.show()
+        self._show_found()
 
     async def _browse(self) -> None:
         if chosen := await pick(self.draft.get("data.folder"), folders=True, files=None):
@@ -117,6 +126,7 @@ class DataTab:
     async def _open(self, folder: str) -> None:
         self.draft.set("data.folder", folder)
         self.chosen = []
+        self.gallery.select([])
         await self.load()
 
     async def _made(self, parent: str) -> None:
@@ -127,7 +137,7 @@ class DataTab:
         try:
             changed = await run.io_bound(change)
         except Problem as problem:
-            ui.notify(str(problem), type="negative", multi_line=True)
+            complain(problem)
         else:
             ui.notify(say("web.captions_changed", count=changed))
         self.show()

@@ -5,24 +5,27 @@ export default {
     <div class="gallery" ref="box" @scroll="look" tabindex="0" role="listbox" :aria-label="label"
          aria-multiselectable="true" @keydown="key">
       <div :style="{height: Math.ceil(items.length / columns) * rowHeight + 'px', position: 'relative'}">
-        <div v-for="item in inView" :key="item.id" class="tile" role="option" :aria-selected="selected.includes(item.id)"
-             :class="{chosen: selected.includes(item.id), troubled: item.trouble}" :style="place(item)"
+        <div v-for="item in inView" :key="item.id" class="tile" role="option" :aria-selected="chosen.has(item.id)"
+             :class="{chosen: chosen.has(item.id), troubled: item.trouble}" :style="place(item)"
              :title="item.name" @click="choose($event, item)">
           <div class="tile-picture">
-            <img :src="item.thumb" :alt="item.name" loading="lazy" decoding="async">
-            <div v-if="item.crop" class="tile-crop" :style="crop(item)"></div>
-            <span v-if="item.mark" class="tile-mark">{{ item.mark }}</span>
+            <div class="tile-frame">
+              <img :src="item.thumb" :alt="item.name" loading="lazy" decoding="async" @load="fit">
+              <div v-if="item.crop" class="tile-crop" :style="crop(item)"></div>
+              <span v-if="item.mark" class="tile-mark">{{ item.mark }}</span>
+            </div>
           </div>
           <div class="tile-size">{{ item.size }}</div>
           <div class="tile-caption">{{ item.caption || item.trouble }}</div>
         </div>
       </div>
     </div>`,
-  props: { items: Array, selected: Array, label: String },
+  props: { items: Array, label: String },
   emits: ["choose"],
-  data() { return { top: 0, width: 800, height: 600, tile: 176, rowHeight: 250, last: 0 }; },
+  data() { return { top: 0, width: 800, height: 600, tile: 176, rowHeight: 250, last: 0, selected: [] }; },
   computed: {
     columns() { return Math.max(1, Math.floor(this.width / this.tile)); },
+    chosen() { return new Set(this.selected); },
     inView() {
       const first = Math.max(0, Math.floor(this.top / this.rowHeight) - 1) * this.columns;
       const rows = Math.ceil(this.height / this.rowHeight) + 3;
@@ -36,6 +39,10 @@ export default {
   beforeUnmount() { this.watch.disconnect(); },
   methods: {
     look() { this.top = this.$refs.box.scrollTop; },
+    fit(event) {
+      const { naturalWidth, naturalHeight, parentElement } = event.target;
+      parentElement.style.setProperty("--ratio", naturalWidth / naturalHeight);
+    },
     place(item) {
       return { position: "absolute", top: Math.floor(item.at / this.columns) * this.rowHeight + "px",
         left: (item.at % this.columns) * (100 / this.columns) + "%", width: 100 / this.columns + "%" };
@@ -51,11 +58,18 @@ export default {
         chosen = this.items.slice(from, to + 1).map((one) => one.id);
       } else {
         if (event.ctrlKey || event.metaKey) {
-          chosen = this.selected.includes(item.id) ? this.selected.filter((id) => id !== item.id) : [...this.selected, item.id];
+          const there = new Set(this.items.map((one) => one.id)); // a filter may have hidden what was chosen before it
+          const before = this.selected.filter((id) => there.has(id));
+          chosen = this.chosen.has(item.id) ? before.filter((id) => id !== item.id) : [...before, item.id];
         }
         this.last = item.at;
       }
-      this.$emit("choose", chosen);
+      this.tell(chosen);
+    },
+    pick(ids) { this.selected = ids; },
+    tell(ids) {
+      this.selected = ids; // at once: the server hears of it, and need not answer
+      this.$emit("choose", ids);
     },
     key(event) {
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
@@ -68,7 +82,7 @@ export default {
       const box = this.$refs.box;
       if (top < box.scrollTop) box.scrollTop = top;
       if (top + this.rowHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + this.rowHeight - box.clientHeight;
-      this.$emit("choose", [this.items[next].id]);
+      this.tell([this.items[next].id]);
     },
   },
 };

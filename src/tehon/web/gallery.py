@@ -12,18 +12,18 @@ class Gallery(ui.element, component="gallery.js"):
 
     def __init__(self, label: str, on_choose: Callable[[list[str]], None]) -> None:
         super().__init__()
-        self.props["items"] = []
-        self.props["selected"] = []
+        self.props["items"] = ()
         self.props["label"] = label
         self.on("choose", lambda event: on_choose(_texts(event.args)))
 
     def show(self, items: list[dict[str, Any]]) -> None:
-        self.props["items"] = items
-        self.update()
+        """Sends all items, where they are others than before."""
+        if (new := tuple(items)) != self.props["items"]:
+            self.props["items"] = new  # a tuple, because each dictionary in a list would be watched for changes
 
     def select(self, ids: list[str]) -> None:
-        self.props["selected"] = ids
-        self.update()
+        """Marks these as chosen, without sending the items again."""
+        self.run_method("pick", ids)
 
 
 def _texts(found: Any) -> list[str]:

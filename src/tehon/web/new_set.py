@@ -12,6 +12,7 @@ from tehon.data.plan.listing import EXTENSIONS
 from tehon.disk import write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.web.complaint import complain
 from tehon.web.picker import pick
 
 _LARGEST = 50_000_000  # bytes of a picture
@@ -44,7 +45,7 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
                     await event.file.read(),
                 )
             except Problem as problem:
-                ui.notify(str(problem), type="negative", multi_line=True)
+                complain(problem)
             else:
                 taken.append(file.name)
 

@@ -1,6 +1,7 @@
 """Beside the form: what will happen, worked out anew whenever a setting changes."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nicegui import run, ui
@@ -8,6 +9,7 @@ from nicegui import run, ui
 from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.planning.blocks import block_numbers, rate_weights
 from tehon.planning.module_table import network_line
 from tehon.planning.notices import notices_for
 from tehon.planning.peak import estimate, gigabytes
@@ -16,6 +18,7 @@ from tehon.planning.report import arithmetic
 from tehon.planning.saves import bytes_needed, planned_loras
 from tehon.settings.settings import Settings
 from tehon.web import actions, charts
+from tehon.web.complaint import complain
 from tehon.web.draft import by_field
 from tehon.web.workplace import Desk
 
@@ -92,7 +95,7 @@ class PlanPanel:
         try:
             directory = await run.io_bound(actions.start, settings)
         except Problem as problem:
-            ui.notify(str(problem), type="negative", multi_line=True)
+            complain(problem)
         else:
             if directory is not None:
                 self.desk.show_run(directory)
@@ -105,7 +108,7 @@ class PlanPanel:
         try:
             job = await run.io_bound(actions.enqueue, settings)
         except Problem as problem:
-            ui.notify(str(problem), type="negative", multi_line=True)
+            complain(problem)
         else:
             if job is not None:
                 ui.notify(say("web.enqueued", number=job.number, name=job.name))
@@ -138,6 +141,9 @@ class PlanPanel:
         ui.echart(charts.buckets(shown)).style(f"height:{40 + 24 * len(shown)}px").classes("chart")
         ui.label(say("web.rates")).classes("sub")
         ui.echart(charts.curves(_rates(plan))).classes("chart rates")
+        for title, numbers in block_numbers_of(plan).items():
+            ui.label(title).classes("sub")
+            ui.html(charts.blocks(title, numbers), sanitize=False)
         ui.label(network_line(plan)).classes("small")
         saves = say("web.saves", count=len(planned_loras(plan)) + 1, size=megabytes(bytes_needed(plan)))
         ui.label(saves).classes("small")
@@ -163,6 +169,25 @@ def _figure(number: str, what: str) -> None:
 def _rates(plan: Plan) -> dict[str, list[tuple[float, float]]]:
     steps = sorted({round(i * (plan.steps - 1) / max(1, _POINTS - 1)) for i in range(_POINTS)})
     return {say(f"plan.part_{root}"): [(step + 1, plan.rate(root, step)) for step in steps] for root in plan.base_rates}
+
+
+def block_numbers_of(plan: Plan) -> dict[str, dict[str, float]]:
+    """By title: what each block of the U-Net has of its own, for those of the lists by block that are given."""
+    network, blocks = plan.settings.network, plan.family.blocks
+    lists: dict[str, Sequence[float]] = {}
+    if (network.down_lr_weight, network.mid_lr_weight, network.up_lr_weight) != ("", "", ""):
+        lists[say("web.block_rates")] = rate_weights(network, blocks)
+    for title, name in (
+        (say("web.block_ranks"), "block_dims"),
+        (say("web.block_alphas"), "block_alphas"),
+        (say("web.block_conv_ranks"), "conv_block_dims"),
+        (say("web.block_conv_alphas"), "conv_block_alphas"),
+    ):
+        value = getattr(network, name)
+        if value != "":
+            lists[title] = block_numbers(f"network.{name}", value, blocks.count)
+    names = [blocks.name(index) for index in range(blocks.count)]
+    return {title: dict(zip(names, numbers, strict=True)) for title, numbers in lists.items()}
 
 
 def _setting_in(sentence: str, form: "Form") -> str:

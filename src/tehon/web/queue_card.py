@@ -8,6 +8,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.queue import ENDED, WAITING, Job, Queue
 from tehon.web.actions import work_the_queue
+from tehon.web.complaint import complain
 
 
 class QueueCard:
@@ -23,8 +24,12 @@ class QueueCard:
         """Reads the queue again, and draws it where it has changed."""
         try:
             jobs = [job for job in self.queue.jobs() if job.state != ENDED]
-        except Problem as problem:
-            ui.notify(str(problem), type="negative", multi_line=True)
+        except Problem as problem:  # said in its place, as this is asked every few seconds
+            self.shown = None
+            self.box.clear()
+            self.box.set_visibility(True)
+            with self.box:
+                ui.label(str(problem)).classes("mark problem")
             return
         if jobs == self.shown:
             return
@@ -55,7 +60,7 @@ class QueueCard:
             try:
                 change()
             except Problem as problem:
-                ui.notify(str(problem), type="negative", multi_line=True)
+                complain(problem)
             self.refresh()
 
         ui.button(icon=icon, on_click=work).props(f'flat dense round size=sm aria-label="{label}"')

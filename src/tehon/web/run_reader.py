@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tehon.catalog.families import FAMILIES
+from tehon.messages.catalogue import say
 from tehon.reports.curves import smoothed
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
@@ -16,6 +18,7 @@ from tehon.web.pictures import Pictures
 _MOST = 1000  # points of a curve; more are not seen
 _SMOOTH = 40  # a curve is smoothed over a fortieth of it
 _LOG = 16_384  # bytes of the log that are shown
+_ROOTS = sorted({root for family in FAMILIES.values() for root in family.adapter_roots}, key=len, reverse=True)
 Points = list[tuple[float, float]]
 
 
@@ -47,6 +50,12 @@ class Curves:
         return smoothed(self.loss, max(1, len(self.loss) // _SMOOTH))
 
 
+def group_label(group: str) -> str:
+    """What a group of rates is called: `lora_unet x0.5` becomes `U-Net x0.5`."""
+    root = next((root for root in _ROOTS if group.startswith(root)), "")
+    return say(f"plan.part_{root}") + group.removeprefix(root) if root else group
+
+
 def thinned(points: Sequence[tuple[float, float]]) -> Points:
     """At most a thousand of the points, evenly, with the last one."""
     every = -(-len(points) // _MOST) if points else 1
@@ -65,6 +74,15 @@ class Sample:
     prompt: str
     seed: int
     file: Path
+
+
+def version(file: Path) -> tuple[int, int]:
+    """(time of the last change in ns, bytes), which are others when there is something new; (0, 0) without a file."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_mtime_ns, facts.st_size
 
 
 def samples(run: RunDirectory) -> list[Sample]:

@@ -17,6 +17,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.status import Status
 from tehon.settings.files import read_toml
 from tehon.web import charts, run_reader
+from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
 from tehon.web.wording import progress_of, state_line
@@ -34,6 +35,7 @@ class RunView:
         self.run = directory
         self.curves = run_reader.Curves(directory)
         self.samples: list[run_reader.Sample] = []
+        self.drawn = (0, 0)
         self.state = ""
         with ui.element("div").classes("panel"):
             with ui.element("div").classes("run-head"):
@@ -46,10 +48,13 @@ class RunView:
         self._tabs()
 
     def _tabs(self) -> None:
+        """The parts of a run. Its settings, of which there are many, are put there when they are looked at."""
         with ui.tabs().classes("tabs inner").props("dense no-caps align=left") as tabs:
             for name in INNER_TABS:
                 ui.tab(name, say(f"web.run_{name}"))
-        with ui.tab_panels(tabs, value="curves", animated=False, keep_alive=True).classes("panels"):
+        panels = ui.tab_panels(tabs, value="curves", animated=False, keep_alive=True).classes("panels")
+        panels.on_value_change(lambda event: self._settings() if event.value == "settings" else None)
+        with panels:
             with ui.tab_panel("curves"), ui.element("div").classes("panel"):
                 self.loss = ui.echart(charts.curves({})).classes("chart loss")
                 self.rates = ui.echart(charts.curves({})).classes("chart rates")
@@ -57,7 +62,7 @@ class RunView:
                 self.no_samples = ui.label(say("web.no_samples")).classes("small")
                 self.gallery = Gallery(say("web.run_samples"), self._enlarge)
             with ui.tab_panel("settings"):
-                self._settings()
+                self.settings = ui.element("div").classes("wide")
             with ui.tab_panel("files"):
                 self.files = ui.element("div").classes("file-list")
             with ui.tab_panel("log"):
@@ -77,9 +82,10 @@ class RunView:
         if self.curves.read():
             self._draw_curves()
             self._list_files()
-        found = run_reader.samples(self.run)
-        if found != self.samples:
-            self.samples = found
+        written = run_reader.version(self.run.samples)
+        if written != self.drawn:
+            self.drawn = written
+            self.samples = found = run_reader.samples(self.run)
             self.gallery.show([run_reader.tile(one, self.desk.pictures, say("web.base")) for one in found])
             self.no_samples.set_visibility(not found)
         text = run_reader.log_end(self.run)
@@ -91,7 +97,7 @@ class RunView:
         self.loss.options.clear()
         self.loss.options.update(charts.curves({}))
         self.loss.options["series"] = [
-            charts.line(say("web.loss_raw"), thin(curves.loss), "#9993", 1),
+            charts.line(say("web.loss_raw"), thin(curves.loss), "#8886", 1),
             charts.line(say("web.loss_smooth"), thin(curves.smooth()), charts.SEAL),
             *(
                 [charts.line(say("web.loss_held_out"), thin(curves.validation), charts.INDIGO)]
@@ -99,7 +105,9 @@ class RunView:
             ),
         ]
         self.rates.options.clear()
-        self.rates.options.update(charts.curves({name: thin(points) for name, points in curves.rates.items()}))
+        self.rates.options.update(
+            charts.curves({run_reader.group_label(name): thin(points) for name, points in curves.rates.items()})
+        )
         self.loss.update()
         self.rates.update()
 
@@ -125,7 +133,7 @@ class RunView:
             try:
                 await run.io_bound(action) if action != self._edit_again else action()
             except (Problem, OSError) as problem:
-                ui.notify(str(problem), type="negative", multi_line=True)
+                complain(problem)
             else:
                 ui.notify(say(f"web.{name}_done"))
 
@@ -154,7 +162,9 @@ class RunView:
         dialog.open()
 
     def _settings(self) -> None:
-        with ui.element("table").classes("settings-table"):
+        """Shows the settings as they are now: a resume may have changed them."""
+        self.settings.clear()
+        with self.settings, ui.element("table").classes("settings-table"):
             for name, label, value, changed in run_reader.changed_settings(self.run):
                 with ui.element("tr").classes("changed" if changed else ""):
                     with ui.element("th").props('scope="row"'):
@@ -178,7 +188,6 @@ class RunView:
 
     def _enlarge(self, tokens: list[str]) -> None:
         """Shows the chosen samples large, beside each other."""
-        self.gallery.select(tokens)
         by_token = {self.desk.pictures.token(one.file): one for one in self.samples}
         chosen = [(token, by_token[token]) for token in tokens[:4] if token in by_token]
         with ui.dialog() as dialog, ui.card().classes("enlarged"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nicegui import app, ui
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from tehon.messages.problem import Problem
@@ -61,13 +62,26 @@ def check_port(host: str, port: int) -> None:
 def _picture_routes(workplace: Workplace) -> None:
     """Small and large copies of pictures, for tokens that the page gave out."""
 
-    def answer(copy: Path | None) -> Response:
-        return FileResponse(copy, headers={"Cache-Control": "no-cache"}) if copy else Response(status_code=404)
+    def answer(copy: Path | None, request: Request) -> Response:
+        """A copy has a name by its picture's path, size and times, so it need not be sent where the browser has it."""
+        if copy is None:
+            return Response(status_code=404)
+        facts = {"Cache-Control": "no-cache", "ETag": f'"{copy.stem}"'}
+        if request.headers.get("if-none-match") == facts["ETag"]:
+            return Response(status_code=304, headers=facts)
+        return FileResponse(copy, headers=facts)
 
     def made(name: str) -> Response:
         html = workplace.pages.get(name)
         return HTMLResponse(html) if html else Response(status_code=404)
 
     app.get("/made/{name}")(made)
-    app.get("/thumb/{token}")(lambda token: answer(workplace.pictures.thumb(token)))
-    app.get("/large/{token}")(lambda token: answer(workplace.pictures.large(token)))
+
+    def thumb(token: str, request: Request) -> Response:
+        return answer(workplace.pictures.thumb(token), request)
+
+    def large(token: str, request: Request) -> Response:
+        return answer(workplace.pictures.large(token), request)
+
+    app.get("/thumb/{token}")(thumb)
+    app.get("/large/{token}")(large)

@@ -63,3 +63,23 @@ def precision_field() -> Any:
 
 def precision_words(field: Any) -> list[str]:
     return [f"--precision={field.value}"] if field.value else []
+
+
+class Said:
+    """Under a tool's button: what came of it, or what is wrong, as sentences that stay until the next try."""
+
+    def __init__(self) -> None:
+        self.label = ui.label("").classes("tool-said").props('aria-live="polite"')
+
+    def nothing(self) -> None:
+        self._say("", "")
+
+    def wrong(self, sentences: str) -> None:
+        self._say(sentences, "mark problem")
+
+    def done(self, sentence: str) -> None:
+        self._say(sentence, "mark done")
+
+    def _say(self, text: str, kind: str) -> None:
+        self.label.classes(replace=f"tool-said {kind}")
+        self.label.text = text

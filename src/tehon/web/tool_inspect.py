@@ -12,7 +12,7 @@ from tehon.settings.kohya.carry import Import
 from tehon.settings.kohya.read import bring
 from tehon.web import charts
 from tehon.web.import_report import import_report
-from tehon.web.tool_fields import LORA, file_word, path_field
+from tehon.web.tool_fields import LORA, Said, file_word, path_field
 from tehon.web.tool_process import ask_tool
 from tehon.web.workplace import Desk
 
@@ -23,30 +23,40 @@ def inspect_panel(desk: Desk) -> None:
     """Builds the tool in the element at hand."""
     file = path_field("LoRA", LORA)
     with ui.row().classes("tool-run"):
-        look = ui.button(say("web.tool_look"), icon="search")
-        back = ui.button(say("web.tool_settings_back"), icon="settings_backup_restore").props("outline")
+        look = ui.button(say("web.tool_look"), icon="search").props("unelevated no-caps")
+        back = ui.button(say("web.tool_settings_back"), icon="settings_backup_restore").props("outline no-caps")
         spinner = ui.spinner(size="sm")
     spinner.visible = False
+    said = Said()
     place = ui.element("div").classes("wide tool-found").props('aria-live="polite"')
 
+    def is_named() -> bool:
+        """Whether there is a file to look at; else it is asked for."""
+        said.nothing() if file.value else said.wrong(say("web.needed", name="LoRA"))
+        return bool(file.value)
+
     async def show() -> None:
+        place.clear()
+        if not is_named():
+            return
         look.disable()
         spinner.visible = True
         answer = await run.io_bound(ask_tool, "inspect", file_word(file))
         spinner.visible = False
         look.enable()
-        place.clear()
-        with place:
-            if answer is not None and answer.data is not None:
+        if answer is not None and answer.data is None:
+            said.wrong(answer.said)
+        elif answer is not None and answer.data is not None:
+            with place:
                 _found(answer.data)
-            elif answer is not None:
-                ui.label(answer.said).classes("mark problem")
 
     async def take() -> None:
+        if not is_named():
+            return
         try:
             found: Import | None = await run.io_bound(bring, Path(file_word(file)))
         except Problem as problem:
-            ui.notify(str(problem), type="negative", multi_line=True)
+            said.wrong(str(problem))
             return
         if found is not None:
             desk.take_settings(found.tree)

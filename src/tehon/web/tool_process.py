@@ -10,6 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from tehon.messages.catalogue import say
+
+_PROBLEM = 2  # exit code of the command line for what can be put right in its input
+_MOST = 1200  # signs shown of what a tool says
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -35,6 +40,12 @@ def ask_tool(*words: str) -> Answer:
         data = json.loads(done.stdout) if done.returncode == 0 else None
     except ValueError:
         data = None
-    if isinstance(data, dict):
-        return Answer(data, "")
-    return Answer(None, done.stderr.strip()[-1200:] or f"exit code {done.returncode}")
+    return Answer(data, "") if isinstance(data, dict) else Answer(None, _wrong(done.returncode, done.stderr.strip()))
+
+
+def _wrong(code: int, printed: str) -> str:
+    """What a tool that gave no data has printed, as sentences: its own, or else which error of tehon's stopped it."""
+    if code == _PROBLEM and not printed.startswith("usage:"):
+        return printed[-_MOST:]
+    last = printed.rpartition("\n")[2].strip()
+    return say("web.tool_broke", reason=last or f"exit code {code}")

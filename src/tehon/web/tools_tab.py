@@ -1,6 +1,7 @@
 """The tab Tools: looking into a LoRA, its settings back into the form, and merge, resize, extract, convert."""
 
 from collections.abc import Callable
+from typing import Any
 
 from nicegui import run, ui
 
@@ -8,6 +9,7 @@ from tehon.messages.catalogue import say
 from tehon.web.tool_fields import (
     LORA,
     MODEL,
+    Said,
     choice,
     file_word,
     model_word,
@@ -22,6 +24,7 @@ from tehon.web.tool_process import ask_tool
 from tehon.web.workplace import Desk
 
 Words = Callable[[], list[str]]
+Needed = Callable[[], list[Any]]
 
 
 def tools_tab(desk: Desk) -> None:
@@ -61,7 +64,7 @@ def _merge(desk: Desk) -> None:
         into_lora = ["--as-lora"] if as_lora.value and model.value else []
         return [*found, *into_lora, *whole("--rank", rank), *precision_words(precision)]
 
-    _result(words)
+    _result(words, lambda: [rows[0].file], out_needed=True)
 
 
 class _Lora:
@@ -94,7 +97,8 @@ def _resize(desk: Desk) -> None:
             *("resize", file_word(file), *whole("--rank", rank), *whole("--conv-rank", conv)),
             *_rule_words(rule, value),
             *precision_words(precision),
-        ]
+        ],
+        lambda: [file, rank, *([value] if rule.value else [])],
     )
 
 
@@ -110,14 +114,16 @@ def _extract(desk: Desk) -> None:
             *("extract", model_word(base), model_word(tuned), *whole("--rank", rank), *whole("--conv-rank", conv)),
             *_rule_words(rule, value),
             *precision_words(precision),
-        ]
+        ],
+        lambda: [base, tuned, *([value] if rule.value else [])],
+        out_needed=True,
     )
 
 
 def _convert(desk: Desk) -> None:
     file = path_field("LoRA", LORA, folders=True)
     to = choice(say("web.tool_to"), ("kohya", "diffusers", "peft"), "diffusers")
-    _result(lambda: ["convert", file_word(file), f"--to={to.value}"])
+    _result(lambda: ["convert", file_word(file), f"--to={to.value}"], lambda: [file])
 
 
 def _rule() -> "tuple[ui.select, ui.number]":
@@ -129,33 +135,31 @@ def _rule_words(rule: "ui.select", value: "ui.number") -> list[str]:
     return [f"--{rule.value}={value.value or 0:g}"] if rule.value else []
 
 
-def _result(words: Words) -> None:
-    """Where the result goes, the button, and what came of it."""
+def _result(words: Words, needed: Needed, *, out_needed: bool = False) -> None:
+    """Where the result goes, the button, and what came of it. `needed` are the fields that must not be empty."""
     out = path_field(say("web.tool_out"), LORA, folders=True)
     with ui.row().classes("tool-run"):
-        button = ui.button(say("web.tool_run"), icon="play_arrow")
+        button = ui.button(say("web.tool_run"), icon="play_arrow").props("unelevated no-caps")
         overwrite = ui.switch(say("web.tool_overwrite"))
         spinner = ui.spinner(size="sm")
     spinner.visible = False
-    said = ui.label("").classes("tool-said").props('aria-live="polite"')
+    said = Said()
 
     async def work() -> None:
-        given = words()
+        if empty := [field for field in [*needed(), *([out] if out_needed else [])] if field.value in (None, "")]:
+            said.wrong("\n".join(say("web.needed", name=field.props["label"]) for field in empty))
+            return
         target = ["--out", file_word(out)] if out.value else []
         button.disable()
         spinner.visible = True
-        said.text = ""
-        answer = await run.io_bound(ask_tool, *given, *target, *(["--overwrite"] if overwrite.value else []))
+        said.nothing()
+        answer = await run.io_bound(ask_tool, *words(), *target, *(["--overwrite"] if overwrite.value else []))
         spinner.visible = False
         button.enable()
-        if answer is None:
-            return
-        if answer.data is None:
-            said.classes(replace="tool-said mark problem")
-            said.text = answer.said
-        else:
-            said.classes(replace="tool-said mark notice")
-            said.text = say("web.tool_written", path=answer.data["out"])
+        if answer is not None and answer.data is None:
+            said.wrong(answer.said)
+        elif answer is not None and answer.data is not None:
+            said.done(say("web.tool_written", path=answer.data["out"]))
 
     button.on_click(work)
 

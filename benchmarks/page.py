@@ -1,0 +1,394 @@
+"""How quick the page is: to start, to turn and search, with 5,000 pictures, and with a run of 10,000 steps.
+
+    python benchmarks/page.py [--pictures N] [--steps N] [--samples N]
+
+Starts `tehon ui` on a home of its own and drives Chromium with Playwright. All times but the start's are taken by the
+page itself, from the click to the frame after what was asked for is there; the start's are from the command to what the
+browser shows. Of things that are quick each is done several times, and the least counts, since other
+programs may be at work; what happens only once is taken as it comes. The data set is 500 drawn photographs and hard
+links to them; the run is written here, with its lock held, so that the page takes it for one at work, and grows by a
+step every half second. The figures go to `benchmarks/results/page.json`.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tehon.runs.known import remember
+from tehon.runs.layout import RunDirectory
+from tehon.runs.lock import holding
+from tehon.runs.progress import Progress
+from tehon.runs.record import append_rows, event, write_json
+
+RESULT = Path(__file__).parent / "results" / "page.json"
+CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+DIFFERENT = 500
+LIMIT = 120_000  # ms after which a thing is taken never to come
+AGAIN = 5
+# ms from `act` until `there` holds and the frame after it is drawn.
+TIMED = """async ([act, there, limit]) => {
+    const holds = new Function(`return ${there}`);
+    const start = performance.now();
+    new Function(act)();
+    while (!holds()) {
+        if (performance.now() - start > limit) throw new Error(`not there: ${there}`);
+        await new Promise((done) => setTimeout(done, 2));
+    }
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    return performance.now() - start;
+}"""
+# ms of the longest frame while the pictures are scrolled from top to bottom in two seconds.
+SCROLL = """async () => {
+    const box = document.querySelector(".gallery");
+    let longest = 0, before = performance.now();
+    const start = before;
+    while (before - start < 2000) {
+        box.scrollTop = (box.scrollHeight - box.clientHeight) * (before - start) / 2000;
+        const now = await new Promise(requestAnimationFrame);
+        longest = Math.max(longest, now - before);
+        before = now;
+    }
+    return longest;
+}"""
+# The thumbnails within the gallery's box are there, and so are all of them.
+THUMBS = """(() => {
+    const box = document.querySelector(".gallery")?.getBoundingClientRect();
+    if (!box) return false;
+    const seen = [...document.querySelectorAll(".gallery .tile img")].filter((one) => {
+        const place = one.getBoundingClientRect();
+        return place.bottom > box.top && place.top < Math.min(box.bottom, innerHeight);
+    });
+    return seen.length > 3 && seen.every((one) => one.complete && one.naturalWidth > 0);
+})()"""
+BLOCKED = """() => {
+    window.blocked = [];
+    new PerformanceObserver((list) => window.blocked.push(...list.getEntries().map((one) => one.duration)))
+        .observe({type: "longtask"});
+}"""
+
+
+class Served:
+    """`tehon ui` as a process. `answer` are the seconds until its port was open."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        own = os.environ | {"TEHON_DATA": str(home), "XDG_CACHE_HOME": str(home / "cache"), "TEHON_LANG": "en"}
+        home.mkdir(parents=True, exist_ok=True)
+        self.started = time.perf_counter()
+        command = [sys.executable, "-m", "tehon", "ui", "--no-browser", "--port", str(port)]
+        with (home / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=own, stdout=log, stderr=log)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                break
+            except OSError:
+                assert self.process.poll() is None, (home / "server.log").read_text("utf8")
+                time.sleep(0.005)
+        self.answer = self.passed()
+
+    def passed(self) -> float:
+        return time.perf_counter() - self.started
+
+    def memory(self, name: str = "VmRSS") -> int:
+        """MB that the process holds (VmRSS) or has held (VmHWM); Linux alone can say it."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        lines = status.read_text().splitlines() if status.exists() else []
+        return round(next((int(line.split()[1]) for line in lines if line.startswith(name)), 0) / 1024)
+
+    def computed(self) -> float:
+        """Seconds that processors worked for the server."""
+        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@contextmanager
+def served(home: Path) -> Generator[Served, None, None]:
+    found = Served(home)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+@contextmanager
+def visit(browser: Browser, url: str) -> Generator[Page, None, None]:
+    """A window with nothing in its cache."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(LIMIT)
+    page.goto(url, wait_until="commit")
+    yield page
+    context.close()
+
+
+def timed(page: Page, act: str, there: str) -> float:
+    return round(page.evaluate(TIMED, [act, there, LIMIT]), 1)
+
+
+def tab(name: str) -> str:
+    return f"document.querySelector('.turn[data-name={name}]').click()"
+
+
+def seen(selector: str) -> str:
+    return f"document.querySelector('{selector}')?.checkVisibility({{contentVisibilityAuto: true}})"
+
+
+def start(browser: Browser, folder: Path) -> dict[str, Any]:
+    """Seconds from the command to an open port, to a form that is drawn, and to one that has taken what was typed into
+    it: the least of several starts, each with a new home and an empty browser cache."""
+    found: list[tuple[float, float, float]] = []
+    for number in range(AGAIN):
+        with served(folder / f"home-{number}") as server, visit(browser, server.url) as page:
+            page.get_by_role("textbox", name="Base model", exact=True).wait_for()
+            drawn = server.passed()
+            page.get_by_text("Base model is still to be chosen.").wait_for()
+            page.get_by_role("textbox", name="Base model", exact=True).fill("demo")
+            page.get_by_text("Base model is still to be chosen.").wait_for(state="detached")
+            found.append((server.answer, drawn, server.passed()))
+    least = [round(min(times), 2) for times in zip(*found, strict=True)]
+    return dict(zip(("port_seconds", "form_seconds", "plan_follows_typing_seconds"), least, strict=True))
+
+
+def turning(browser: Browser, server: Served) -> dict[str, Any]:
+    """ms for a tab that is opened for the first time, for one that was, and for searches: in the page alone, and until
+    the settings that the server builds for a search are there."""
+    with visit(browser, server.url) as page:
+        page.locator(".mark").first.wait_for()
+        page.wait_for_timeout(1500)
+        first = {
+            name: timed(page, tab(name), seen(inside))
+            for name, inside in (("data", ".data"), ("runs", ".runs"), ("tools", ".tools"))
+        }
+        page.wait_for_timeout(1500)
+        again: dict[str, list[float]] = {}
+        for _ in range(AGAIN):
+            for name in ("runs", "tools", "data", "train"):
+                again.setdefault(name, []).append(timed(page, tab(name), seen(f".{name}")))
+                page.wait_for_timeout(300)
+        built = "type('huber'); "
+        type_in = "const type = (text) => { const box = document.querySelector('[aria-label=\"Search settings\"]'); "
+        type_in += "box.value = text; box.dispatchEvent(new Event('input', {bubbles: true})); }; "
+        shown = "document.querySelector('.setting[data-name=\"NAME\"]')?.offsetParent"
+        server_part = timed(page, type_in + built, shown.replace("NAME", "objective.huber_c"))
+        page.wait_for_timeout(500)
+        words = (("rank", "network.rank"), ("shuffle", "data.shuffle_caption"))
+        searched: list[float] = []
+        for _ in range(AGAIN):
+            for word, name in words:
+                searched.append(timed(page, type_in + f"type('{word}')", shown.replace("NAME", name)))
+                page.wait_for_timeout(300)
+    return {
+        "tab_first_ms": first,
+        "tab_again_ms": {name: min(times) for name, times in again.items()},
+        "search_ms": min(searched),
+        "search_until_built_ms": server_part,
+        "search_waits_for_letters_ms": 60,
+    }
+
+
+def draw_pictures(folder: Path, count: int) -> Path:
+    """`count` JPEGs of 768 x 512 with captions in two picture folders."""
+    first = folder / "first"
+    first.mkdir()
+    for number in range(min(DIFFERENT, count)):
+        colours = Image.effect_noise((24, 16), 90).resize((768, 512), Image.Resampling.BICUBIC)
+        other = Image.linear_gradient("L").resize((768, 512)).rotate(number % 4 * 90)
+        hue = Image.new("L", (768, 512), number % 256)
+        Image.merge("HSV", (hue, other, colours)).convert("RGB").save(first / f"{number}.jpg", quality=85)
+    for number in range(count):
+        place = folder / "pictures" / f"{number % 2 + 1}_thing"
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(first / f"{number % DIFFERENT}.jpg", place / f"{number:05d}.jpg")
+        words = f"a thing, number {number}, tag {number % 7}, colour {number % 12}"
+        (place / f"{number:05d}.txt").write_text(words, "utf8")
+    return folder / "pictures"
+
+
+def pictures(browser: Browser, server: Served) -> dict[str, Any]:
+    """The tab Pictures: ms to the first thumbnails, in the middle and at the end, the longest frame while scrolling, to
+    choose and to filter."""
+    move = "const box = document.querySelector('.gallery'); box.scrollTop = box.scrollHeight"
+    caption = "document.querySelector('.data-side textarea')?.value.startsWith('a thing')"
+    press = "const box = document.querySelector('[aria-label=\"Filter by caption or name\"]'); box.value = TEXT; "
+    press += "box.dispatchEvent(new Event('input', {bubbles: true}))"
+    count = "document.querySelector('.data-side .panel-title')?.innerText.includes(TEXT)"
+    with visit(browser, server.url) as page:
+        page.locator(".mark, .figure-number").first.wait_for()
+        page.wait_for_timeout(1500)
+        found = {"first_thumbnails_ms": timed(page, tab("data"), THUMBS)}
+        found["middle_ms"] = timed(page, f"{move} / 2", THUMBS)
+        found["end_ms"] = timed(page, move, THUMBS)
+        found["scroll_longest_frame_ms"] = round(page.evaluate(SCROLL), 1)
+        page.wait_for_timeout(500)
+        found["choose_ms"] = timed(page, "document.querySelectorAll('.tile')[4].click()", caption)
+        before = seen(".data-side textarea")
+        page.evaluate("document.querySelector('.gallery').scrollTop = 0")
+        page.wait_for_timeout(500)
+        all_of_it = "(() => { const t = [...document.querySelectorAll('.tile')]; return t.length && t.every(HAS) })()"
+        has = "(one) => one.innerText.includes('tag 3')"
+        found["filter_ms"] = timed(page, press.replace("TEXT", "'tag 3'"), all_of_it.replace("HAS", has))
+        assert page.evaluate(f"() => !!({before}) || {count.replace('TEXT', repr(''))}")
+    return found
+
+
+def write_run(output: Path, settings: dict[str, Any], steps: int, samples: int, picture: Path) -> RunDirectory:
+    """A run as the trainer leaves it, without weights."""
+    run = RunDirectory(output / "runs" / "long-20260101-120000")
+    run.make()
+    run.previews.mkdir()
+    run.settings.write_text(tomli_w.dumps(settings), "utf8")
+    write_json(run.origin, {"started": time.time() - steps})
+    append_rows(run.events, [event("opened", step=0), event("started", steps=2 * steps)])
+    append_rows(run.metrics, [metrics_row(step) for step in range(1, steps + 1)])
+    prompts = [f"a thing on the left, number {number}" for number in range(10)]
+    rows: list[dict[str, Any]] = []
+    for number in range(samples):
+        file = f"long_{number:06d}.jpg"
+        os.link(picture, run.previews / file)
+        at = number // len(prompts)
+        row = {"step": at * 100, "tag": "step" if at else "base", "prompt": prompts[number % len(prompts)], "seed": 1}
+        rows.append({**row, "file": file})
+    append_rows(run.samples, rows)
+    return run
+
+
+def metrics_row(step: int) -> dict[str, Any]:
+    rate = 1e-4 * (1 + math.cos(step / 7000))
+    loss = 0.08 + 0.1 * math.exp(-step / 900) + 0.02 * math.sin(step * 12.9898)
+    row = {"step": step, "epoch": 1 + step // 500, "loss": loss, "gradient_norm": 0.4}
+    return {**row, "rates": {"lora_te": rate / 2, "lora_unet": rate}, "time": 1.8e9 + step}
+
+
+class Growth(threading.Thread):
+    """Adds a step to a run every half second until `enough` is set."""
+
+    def __init__(self, run: RunDirectory, step: int) -> None:
+        super().__init__(daemon=True)
+        self.run_directory, self.step = run, step
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        progress = Progress(self.run_directory.progress)
+        while not self.enough.wait(0.5):
+            self.step += 1
+            append_rows(self.run_directory.metrics, [metrics_row(self.step)])
+            progress.tell("training", step=self.step, steps=100_000, loss=0.1, seconds_per_step=0.5, epoch=1, epochs=9)
+
+
+def long_run(browser: Browser, server: Served, run: RunDirectory, steps: int) -> dict[str, Any]:
+    """A run's page: ms until its curves are there, its samples, its settings; while the run grows, how long the page is
+    blocked at most, how old what it shows is, and the share of a core that the server works."""
+    drawn = "document.querySelector('.chart.loss canvas') && document.querySelector('.run-title') "
+    drawn += "&& [...document.querySelectorAll('.run-place .panel div')].some((one) => /of/.test(one.innerText))"
+    inner = "[...document.querySelectorAll('.run-place [role=tab]')].find((one) => one.innerText === 'NAME').click()"
+    growth = Growth(run, steps)
+    with holding(run.lock) as mine, visit(browser, server.url) as page:
+        assert mine
+        growth.start()
+        page.locator(".mark, .figure-number").first.wait_for()
+        page.wait_for_timeout(1500)
+        found = {"first_curves_ms": timed(page, tab("runs"), drawn)}
+        found["samples_ms"] = timed(page, inner.replace("NAME", "Samples"), THUMBS)
+        found["settings_ms"] = timed(page, inner.replace("NAME", "Settings"), seen(".settings-table tr"))
+        timed(page, inner.replace("NAME", "Curves"), seen(".chart.loss"))
+        page.wait_for_timeout(3000)
+        page.evaluate(BLOCKED)
+        before, began, ages = server.computed(), time.perf_counter(), []
+        while time.perf_counter() - began < 20:
+            text = page.locator(".run-place .panel").first.inner_text()
+            shown = next((int(word) for word in text.split() if word.isdigit() and int(word) > steps), steps)
+            ages.append((growth.step - shown) * 0.5)
+            page.wait_for_timeout(250)
+        seconds = time.perf_counter() - began
+        found["growing_server_share_of_a_core"] = round((server.computed() - before) / seconds, 3)
+        found["growing_page_blocked_ms"] = round(page.evaluate("Math.max(0, ...window.blocked)"), 1)
+        found["growing_seconds_behind"] = round(max(ages), 1)
+    growth.enough.set()
+    growth.join()
+    with visit(browser, f"{server.url}/runs") as page:
+        found["address_to_curves_ms"] = timed(page, "", drawn)
+    return found
+
+
+def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {"pictures": options.pictures, "steps": options.steps, "samples": options.samples}
+    home, output = folder / "home", folder / "output"
+    settings = {
+        "model": {"path": "demo"},
+        "data": {"folder": str(draw_pictures(folder, options.pictures)), "resolution": 256},
+        "output": {"folder": str(output)},
+    }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        found["start"] = start(browser, folder)
+        with served(folder / "empty") as server:
+            found["turning"] = turning(browser, server)
+            found["memory_mb"] = {"empty": server.memory()}
+        home.mkdir()
+        (home / "form.toml").write_text(tomli_w.dumps(settings), "utf8")
+        with served(home) as server:
+            found["data_first"] = pictures(browser, server)
+            found["memory_mb"] |= {"pictures": server.memory(), "pictures_peak": server.memory("VmHWM")}
+        with served(home) as server:
+            found["data_again"] = pictures(browser, server)
+        os.environ["TEHON_DATA"] = str(home)
+        run = write_run(output, settings, options.steps, options.samples, folder / "first" / "0.jpg")
+        remember(output)
+        with served(home) as server:
+            found["run"] = long_run(browser, server, run, options.steps)
+            found["memory_mb"] |= {"run": server.memory()}
+        found["browser"] = f"Chromium {browser.version}"
+        browser.close()
+    found |= {
+        "load_average": [round(one, 1) for one in os.getloadavg()],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=1000)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        found = measure(folder, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf8")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The grid of pictures in a real browser: choosing, filters, and thumbnails that are sent once."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The parent of 60 pictures, written into the form."""
+    parent = tmp_path_factory.mktemp("pictures")
+    (parent / "1_red thing").mkdir()
+    for number in range(60):
+        Image.new("RGB", (64, 64), (number * 4, 90, 60)).save(parent / "1_red thing" / f"{number:02d}.png")
+        (parent / "1_red thing" / f"{number:02d}.txt").write_text(f"caption {number}", "utf8")
+    return parent
+
+
+@pytest.fixture
+def shown(server: Any, visit: Any, folder: Path) -> Any:
+    """The tab Pictures with them."""
+    page = visit(f"{server.url}/data")
+    field = page.get_by_label("Image folder").locator("visible=true")
+    page.locator(".mark, .tile").first.wait_for()
+    if field.input_value() != str(folder):
+        field.fill(str(folder))
+        field.press("Enter")
+    page.locator(".tile", has_text="caption 0").wait_for()
+    return page
+
+
+def chosen(page: Any) -> list[str]:
+    return page.locator(".tile.chosen").evaluate_all("all => all.map((one) => one.title)")
+
+
+def test_only_pictures_in_view_exist_and_the_chosen_are_marked_at_once(shown: Any) -> None:
+    assert 10 < shown.locator(".tile").count() < 60
+    title = shown.locator(".data-side .panel-title")
+    shown.locator(".tile").nth(1).click()
+    title.get_by_text("01.png").wait_for()
+    shown.locator(".tile").nth(3).click(modifiers=["Control"])
+    title.get_by_text("Edit 2 captions").wait_for()
+    assert chosen(shown) == ["01.png", "03.png"]
+    shown.locator(".tile").nth(5).click(modifiers=["Shift"])
+    title.get_by_text("Edit 3 captions").wait_for()
+    assert chosen(shown) == ["03.png", "04.png", "05.png"]
+    shown.locator(".gallery").press("ArrowRight")
+    title.get_by_text("04.png").wait_for()
+    assert chosen(shown) == ["04.png"]
+
+
+def test_what_a_filter_hides_is_not_chosen_with_the_next(shown: Any) -> None:
+    title = shown.locator(".data-side .panel-title")
+    shown.locator(".tile").nth(2).click()
+    title.get_by_text("02.png").wait_for()
+    shown.get_by_label("Filter by caption or name").fill("caption 5")
+    shown.locator('.tile[title="02.png"]').wait_for(state="detached")
+    assert shown.locator(".tile").count() == 11  # 5, and 50 to 59
+    shown.locator(".tile").nth(0).click(modifiers=["Control"])
+    title.get_by_text("05.png").wait_for()
+    assert chosen(shown) == ["05.png"]
+
+
+def test_choosing_does_not_send_all_pictures_again(shown: Any) -> None:
+    heard: list[int] = []
+    shown.on("websocket", lambda found: found.on("framereceived", lambda frame: heard.append(len(frame))))
+    shown.reload()
+    shown.locator(".tile", has_text="caption 0").wait_for()
+    everything = sum(heard)
+    assert everything > 60 * 150
+    heard.clear()
+    shown.locator(".tile").nth(1).click()
+    shown.locator(".data-side .panel-title", has_text="01.png").wait_for()
+    shown.wait_for_timeout(300)
+    assert 0 < sum(heard) < everything / 2
+
+
+def test_a_thumbnail_that_the_browser_has_is_not_sent_again(server: Any, shown: Any) -> None:
+    address = server.url + shown.locator(".tile img").first.get_attribute("src")
+    with urllib.request.urlopen(address) as answer:
+        mark = answer.headers["ETag"]
+        assert len(answer.read()) > 50
+    with pytest.raises(urllib.error.HTTPError) as same:
+        urllib.request.urlopen(urllib.request.Request(address, headers={"If-None-Match": mark}))
+    assert same.value.code == 304
+    with urllib.request.urlopen(urllib.request.Request(address, headers={"If-None-Match": '"other"'})) as answer:
+        assert answer.status == 200

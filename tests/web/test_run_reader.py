@@ -1,0 +1,39 @@
+"""What the page reads of a run."""
+
+from pathlib import Path
+
+from tehon.runs.layout import RunDirectory
+from tehon.runs.record import append_rows
+from tehon.web.run_reader import Curves, group_label, thinned, version
+
+
+def test_groups_of_rates_have_the_names_of_parts() -> None:
+    assert group_label("lora_unet") == "U-Net"
+    assert group_label("lora_te2 x16") == "Text encoder 2 x16"
+    assert group_label("lora_te") == "Text encoder"
+    assert group_label("other") == "other"
+
+
+def test_a_long_curve_keeps_its_ends_and_is_read_on_from_where_it_was(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    curves = Curves(run)
+    assert not curves.read()
+    append_rows(run.metrics, [{"step": n, "loss": 1 / n, "rates": {"lora_unet": n}} for n in range(1, 10_001)])
+    assert curves.read()
+    few = thinned(curves.loss)
+    assert (len(few), few[0], few[-1]) == (1001, (1, 1.0), (10_000, 1e-4))
+    assert not curves.read()
+    append_rows(run.metrics, [{"step": 10_001, "validation_loss": 0.5}])
+    assert curves.read()
+    assert (len(curves.loss), curves.validation, len(curves.rates["lora_unet"])) == (10_000, [(10_001, 0.5)], 10_000)
+
+
+def test_a_file_has_another_version_when_something_was_added(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    assert version(file) == (0, 0)
+    file.write_text("{}\n")
+    before = version(file)
+    assert version(file) == before
+    file.write_text("{}\n{}\n")
+    assert version(file)[1] == 6
+    assert version(file) != before

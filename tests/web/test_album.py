@@ -37,6 +37,15 @@ def test_each_picture_with_its_bucket_crop_and_caption(shown: Album) -> None:
     assert [(entry.caption, entry.captioned) for entry in shown.entries] == [("caption 0", True), ("red thing", False)]
 
 
+def test_a_glance_has_the_pictures_of_the_plan_in_their_order(shown: Album, drafted: Draft) -> None:
+    entries = [(entry.token, entry.path.name) for entry in shown.entries]
+    assert [(tile["id"], tile["name"]) for tile in shown.glance()] == entries
+    drafted.set("data.folder", str(shown.entries[0].path.parent))
+    assert shown.glance() == [], "a folder of pictures where their parent should be is for the plan to explain"
+    drafted.set("data.repeats", 3)
+    assert [tile["id"] for tile in shown.glance()] == [token for token, _ in entries]
+
+
 def test_neither_a_model_nor_an_output_folder_is_needed_to_look(shown: Album) -> None:
     assert shown.trouble == ""
     assert any("no caption" in sentence for sentence in shown.sentences)

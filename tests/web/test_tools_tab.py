@@ -173,7 +173,8 @@ def test_a_lora_is_looked_into(tool: Callable[[str], Tool], files: Files) -> Non
     place = look.page.locator(".tool-found")
     place.get_by_text("ss_seed", exact=True).wait_for(timeout=120_000)
     layers = len(open_lora(files.one).layers)
-    rows = dict(map(str.strip, row.split("\t")) for row in place.locator("tr").all_inner_texts())
+    cells = [row.partition("\t") for row in place.locator("tr").all_inner_texts()]
+    rows = {name.strip(): value.strip() for name, _, value in cells}
     assert rows["Ranks"] == f"4: {layers}"
     assert rows["ss_seed"] == "71"
     assert f"{layers}/{layers}" in rows["Read by"]

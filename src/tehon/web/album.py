@@ -13,6 +13,8 @@ from typing import Any
 from tehon.captions import tags
 from tehon.captions.files import CaptionFiles
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
+from tehon.data.plan.folders import find_folders
+from tehon.data.plan.listing import list_folder
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.notices import picture_notices
@@ -71,6 +73,18 @@ class Album:
         self.entries: list[Entry] = []
         self.trouble = ""
         self.sentences: list[str] = []
+
+    def glance(self) -> list[dict[str, Any]]:
+        """The pictures of the folder by their names alone, for the gallery to show while `load` measures them, which
+        takes a second for each thousand or so; what is wrong with the folder is left to `load`."""
+        folder, repeats = Path(str(self.draft.get("data.folder"))), self.draft.get("data.repeats")
+        try:
+            folders = [folder] if repeats else [one.path for one in find_folders(folder)]
+            names = [(one, row[0]) for one in folders for row in list_folder(one).pictures]
+        except (Problem, OSError):
+            return []
+        tokens = [(self.pictures.token(one / name), name) for one, name in names]
+        return [{"id": token, "name": name, "thumb": f"/thumb/{token}", "size": ""} for token, name in tokens]
 
     def load(self) -> None:
         """Reads the folders. A model or an output folder need not be chosen yet."""

@@ -61,7 +61,13 @@ class DataTab:
             ui.button(icon="refresh", on_click=self.load).props(f'flat round aria-label="{say("web.reload")}"')
 
     async def load(self) -> None:
-        """Reads the folders again and shows them."""
+        """Reads the folders again and shows them; at first the pictures alone, before anything is known of them."""
+        if not self.album.entries and (tiles := await run.io_bound(self.album.glance)):
+            self.folder.value = self.draft.get("data.folder")
+            self.gallery.show(tiles)
+            self.sentences.clear()
+            with self.sentences:
+                ui.label(say("web.measuring")).classes("mark needed")
         await run.io_bound(self.album.load)
         self.show()
 
@@ -125,7 +131,7 @@ class DataTab:
 
     async def _open(self, folder: str) -> None:
         self.draft.set("data.folder", folder)
-        self.chosen = []
+        self.chosen, self.album.entries = [], []
         self.gallery.select([])
         await self.load()
 

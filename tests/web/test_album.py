@@ -37,8 +37,13 @@ def test_each_picture_with_its_bucket_crop_and_caption(shown: Album) -> None:
     assert [(entry.caption, entry.captioned) for entry in shown.entries] == [("caption 0", True), ("red thing", False)]
 
 
-def test_a_glance_has_the_pictures_of_the_plan_in_their_order(shown: Album, drafted: Draft) -> None:
+def test_a_glance_has_the_pictures_of_the_plan_in_their_order(
+    shown: Album, drafted: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = [(entry.token, entry.path.name) for entry in shown.entries]
+    assert [(tile["id"], tile["name"]) for tile in shown.glance()] == entries
+    monkeypatch.chdir(tmp_path)
+    drafted.set("data.folder", "pictures")
     assert [(tile["id"], tile["name"]) for tile in shown.glance()] == entries
     drafted.set("data.folder", str(shown.entries[0].path.parent))
     assert shown.glance() == [], "a folder of pictures where their parent should be is for the plan to explain"

@@ -91,3 +91,10 @@ def test_a_thumbnail_that_the_browser_has_is_not_sent_again(server: Any, shown: 
     assert same.value.code == 304
     with urllib.request.urlopen(urllib.request.Request(address, headers={"If-None-Match": '"other"'})) as answer:
         assert answer.status == 200
+
+
+def test_a_picture_that_is_chosen_while_they_are_measured_stays_chosen(shown: Any) -> None:
+    shown.reload()
+    shown.locator(".tile").nth(2).click()
+    shown.locator(".data-side .panel-title", has_text="02.png").wait_for()
+    assert chosen(shown) == ["02.png"]

@@ -1,6 +1,8 @@
 """Where the page is served."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -16,3 +18,17 @@ def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
     check_port("127.0.0.1", port)
     with pytest.raises(Problem, match="give another port"):
         check_port("127.0.0.1", 99999)
+
+
+def test_the_start_loads_nothing_that_the_page_does_not_need() -> None:
+    code = """
+import sys
+from tehon.cli.ui import left_out
+with left_out("aiohttp", "requests"):
+    from tehon.web.server import serve
+print(*sorted({"aiohttp", "requests", "numpy", "torch"} & set(sys.modules)))
+import requests
+print(requests.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[:2] == ["", "requests"]

@@ -1,6 +1,9 @@
 """`tehon ui`: the page in a browser."""
 
 import argparse
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from tehon.messages.catalogue import say
 
@@ -16,7 +19,20 @@ def run(options: argparse.Namespace) -> int:
     list of processes."""
     import os
 
-    from tehon.web.server import serve
+    with left_out("aiohttp", "requests"):  # only Socket.IO's clients use them, and their import is a fifth of the start
+        from tehon.web.server import serve
 
     serve(options.host, options.port, os.environ.get("TEHON_PASSWORD", ""), show=not options.no_browser)
     return 0
+
+
+@contextmanager
+def left_out(*names: str) -> Generator[None, None, None]:
+    """Inside the block these modules are not there for those who import them if they are, and do without if not."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is Python's own way to say so
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)

@@ -25,6 +25,7 @@ class Pictures:
 
     def token(self, path: Path) -> str:
         """The picture's name in addresses; from now on it may be read."""
+        path = path.absolute()
         found = blake2b(str(path).encode("utf8", "surrogateescape"), digest_size=12).hexdigest()
         self.known[found] = path
         return found

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import events, run, ui
 
-from tehon.demo.lesson import prepared
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
@@ -44,6 +43,8 @@ def toolbar(form: "Form") -> None:
 
 async def _apply(form: "Form", name: str) -> None:
     if name == DEMO:
+        from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
+
         form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {})
     else:
         form.draft.apply(PRESETS[name])

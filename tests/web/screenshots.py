@@ -1,9 +1,10 @@
 """Draws the pictures of the page under docs/images: every tab, and a run's curves and samples, in both languages and
 themes, wide and narrow.
 
-    python tests/web/screenshots.py
+    python tests/web/screenshots.py [HOME]
 
-It trains the demo for a few steps, so that there is something to see.
+It trains the demo, so that there is something to see; with HOME it does so there, or shows what was trained there
+before.
 """
 
 import importlib.util
@@ -13,7 +14,6 @@ import tempfile
 import time
 import urllib.request
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,33 +80,37 @@ def _show(page: Any, name: str, language: str) -> None:
         page.locator(".chart.norms canvas").wait_for(timeout=120_000)
 
 
-def _shoot(browser: Any, url: str, name: str, language: str, theme: str, narrow: bool) -> None:
-    width, height = NARROW if narrow else WIDE
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+def _shoot(page: Any, url: str, name: str, language: str, theme: str) -> None:
+    page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
     page.goto(f"{url}/{ADDRESSES[name]}")
     _show(page, name, language)
-    page.wait_for_timeout(1500)
-    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
-    few = shot.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE)
-    few.save(IMAGES / f"{name}-{theme}-{language}{'-narrow' if narrow else ''}.png", optimize=True)
-    page.close()
+    for end, (width, height) in (("", WIDE), ("-narrow", NARROW)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(1500)
+        shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+        few = shot.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE)
+        few.save(IMAGES / f"{name}-{theme}-{language}{end}.png", optimize=True)
 
 
 def main() -> None:
     helpers = _helpers()
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        home, port = Path(folder), helpers.free_port()
+        home, port = Path(sys.argv[1] if sys.argv[1:] else folder).absolute(), helpers.free_port()
         server = helpers.start_server(home, port)
-        _trained(server.url, home)
+        if not (home / "demo" / "mofu.safetensors").exists():
+            _trained(server.url, home)
         browser = playwright.chromium.launch(executable_path=helpers.CHROMIUM, args=helpers.FLAGS)
         for language in ("en", "ja"):
             server.process.terminate()
             server.process.wait()
             (home / "preferences.json").write_text(json.dumps({"language": language}), "utf8")
             server = helpers.start_server(home, port, TEHON_LANG=language)
-            for name, theme, narrow in product(ADDRESSES, ("light", "dark"), (False, True)):
-                _shoot(browser, server.url, name, language, theme, narrow)
+            for theme in ("light", "dark"):
+                page = browser.new_page(color_scheme=theme)
+                for name in ADDRESSES:
+                    _shoot(page, server.url, name, language, theme)
+                page.close()
         browser.close()
         server.process.terminate()
         server.process.wait()

@@ -1,5 +1,8 @@
 """The page in a real browser: a newcomer's way from the demo to a grid by clicking alone, the keyboard, access."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +176,19 @@ def test_both_languages_have_the_whole_form(server: Any, visit: Any) -> None:
     page.get_by_label("言語").click()
     page.get_by_text("English").click()
     page.get_by_text("Base model").first.wait_for()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be halted there")
+def test_a_server_that_is_busy_for_seconds_does_not_close_the_page(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.locator(".setting").first.wait_for()
+    page.wait_for_timeout(1000)
+    dropped: list[str] = []
+    page.on("console", lambda message: dropped.append(message.text) if "reload" in message.text else None)
+    page.on("websocket", lambda found: dropped.append(found.url))
+    os.kill(server.process.pid, signal.SIGSTOP)
+    page.wait_for_timeout(9000)
+    os.kill(server.process.pid, signal.SIGCONT)
+    page.get_by_role("tab", name="Runs").click()
+    page.locator(".run-list").wait_for(state="attached")
+    assert dropped == []

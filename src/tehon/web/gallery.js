@@ -4,7 +4,7 @@ export default {
   template: `
     <div class="gallery" ref="box" @scroll="look" tabindex="0" role="listbox" :aria-label="label"
          aria-multiselectable="true" @keydown="key">
-      <div :style="{height: Math.ceil(items.length / columns) * rowHeight + 'px', position: 'relative'}">
+      <div :style="{height: Math.ceil(cells.length / columns) * rowHeight + 'px', position: 'relative'}">
         <div v-for="item in inView" :key="item.id" class="tile" role="option" :aria-selected="chosen.has(item.id)"
              :class="{chosen: chosen.has(item.id), troubled: item.trouble}" :style="place(item)"
              :title="item.name" @click="choose($event, item)">
@@ -25,11 +25,20 @@ export default {
   data() { return { top: 0, width: 800, height: 600, tile: 176, rowHeight: 250, last: 0, selected: [] }; },
   computed: {
     columns() { return Math.max(1, Math.floor(this.width / this.tile)); },
+    cells() { // the pictures by their place; a new group begins a new row
+      const found = [];
+      this.items.forEach((item, n) => {
+        if (n && item.group !== this.items[n - 1].group) while (found.length % this.columns) found.push(null);
+        found.push(item);
+      });
+      return found;
+    },
     chosen() { return new Set(this.selected); },
     inView() {
       const first = Math.max(0, Math.floor(this.top / this.rowHeight) - 1) * this.columns;
       const rows = Math.ceil(this.height / this.rowHeight) + 3;
-      return this.items.slice(first, first + rows * this.columns).map((item, n) => ({ ...item, at: first + n }));
+      const seen = this.cells.slice(first, first + rows * this.columns);
+      return seen.map((item, n) => item && { ...item, at: first + n }).filter(Boolean);
     },
   },
   mounted() {
@@ -55,7 +64,7 @@ export default {
       let chosen = [item.id];
       if (event.shiftKey) {
         const [from, to] = [Math.min(this.last, item.at), Math.max(this.last, item.at)];
-        chosen = this.items.slice(from, to + 1).map((one) => one.id);
+        chosen = this.cells.slice(from, to + 1).filter(Boolean).map((one) => one.id);
       } else {
         if (event.ctrlKey || event.metaKey) {
           const there = new Set(this.items.map((one) => one.id)); // a filter may have hidden what was chosen before it
@@ -75,14 +84,15 @@ export default {
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
       if (!step || !this.items.length) return;
       event.preventDefault();
-      const now = this.items.findIndex((item) => item.id === this.selected[0]);
-      const next = Math.min(this.items.length - 1, Math.max(0, now + step));
+      const now = this.cells.findIndex((item) => item?.id === this.selected[0]);
+      let next = Math.min(this.cells.length - 1, Math.max(0, now + step));
+      while (!this.cells[next]) next += step === 1 ? 1 : -1; // the first and the last cell have a picture
       this.last = next;
       const top = Math.floor(next / this.columns) * this.rowHeight;
       const box = this.$refs.box;
       if (top < box.scrollTop) box.scrollTop = top;
       if (top + this.rowHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + this.rowHeight - box.clientHeight;
-      this.tell([this.items[next].id]);
+      this.tell([this.cells[next].id]);
     },
   },
 };

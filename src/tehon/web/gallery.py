@@ -8,7 +8,8 @@ from nicegui import ui
 
 class Gallery(ui.element, component="gallery.js"):
     """`items` have id, name, thumb (an address), size, caption, and, where there are such, crop (left, top, width,
-    height as shares), mark and trouble. `on_choose` is told the ids of those chosen."""
+    height as shares), mark, trouble, and group, each of which begins a row. `on_choose` is told the ids of those
+    chosen."""
 
     def __init__(self, label: str, on_choose: Callable[[list[str]], None]) -> None:
         super().__init__()

@@ -105,6 +105,7 @@ def tile(sample: Sample, pictures: Pictures, base: str) -> dict[str, Any]:
         "thumb": f"/thumb/{token}",
         "size": base if sample.tag == "base" else f"{sample.step}",
         "caption": sample.prompt,
+        "group": f"{sample.seed} {sample.prompt}",
         "mark": base if sample.tag == "base" else "",
     }
 

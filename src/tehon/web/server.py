@@ -18,6 +18,9 @@ from tehon.web.guard import LOOPBACK, Guard
 from tehon.web.shell import page_routes
 from tehon.web.workplace import Workplace
 
+_PATIENCE = 30.0
+"""Seconds for which a browser that does not answer is waited for. With NiceGUI's 3 a page was loaded anew, and what was
+open in it closed, whenever a training kept the processors so busy that an answer took 2 seconds."""
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#a93522"/>'
     '<path d="M8 11h16M16 6v17c0 2-2 3-4 3" stroke="#fff" stroke-width="3" fill="none" stroke-linecap="round"/></svg>'
@@ -47,6 +50,7 @@ def serve(host: str, port: int, password: str, show: bool) -> None:
         show=show,
         tailwind=False,
         show_welcome_message=False,
+        reconnect_timeout=_PATIENCE,
     )
 
 

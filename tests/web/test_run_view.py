@@ -1,0 +1,78 @@
+"""The page of a run, in a real browser: samples in rows by prompt, settings, and steps that come while it is shown."""
+
+from typing import Any
+
+import pytest
+import tomli_w
+from PIL import Image
+
+from tehon.runs.known import remember
+from tehon.runs.layout import RunDirectory, new_run_directory
+from tehon.runs.record import append_rows, event
+
+pytestmark = pytest.mark.slow
+PROMPTS = ("a cat", "a dog on a hill")
+
+
+@pytest.fixture
+def run(server: Any, tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    """A run of 20 steps that somebody stopped, with three pictures of each of two prompts."""
+    monkeypatch.setenv("TEHON_DATA", str(server.home))
+    output = server.home / "output"
+    found = new_run_directory(output, "mine")
+    remember(output)
+    found.previews.mkdir()
+    found.settings.write_text(tomli_w.dumps(tree), "utf8")
+    append_rows(found.events, [event("opened", step=0), event("started", steps=40), event("stopped", step=20)])
+    rates = {"lora_unet": 1e-4}
+    append_rows(found.metrics, [{"step": n, "epoch": 1, "loss": 1 / n, "rates": rates} for n in range(1, 21)])
+    for step, tag in ((0, "base"), (10, "step"), (20, "step")):
+        for number, prompt in enumerate(PROMPTS):
+            file = f"{step}-{number}.png"
+            Image.new("RGB", (64, 96), (step * 9, 80, number * 99)).save(found.previews / file)
+            append_rows(found.samples, [{"step": step, "tag": tag, "prompt": prompt, "seed": 1, "file": file}])
+    return found
+
+
+def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title", has_text=run.path.name).wait_for()
+    page.get_by_text("stopped · 20 of 40", exact=False).first.wait_for()
+    page.get_by_role("tab", name="Samples").click()
+    page.locator(".tile").nth(5).wait_for()
+    assert rows(page) == [["base", "10", "20"], ["base", "10", "20"]]
+    frame = page.locator(".tile-frame").first
+    page.wait_for_function("(one) => one.style.getPropertyValue('--ratio')", arg=frame.element_handle())
+    box = frame.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(64 / 96, abs=0.02)
+    Image.new("RGB", (64, 96)).save(run.previews / "30-0.png")
+    append_rows(run.samples, [{"step": 30, "tag": "step", "prompt": "a cat", "seed": 1, "file": "30-0.png"}])
+    append_rows(run.metrics, [{"step": 30, "epoch": 1, "loss": 0.5, "rates": {"lora_unet": 1e-4}}])
+    page.get_by_text("stopped · 30 of 40", exact=False).first.wait_for()
+    page.locator(".tile").nth(6).wait_for()
+    assert rows(page) == [["base", "10", "20", "30"], ["base", "10", "20"]]
+    page.locator(".tile").nth(3).click()
+    assert page.locator(".enlarged-row").inner_text() == "30 · a cat"
+
+
+def test_settings_that_were_changed_come_first(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title", has_text=run.path.name).wait_for()
+    assert page.locator(".settings-table").count() == 0, "they are built when they are looked at"
+    page.locator(".run-place").get_by_role("tab", name="Settings").click()
+    page.locator(".settings-table tr").first.wait_for()
+    names = page.locator(".settings-table tr.changed th").all_inner_texts()
+    assert {"Base model", "Max resolution", "Model output name"} <= {name.strip() for name in names}
+    changed = page.locator(".settings-table tr").evaluate_all(
+        "rows => rows.map((r) => r.className.includes('changed'))"
+    )
+    assert changed == sorted(changed, reverse=True)
+    assert any(changed)
+
+
+def rows(page: Any) -> list[list[str]]:
+    """What stands under the pictures, by row."""
+    found: dict[float, list[str]] = {}
+    for tile in page.locator(".tile").all():
+        found.setdefault(tile.bounding_box()["y"], []).append(tile.locator(".tile-size").inner_text())
+    return list(found.values())

@@ -30,7 +30,7 @@ def write_whole(file: Path, *parts: bytes | memoryview) -> None:
 
 def write_new(file: Path, text: str, overwrite: bool = False) -> None:
     """Writes a text, and the folders on the way to it; a Problem when the file is there and may not be replaced."""
-    if file.exists() and not overwrite:
+    if not overwrite and is_there(file):
         raise Problem("file_exists", path=file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
     """`fill` makes a folder at the path that it is given, beside the folder's, and that becomes the folder. With
     `overwrite` one that is there is replaced if nothing is in it that the new one doesn't have by the same name."""
     folder = folder.absolute()
-    if folder.exists() and (not overwrite or not folder.is_dir()):
+    if is_there(folder) and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
     aside, old = (folder.with_name(folder.name + ending) for ending in (ASIDE, ".old"))
     try:
@@ -146,14 +146,22 @@ def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: Tr
             remove(file)
 
 
-def check_space(folder: Path, needed: int) -> None:
+def is_there(place: Path) -> bool:
+    """Whether there is a file or folder; a Problem where none can be, as of a name that is too long."""
+    try:
+        return place.exists()
+    except OSError as error:
+        raise unwritable(place, error) from None
+
+
+def check_space(folder: Path, needed: int, problem: str = "disk_full") -> None:
     """A Problem when the disk has less room than this many bytes, or when the folder is gone."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise unwritable(folder, error) from None
     if free < needed:
-        raise Problem("disk_full", path=folder, free=megabytes(free), needed=megabytes(needed))
+        raise Problem(problem, path=folder, free=megabytes(free), needed=megabytes(needed))
 
 
 def megabytes(size: int) -> str:

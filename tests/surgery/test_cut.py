@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,11 @@ def test_the_command_writes_a_smaller_file(tmp_path: Path, capsys: pytest.Captur
     assert kept == {"ss_network_dim": "2", "ss_network_alpha": "1.0", "ss_seed": "7"}
     assert header.metadata["sshs_model_hash"] != read_header(file).metadata["sshs_model_hash"]
     assert main(["cut", str(file), "2"]) == 2
-    assert "this file exists already" in capsys.readouterr().err
+    assert "is already there" in capsys.readouterr().err
+    assert main(["cut", str(file), "3", "-o", str(out), "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"out": str(out), "layers": 1, "ranks": [3]}
+    assert main(["cut", str(file), "3", "-o", str(tmp_path / "x.ckpt")]) == 2
+    assert "does not end in .safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rank", ["0", "8", "99"])
@@ -79,8 +84,32 @@ def test_ranks_that_are_not_smaller_are_refused(tmp_path: Path, rank: str, capsy
     )
 
 
-@pytest.mark.parametrize("name", ["lora_mid.weight", "dora_scale"])
-def test_other_kinds_are_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    file = lora(tmp_path / "x.safetensors", **{name: torch.ones(8, 8)})
+@pytest.mark.parametrize(("name", "shape"), [("lora_mid.weight", (8, 8, 3, 3)), ("dora_scale", (3, 1))])
+def test_other_kinds_are_refused(
+    tmp_path: Path, name: str, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = lora(tmp_path / "x.safetensors", **{name: torch.ones(shape)})
     assert main(["cut", str(file), "2"]) == 2
     assert "is no plain LoRA" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "comment"), [("cut", None), ("resize --rank", "resized to 2")])
+def test_what_the_metadata_say_of_the_layers_is_true(command: str, comment: str | None, tmp_path: Path) -> None:
+    """kohya's conv_dim is the rank of kernels above 1x1, network_dim that of all others."""
+    file, out = tmp_path / "x.safetensors", tmp_path / "out.safetensors"
+    tensors: dict[str, torch.Tensor] = {}
+    for name, rank, kernel in (("proj_in", 8, (1, 1)), ("proj_out", 4, (3, 3))):
+        start = f"lora_unet_mid_block_attentions_0_{name}"
+        tensors[f"{start}.lora_down.weight"] = torch.randn(rank, 6, *kernel)
+        tensors[f"{start}.lora_up.weight"] = torch.randn(6, rank, 1, 1)
+        tensors[f"{start}.alpha"] = torch.tensor(rank / 2)
+    args = {"conv_dim": "4", "conv_alpha": "2.0", "block_dims": "8,8", "dropout": "0.1"}
+    write_lora(file, tensors, {"ss_network_dim": "8", "ss_network_args": json.dumps(args)}, "float")
+    assert (
+        main([*command.replace("cut", f"cut {file}").replace("resize", f"resize {file}").split(), "2", "-o", str(out)])
+        == 0
+    )
+    told = read_header(out).metadata
+    assert (told["ss_network_dim"], told["ss_network_alpha"]) == ("2", "1.0")
+    assert json.loads(told["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "1.0", "dropout": "0.1"}
+    assert told.get("ss_training_comment") == comment

@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tehon.catalog.header import read_header
+from tehon.catalog.kinds import weight_shape
 from tehon.catalog.model import Model
 from tehon.cli.main import main
-from tehon.surgery.join import join, thin, weight_shape
+from tehon.surgery.join import join, thin
 from tehon.surgery.lora_layers import LoraLayers, open_lora
 from tehon.surgery.merge import merge_into_model
+from tehon.weights.lora_file import write_lora
 
 Draw = Callable[..., Path]
 Find = Callable[[str, str], Model]
@@ -109,3 +111,28 @@ def test_families_do_not_mix(networks_of: Find, draw: Draw, tmp_path: Path, caps
     words = [word for file in files for word in ("--lora", str(file))]
     assert main(["merge", *words, "-o", str(tmp_path / "out.safetensors")]) == 2
     assert "the files are of different families (sd1, sdxl)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--lora FILE --conv-rank 2", "--conv-rank: a rank for convolutions alone is nothing"),
+        ("--lora FILE --rank -1", "--rank: -1 is no rank"),
+        ("--lora FILE --rank 4 --conv-rank -2", "--conv-rank: -2 is no rank"),
+        ("MODEL --lora FILE --conv-rank 4", "--conv-rank: a rank is for merging into a LoRA"),
+        ("--lora FILE:nan", "--lora: the strength behind"),
+        ("--lora FILE --lora OTHER", "has another size than in the other files"),
+    ],
+)
+def test_numbers_and_files_that_do_not_fit_are_refused(
+    words: str, sentence: str, networks_of: Find, draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = networks_of("sd1", "model.safetensors")
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    rows = {f"{layer}.lora_down.weight": torch.ones(2, 5), f"{layer}.lora_up.weight": torch.ones(9, 2)}
+    write_lora(tmp_path / "other.safetensors", rows, {}, "float")
+    files = {"FILE": draw(model), "MODEL": model.path, "OTHER": tmp_path / "other.safetensors"}
+    for name, path in files.items():
+        words = words.replace(name, str(path))
+    assert main(["merge", *words.split(), "-o", str(tmp_path / "out.safetensors")]) == 2
+    assert sentence in capsys.readouterr().err

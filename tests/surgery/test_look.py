@@ -100,3 +100,86 @@ def test_a_hash_that_does_not_hold_is_said(tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "give another hash, 0xabc" in shown
     assert "Alphas     none: 1" in shown
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_shown(
+    number: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = damaged(tmp_path / "x.safetensors", number)
+    assert main(["inspect", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "  MID             nan" in shown
+    assert f"1 tensors hold numbers that are not finite (NaN or infinite), {LAYER}.lora_up.weight first" in shown
+    assert main(["inspect", str(file), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out, parse_constant=lambda text: pytest.fail(text))
+    assert data["norms"]["MID"] == {"norm": None, "largest": None, "layers": 1, "finite": False}
+    assert data["not_finite"] == [f"{LAYER}.lora_up.weight"]
+
+
+LAYER = "lora_unet_mid_block_attentions_0_proj_in"
+
+
+def damaged(file: Path, number: float) -> Path:
+    rows = {f"{LAYER}.lora_down.weight": torch.ones(4, 3), f"{LAYER}.lora_up.weight": torch.ones(3, 4)}
+    rows[f"{LAYER}.lora_up.weight"][1, 2] = number
+    save_file(rows, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["resize FILE --rank 2", "merge --lora FILE", "merge --lora FILE --rank 2", "cut FILE 2", "convert FILE --to peft"],
+)
+def test_tools_refuse_numbers_that_are_not_finite(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And notice what is already there before that."""
+    file, out = damaged(tmp_path / "x.safetensors", float("nan")), tmp_path / "out.safetensors"
+    words = [*command.replace("FILE", str(file)).split(), "-o", str(out)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}: {LAYER}.lora_up.weight holds numbers that are not finite"), said
+    assert not out.exists()
+    if command.startswith(("resize", "merge", "convert")):
+        out.touch()
+        assert main(words) == 2
+        assert "is already there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["inspect FILE", "resize FILE --rank 1", "merge --lora FILE", "cut FILE 1",
+                                     "convert FILE --to diffusers", "merge sd1 --lora FILE"])  # fmt: skip
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"lora_down.weight": (4, 3)},
+        {"lora_up.weight": (3, 4), "lora_down.weight": (2, 3)},
+        {"lora_up.weight": (3, 4), "lora_down.weight": (4, 3), "alpha": (3,)},
+        {"lora_up.weight": (3, 0), "lora_down.weight": (0, 3)},
+        {"lora_up.weight": (3,), "lora_down.weight": (3,)},
+        {"lora_up.weight": (), "lora_down.weight": ()},
+    ],
+)
+def test_a_layer_that_is_not_whole_is_one_sentence(
+    tensors: dict[str, tuple[int, ...]],
+    command: str,
+    tmp_path: Path,
+    models: Callable[[str, str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "x.safetensors"
+    save_file({f"{LAYER}.{name}": torch.ones(shape) for name, shape in tensors.items()}, file)
+    words = command.replace("FILE", str(file)).replace("sd1", str(models("sd1", "model.safetensors"))).split()
+    assert main(words if words[0] == "inspect" else [*words, "-o", str(tmp_path / "out.safetensors")]) == 2
+    assert "a tensor is missing or there twice, or its tensors do not fit each other" in capsys.readouterr().err
+
+
+def test_names_that_are_too_long_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, long = damaged(tmp_path / "x.safetensors", 1.0), str(tmp_path / ("a" * 300 + ".safetensors"))
+    for words in (["inspect", long], ["merge", "--lora", long, "-o", "x.safetensors"], ["cut", long, "1"]):
+        assert main(words) == 2
+        assert "there is no such file" in capsys.readouterr().err
+    for words in (["resize", str(file), "--rank", "1"], ["cut", str(file), "1"], ["convert", str(file), "--to", "peft"],
+                  ["convert", str(file), "--to", "diffusers"], ["merge", "--lora", str(file)]):  # fmt: skip
+        assert main([*words, "-o", long]) == 2
+        assert "too long" in capsys.readouterr().err

@@ -100,6 +100,8 @@ def test_the_default_name_and_half_precision(networks_of: Find, draw: Draw, caps
     ("kind", "words", "sentence"),
     [
         ("lora", ["--rank", "0"], "--rank: 0 is no rank"),
+        ("lora", ["--rank", "2", "--conv-rank", "-3"], "--conv-rank: -3 is no rank; give a whole number from 0 up"),
+        ("lora", ["--rank", "2", "--sv-ratio", "nan"], "--sv-ratio: nan does not fit"),
         ("lora", ["--rank", "2", "--sv-fro", "1.5"], "--sv-fro: 1.5 does not fit"),
         ("lora", ["--rank", "2", "--sv-ratio", "0.5"], "--sv-ratio: 0.5 does not fit"),
         ("loha", ["--rank", "2"], "is no plain LoRA or LoCon"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from tehon.catalog.checkpoint import Shapes, network_configs, vae_config
 from tehon.catalog.families import FAMILIES, Family, Prediction
-from tehon.catalog.header import Header, check_whole, read_header
+from tehon.catalog.header import Header, read_header
 from tehon.catalog.hub import hub_folder, is_hub_id, vocabulary_folder
 from tehon.catalog.model import PREDICTIONS, Model, expanded
 from tehon.catalog.pickled import pickled_header
@@ -146,9 +146,7 @@ def _name_of(prediction: Prediction) -> str:
 def _header(file: Path) -> Header:
     if file.suffix.lower() in PICKLES:
         return pickled_header(file)
-    header = read_header(file)
-    check_whole(file, header)
-    return header
+    return read_header(file)
 
 
 def _family(file: Path, shapes: Shapes) -> Family:

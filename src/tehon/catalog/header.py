@@ -18,19 +18,38 @@ from typing import Any
 from tehon.messages.problem import Problem
 
 _LARGEST = 100_000_000  # the format's own limit for a header
+SIZES = {
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "F8_E8M0": 1,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
+"""Bytes of a number, by safetensors' name for its type."""
+
+_CODES = {"F16": "e", "F32": "f", "F64": "d", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}  # of struct
 
 
 @dataclass(frozen=True)
 class Header:
-    """Shapes and types by tensor name, metadata, and where in the file the tensors' bytes start: all, and each.
-    `end` is where the last of them ends."""
+    """Shapes and types by tensor name, metadata, and where in the file the tensors' bytes start: all, and each."""
 
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     metadata: dict[str, str]
     body: int
     starts: dict[str, int]
-    end: int = 0
 
     def layers(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """{layer: {tensor: shape}} of a LoRA file, whose keys are a layer's and a tensor's name with a dot between."""
@@ -42,23 +61,61 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Reads the header; a Problem when there is no such file or it is not safetensors."""
-    if not file.is_file():
-        raise Problem("file_missing", path=file)
+    """Reads the header; a Problem when there is no such file, it is not safetensors, it ends early, or its header says
+    of the tensors what cannot be. The rules are those of the safetensors library: the tensors fill what is behind the
+    header, each as large as its shape and type, without gaps and without a byte in two of them."""
+    size = _size(file)
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(_LARGEST, file.stat().st_size):
+            if length > min(_LARGEST, size):
                 raise ValueError(length)
-            rows: dict[str, Any] = json.loads(stream.read(length))
-        metadata = {str(key): str(text) for key, text in rows.pop("__metadata__", {}).items()}
+            rows: dict[str, Any] = json.loads(stream.read(length).decode())
+        metadata = {_text(key): _text(text) for key, text in rows.pop("__metadata__", {}).items()}
         shapes = {name: tuple(map(_count, row["shape"])) for name, row in rows.items()}
         dtypes = {name: str(row["dtype"]) for name, row in rows.items()}
-        starts = {name: 8 + length + _count(row["data_offsets"][0]) for name, row in rows.items()}
-        end = 8 + length + max((_count(row["data_offsets"][1]) for row in rows.values()), default=0)
+        places = {name: (_count(row["data_offsets"][0]), _count(row["data_offsets"][1])) for name, row in rows.items()}
+        for name in rows:
+            name.encode()  # a UnicodeEncodeError for half a character, which no other program takes either
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error):
         raise Problem("not_safetensors", path=file) from None
-    return Header(shapes, dtypes, metadata, 8 + length, starts, end)
+    body = 8 + length
+    end = body + max((stop for _, stop in places.values()), default=0)
+    if size < end:
+        raise Problem("file_cut_off", path=file, size=f"{size:,}", wanted=f"{end:,}")
+    _check_places(file, shapes, dtypes, places)
+    if size > end:
+        raise Problem("file_too_long", path=file, size=f"{size:,}", wanted=f"{end:,}")
+    return Header(shapes, dtypes, metadata, body, {name: body + start for name, (start, _) in places.items()})
+
+
+def _size(file: Path) -> int:
+    """How many bytes a file has; a Problem for what is none, whatever the system has against its name."""
+    try:
+        if file.is_file():
+            return file.stat().st_size
+    except OSError:  # a name that is too long for the file system
+        pass
+    raise Problem("file_missing", path=file)
+
+
+def _check_places(
+    file: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str], places: dict[str, tuple[int, int]]
+) -> None:
+    """A Problem for the first tensor that does not begin where the one before ends, or has not the size of its shape.
+    Of number types that are not known here the size can't be told."""
+    place = 0
+    for name in sorted(places, key=places.__getitem__):
+        start, stop = places[name]
+        size = prod(shapes[name]) * SIZES[dtypes[name]] if dtypes[name] in SIZES else stop - start
+        if (start, stop) != (place, place + size) or size < 0:
+            raise Problem("header_untrue", path=file, name=name)
+        place = stop
+
+
+def _text(value: Any) -> str:
+    """A string of the metadata; halves of characters, which no file can hold, become question marks."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _count(value: Any) -> int:
@@ -66,13 +123,6 @@ def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(value)
     return value
-
-
-def check_whole(file: Path, header: Header) -> None:
-    """A Problem when the file ends before its last tensor, as a broken download does."""
-    size = file.stat().st_size
-    if size < header.end:
-        raise Problem("file_cut_off", path=file, size=f"{size:,}", wanted=f"{header.end:,}")
 
 
 def read_floats(file: Path, header: Header, name: str) -> list[float]:
@@ -88,15 +138,16 @@ def read_floats(file: Path, header: Header, name: str) -> list[float]:
 
 
 def read_scalars(file: Path, header: Header, names: Iterable[str]) -> dict[str, float]:
-    """The values of tensors that hold one number each."""
+    """The values of tensors that hold one number each; a Problem for one that holds more, or what is no number."""
     found: dict[str, float] = {}
     with file.open("rb") as stream:
         for name in names:
             stream.seek(header.starts[name])
             kind = header.dtypes[name]
+            if prod(header.shapes[name]) != 1 or (kind != "BF16" and kind not in _CODES):
+                raise Problem("lora_layer_broken", path=file, name=name.rpartition(".")[0])
             if kind == "BF16":  # the upper half of a float32
                 (found[name],) = struct.unpack("<f", b"\0\0" + stream.read(2))
             else:
-                code, size = {"F16": ("<e", 2), "F32": ("<f", 4), "F64": ("<d", 8), "I64": ("<q", 8)}[kind]
-                (found[name],) = map(float, struct.unpack(code, stream.read(size)))
+                (found[name],) = map(float, struct.unpack(f"<{_CODES[kind]}", stream.read(SIZES[kind])))
     return found

@@ -52,6 +52,14 @@ KINDS = {
 }
 FAST = frozenset(("lora_up.weight",))
 """The tensors that LoRA+ lets learn faster: those that start at zero (arXiv 2402.12354)."""
+_OWN = frozenset(
+    (
+        *("lora_down.weight", "lora_mid.weight", "lora_up.weight", "on_input"),
+        *(f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+        *(f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+    )
+)
+"""The tensors by which a layer's kind and shape are told."""
 LENGTHS = frozenset(("dora_scale",))
 """The tensors that weight decay spares: zero is not the model as it was, but a model without its weights."""
 TAKES_STRENGTH = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
@@ -147,8 +155,7 @@ def dora_side(tensors: Mapping[str, Shape]) -> str:
     """Whose lengths a layer's tensors hold; readers go by the first number, so it is an output's if they are equal."""
     if "dora_scale" not in tensors:
         return ""
-    out = tensors.get("lora_up.weight", (0,))[0]
-    return "output" if tensors["dora_scale"][0] == out else "input"
+    return "output" if tensors["dora_scale"][:1] == tensors.get("lora_up.weight", ())[:1] else "input"
 
 
 def _loha(shape: Shape, rank: int, tucker: bool) -> Shapes:
@@ -198,9 +205,32 @@ def kind_of(names: Iterable[str]) -> str | None:
 def rank_of(tensors: Mapping[str, Shape]) -> int | None:
     """The rank that the shapes of a layer's tensors tell; None where they hold no rank."""
     for name in ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
-        if name in tensors:
+        if tensors.get(name):
             return tensors[name][0]
     return None
+
+
+def weight_shape(tensors: Mapping[str, Shape]) -> Shape:
+    """The shape of the weight that a whole layer's tensors change. A kernel that they don't tell is laid flat; what
+    (IA)³ does not scale is taken to be as many as what it does. KeyError or IndexError for what is no whole layer."""
+    if "lora_down.weight" in tensors:
+        up, down = tensors["lora_up.weight"], tensors["lora_down.weight"]
+        return up[0], down[1], *tensors.get("lora_mid.weight", down)[2:]
+    if "hada_t1" in tensors:
+        return tensors["hada_w1_a"][1], tensors["hada_w1_b"][1], *tensors["hada_t1"][2:]
+    if "hada_w1_a" in tensors:
+        return tensors["hada_w1_a"][0], tensors["hada_w1_b"][1]
+    if "on_input" in tensors:
+        weight = tensors["weight"]
+        return (weight[0], weight[0]) if len(weight) == 1 else (weight[1], weight[1], 1, 1)
+    one = tensors.get("lokr_w1") or (tensors["lokr_w1_a"][0], tensors["lokr_w1_b"][1])
+    if "lokr_w2" in tensors:
+        two = tensors["lokr_w2"]
+    elif "lokr_t2" in tensors:
+        two = tensors["lokr_w2_a"][1], tensors["lokr_w2_b"][1], *tensors["lokr_t2"][2:]
+    else:
+        two = tensors["lokr_w2_a"][0], tensors["lokr_w2_b"][1]
+    return one[0] * two[0], one[1] * two[1], *two[2:]
 
 
 def fits(kind: str, tensors: Mapping[str, Shape], shape: Shape) -> bool:
@@ -222,6 +252,25 @@ def check_layer(file: Path, name: str, tensors: Mapping[str, Shape], shape: Shap
         raise Problem("dora_tucker_file", path=file, name=name)
     if not fits(kind, tensors, shape):
         raise Problem("lora_shape", path=file, name=name)
+
+
+def check_whole_layer(file: Path, name: str, tensors: Mapping[str, Shape]) -> None:
+    """A Problem when a layer's tensors are no whole adapter of any weight: one is missing, they don't fit each other,
+    or an alpha is not one number. Layers of kinds that are not known here pass, and tensors that are none of these."""
+    own = {key: size for key, size in tensors.items() if key in _OWN or ("on_input" in tensors and key == "weight")}
+    if not own:
+        return
+    kind = kind_of(own)
+    if kind == "lora" and "dora_scale" in tensors and "lora_mid.weight" not in own:
+        own["dora_scale"] = tensors["dora_scale"]
+    try:
+        shape = weight_shape(own)
+        good = len(shape) in (2, 4) and all(map(prod, own.values())) and prod(tensors.get("alpha", ())) == 1
+        good = good and kind is not None and fits(kind, as_expected(own, shape), shape)
+    except (KeyError, IndexError, ValueError):
+        good = False
+    if not good:
+        raise Problem("lora_layer_broken", path=file, name=name)
 
 
 def as_expected(tensors: Mapping[str, Shape], shape: Shape) -> Shapes:

@@ -86,7 +86,7 @@ TEXT_WIDTHS = {"sd1": 768, "sd2": 1024, "sdxl": 2048}
 
 def _text_width(layers: Mapping[str, Shapes]) -> int:
     for layer, tensors in layers.items():
-        if layer.endswith(("attn2_to_k", "attn2_to_v")) and "lora_down.weight" in tensors:
+        if layer.endswith(("attn2_to_k", "attn2_to_v")) and len(tensors.get("lora_down.weight", ())) > 1:
             return tensors["lora_down.weight"][1]
     return 0
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from tehon.catalog.header import Header, read_header
+from tehon.catalog.header import SIZES, Header, read_header
 from tehon.catalog.model import Model
 from tehon.catalog.pickled import pickled_header
 from tehon.messages.problem import Problem
-
-_SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # others are of 8 bits
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def _held(file: Path, prefix: str) -> Held:
     numbers = sum(own.values())
     words = sum(count for name, count in own.items() if name.endswith("token_embedding.weight"))
     if plain:
-        size = sum(count * _SIZES.get(header.dtypes[name], 1) for name, count in own.items())
+        size = sum(count * SIZES.get(header.dtypes[name], 1) for name, count in own.items())
     else:  # it tells the types of few tensors, so the file's size decides
         every = sum(map(prod, header.shapes.values()))
         size = round(numbers * min(4, max(2, round(file.stat().st_size / max(1, every)))))

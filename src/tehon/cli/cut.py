@@ -1,15 +1,17 @@
 """`tehon cut FILE.safetensors RANK`: a smaller LoRA out of a DyLoRA."""
 
 import argparse
+import json
 from pathlib import Path
 
+from tehon.cli.lora_words import add_result
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help=say("cli.lora_file"))
     parser.add_argument("rank", type=int, metavar="RANK", help=say("cli.cut_rank"))
-    parser.add_argument("-o", "--out", type=Path, help=say("cli.cut_out"))
+    add_result(parser, needed=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +19,10 @@ def run(options: argparse.Namespace) -> int:
 
     file: Path = options.file
     out = options.out or file.with_name(f"{file.stem}-rank{options.rank}.safetensors")
-    cut_file(file, options.rank, out)
-    print(out)
+    layers = cut_file(file, options.rank, out, options.overwrite)
+    if options.json:
+        ranks = sorted({len(row["lora_down.weight"]) for row in layers.values()})
+        print(json.dumps({"out": str(out), "layers": len(layers), "ranks": ranks}))
+    else:
+        print(out)
     return 0

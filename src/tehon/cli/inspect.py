@@ -42,8 +42,11 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
         widest = max((row["norm"] or 0.0 for row in data["norms"].values()), default=0.0) or 1.0
         for block, row in data["norms"].items():
             bar = "█" * round(30 * (row["norm"] or 0.0) / widest)
-            norm = say("inspect.norm_unknown") if row["norm"] is None else f"{row['norm']:.4f}"
+            unknown = say("inspect.norm_unknown") if row["finite"] else "nan"
+            norm = unknown if row["norm"] is None else f"{row['norm']:.4f}"
             yield f"  {block:8} {norm:>10}  {bar}"
+    if data["not_finite"]:
+        yield say("inspect.not_finite", count=len(data["not_finite"]), name=data["not_finite"][0])
     yield ""
     for key, value in data["metadata"].items():
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value

@@ -1,10 +1,12 @@
 """LoRAs on a command line: FILE, FILE:STRENGTH or FILE:STRENGTH:TEXT, and the options that tools for them share."""
 
 import argparse
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 
 if TYPE_CHECKING:
     from tehon.surgery.lora_layers import LoraLayers
@@ -74,7 +76,7 @@ def opened(options: argparse.Namespace) -> "list[LoraLayers]":
 def split(word: str) -> tuple[Path, list[float]]:
     """The file and the numbers behind it; a colon in the path itself, as on Windows, stays there."""
     numbers: list[float] = []
-    while not Path(word).exists() and len(numbers) < 2:
+    while not _there(word) and len(numbers) < 2:
         start, colon, end = word.rpartition(":")
         try:
             number = float(end)
@@ -83,4 +85,13 @@ def split(word: str) -> tuple[Path, list[float]]:
         if not colon:
             break
         word, numbers = start, [number, *numbers]
+    if not all(map(isfinite, numbers)):
+        raise Problem("strength_not_finite", field="--lora", path=word)
     return Path(word), numbers
+
+
+def _there(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except OSError:  # too long a name
+        return False

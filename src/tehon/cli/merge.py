@@ -22,10 +22,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.loras:
         raise Problem("merge_no_lora")
     into_lora = options.as_lora or not options.model
-    if options.rank and not into_lora:
-        raise Problem("merge_rank_of_model", field="--rank")
-    if options.rank < 0:
-        raise Problem("resize_rank", field="--rank", value=options.rank)
+    for field, value in (("--rank", options.rank), ("--conv-rank", options.conv_rank)):
+        if value and not into_lora:
+            raise Problem("merge_rank_of_model", field=field)
     data = {"out": str(options.out)} | (_into_lora(options) if into_lora else _into_model(options))
     if options.json:
         print(json.dumps(data, ensure_ascii=False))

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
-from tehon.weights.lora_file import DTYPES, read_lora, write_lora
+from tehon.surgery.written import check_result, precision_of, write_result
+from tehon.weights.lora_file import read_lora
 
 _PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
 Layers = Mapping[str, Mapping[str, Tensor]]
 
 
-def cut_file(file: Path, rank: int, out: Path) -> None:
-    """Writes the first `rank` ranks of a LoRA in the file's own number type; a Problem where that can't be done."""
+def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[str, dict[str, Tensor]]:
+    """Writes the first `rank` ranks of a LoRA in the file's own number type, and gives what it holds; a Problem where
+    that can't be done."""
     layers = read_lora(file)
     other = next((name for name, tensors in layers.items() if not _PLAIN - {"alpha"} <= tensors.keys() <= _PLAIN), "")
     if other:
@@ -26,16 +28,10 @@ def cut_file(file: Path, rank: int, out: Path) -> None:
     largest = max(len(tensors["lora_down.weight"]) for tensors in layers.values())
     if not 1 <= rank < largest:
         raise Problem("cut_rank", path=file, rank=rank, most=largest - 1, largest=largest)
-    if out.exists():
-        raise Problem("cut_exists", path=out)
+    check_result(out, overwrite)
     smaller = cut_ranks(layers, rank)
-    type_ = next(iter(layers.values()))["lora_down.weight"].dtype
-    precision = next((name for name, dtype in DTYPES.items() if dtype == type_), "float")
-    metadata = {key: text for key, text in read_header(file).metadata.items() if not key.startswith("sshs_")}
-    sizes = {(len(row["lora_down.weight"]), float(row["alpha"])) for row in smaller.values()}
-    kept, alpha = map(str, sizes.pop()) if len(sizes) == 1 else ("Dynamic", "Dynamic")
-    tensors = {f"{name}.{key}": tensor for name, row in smaller.items() for key, tensor in row.items()}
-    write_lora(out, tensors, metadata | {"ss_network_dim": kept, "ss_network_alpha": alpha}, precision)
+    write_result(out, smaller, read_header(file).metadata, precision_of(file), overwrite)
+    return smaller
 
 
 def cut_ranks(layers: Layers, rank: int) -> dict[str, dict[str, Tensor]]:

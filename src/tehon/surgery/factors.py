@@ -12,6 +12,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from tehon.messages.problem import Problem
+
 Singular = tuple[Tensor, Tensor, Tensor]
 """U (out, n), the singular values S (n,) in falling order, and Vᵀ (n, in), of U diag(S) Vᵀ."""
 
@@ -48,6 +50,15 @@ RULES: dict[str, Callable[[Tensor, float], int]] = {
 }
 NOTHING = 1e-6
 """A largest singular value that counts as none."""
+
+
+def check_ranks(rank: int, conv_rank: int = 0, rule: str = "", number: float = 0.0) -> None:
+    """A Problem for what is no rank, and for a number that is none for its rule; a `conv_rank` of 0 is that of all."""
+    for field, value, least in (("--rank", rank, 1), ("--conv-rank", conv_rank, 0)):
+        if value < least:
+            raise Problem("resize_rank", field=field, value=value, least=least)
+    if rule and not (number > 1 if rule == "sv_ratio" else 0 < number <= 1):
+        raise Problem("resize_number", field=f"--{rule.replace('_', '-')}", value=number)
 
 
 def kept(s: Tensor, most: int, rule: str = "", number: float = 0.0) -> int:

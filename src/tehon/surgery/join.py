@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tehon.catalog.kinds import fits, weight_shape
 from tehon.messages.problem import Problem
-from tehon.surgery.factors import as_layers, cut, kept, singular, singular_of_product
+from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular, singular_of_product
 from tehon.surgery.fitting import change, shaped
 from tehon.surgery.lora_layers import LoraLayers, Shapes
 from tehon.surgery.merge import check_fits
-from tehon.surgery.written import precision_of, write_result
+from tehon.surgery.written import check_result, finite, precision_of, write_result
 from tehon.weights.places import Place
 
 PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
@@ -37,16 +38,14 @@ def join_files(
     overwrite: bool = False,
 ) -> dict[str, dict[str, Tensor]]:
     """Writes one LoRA that does what all of them do together, and gives what it holds. See `join`."""
+    if rank or conv_rank:
+        if not rank:
+            raise Problem("conv_rank_alone", field="--conv-rank")
+        check_ranks(rank, conv_rank)
+    check_result(out, overwrite)
     layers = join(loras, rank=rank, conv_rank=conv_rank, places=places)
     first = loras[0].metadata
-    kept_keys = (
-        "ss_base_model_version",
-        "ss_v2",
-        "ss_clip_skip",
-        "modelspec.architecture",
-        "modelspec.prediction_type",
-    )
-    metadata = {key: first[key] for key in kept_keys if key in first}
+    metadata = {key: first[key] for key in _TRUE_OF_ALL if key in first}
     metadata |= {
         "ss_network_module": "networks.lora",
         "ss_output_name": out.stem,
@@ -110,21 +109,17 @@ def _layer(
         weight = places[layer].read().float()
         shape = tuple(weight.shape)
         total = sum(change(weight, lora.tensors(layer), layer, lora.path, lora.strength_of(layer)) for lora in loras)
-        parts = singular(torch.as_tensor(total).flatten(1))
+        parts = singular(finite(torch.as_tensor(total), layer).flatten(1))
     most = conv_rank if conv_rank and prod(shape[2:]) > 1 else rank
     count = kept(parts[1], most)
     return as_layers(*cut(*parts, count), shape) | {"alpha": torch.tensor(float(count))}
 
 
-def weight_shape(tensors: Shapes) -> tuple[int, ...]:
-    """The shape of the weight that a plain LoRA's tensors change."""
-    _, *inner = tensors["lora_down.weight"]
-    return tensors["lora_up.weight"][0], *inner
-
-
 def thin(lora: LoraLayers, layer: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """(B, A) of a layer, whose product is its whole change; the strength is in B."""
+    """(B, A) of a layer, whose product is its whole change of a weight of that shape; the strength is in B."""
     tensors = shaped(lora.tensors(layer), shape)
+    if not fits("lora", {name: tuple(tensor.shape) for name, tensor in tensors.items()}, shape):
+        raise Problem("join_shapes", path=lora.path, name=layer)
     down, up = tensors["lora_down.weight"].float().flatten(1), tensors["lora_up.weight"].float().flatten(1)
     scale = float(tensors.get("alpha", torch.tensor(float(len(down))))) / len(down)
-    return up * (scale * lora.strength_of(layer)), down
+    return finite(up * (scale * lora.strength_of(layer)), layer), down

@@ -8,19 +8,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tehon.catalog.header import Header, check_whole, read_header, read_scalars
+from tehon.catalog.header import Header, read_header, read_scalars
 from tehon.catalog.kinds import dora_side, kind_of, rank_of
 from tehon.catalog.lora_names import block_names, family_of_lora
-from tehon.messages.problem import Problem
-from tehon.surgery.factors import singular_of_product
-from tehon.surgery.fitting import NEEDS_WEIGHT, change
-from tehon.surgery.join import PLAIN, thin, weight_shape
+from tehon.surgery.fitting import NEEDS_WEIGHT
 from tehon.surgery.lora_layers import LoraLayers, Shapes, open_lora
+from tehon.surgery.norms import change_norm
 from tehon.weights.readers import match
 from tehon.weights.slices import body_hash, chunks
 
@@ -29,11 +26,11 @@ def look(file: Path, norms: bool = True) -> dict[str, Any]:
     """All that can be said of a file, as JSON has it. `norms` works with every tensor; without it only the header is
     read and the file's digests are taken."""
     header = read_header(file)
-    check_whole(file, header)
     layers = header.layers()
     family = family_of_lora(layers, header.metadata)
     ranks = Counter(rank for tensors in layers.values() if (rank := rank_of(tensors)))
     known = any(kind_of(tensors) for tensors in layers.values())
+    broken: list[str] = []
     found: dict[str, Any] = {
         "file": str(file),
         "bytes": file.stat().st_size,
@@ -49,7 +46,8 @@ def look(file: Path, norms: bool = True) -> dict[str, Any]:
             {"name": row.reader, "matched": row.matched, "total": row.total, "knows_kind": row.known}
             for row in (match(layers) if known else [])
         ],
-        "norms": _norms(open_lora(file)) if norms and known and family else {},
+        "norms": _norms(open_lora(file), broken) if norms and known and family else {},
+        "not_finite": broken,
         "metadata": {key: _opened(value) for key, value in sorted(header.metadata.items())},
     }
     return found
@@ -69,10 +67,7 @@ def _kind(tensors: Shapes) -> str:
 def _alphas(file: Path, header: Header, layers: Mapping[str, Shapes]) -> dict[str, int]:
     """{alpha: how many layers have it}; "none" where a file says none, which then is the rank."""
     names = [f"{name}.alpha" for name, tensors in layers.items() if "alpha" in tensors]
-    try:
-        counts = Counter(f"{value:g}" for value in read_scalars(file, header, names).values())
-    except KeyError:  # a number type that no alpha has
-        raise Problem("not_safetensors", path=file) from None
+    counts = Counter(f"{value:g}" for value in read_scalars(file, header, names).values())
     missing = sum(kind_of(tensors) not in (None, "ia3") for tensors in layers.values()) - len(names)
     return dict(sorted(counts.items())) | ({"none": missing} if missing > 0 else {})
 
@@ -102,61 +97,48 @@ def hashes(file: Path, header: Header) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
-def _norms(lora: LoraLayers) -> dict[str, dict[str, Any]]:
+def _norms(lora: LoraLayers, broken: list[str]) -> dict[str, dict[str, Any]]:
     """{block: {norm, layers, and the largest of its layers' norms}}: the Frobenius norm of all changes of a block
-    together. None where it depends on the model, as with DoRA and (IA)³."""
+    together. None where it depends on the model, as with DoRA and (IA)³, and where numbers are not `finite`; the
+    tensors that hold such numbers are added to `broken`."""
     blocks = block_names(lora.layers, lora.family)
     squares: dict[str, list[float | None]] = {}
     for layer, block in blocks.items():
-        norm = _norm(lora, layer)
-        squares.setdefault(block, []).append(None if norm is None else norm**2)
+        norm = _norm(lora, layer, broken)
+        squares.setdefault(block, []).append(None if norm is None else norm * norm)
     order = [*lora.family.text_rate_roots, *map(lora.family.blocks.name, range(lora.family.blocks.count)), "other"]
     found: dict[str, dict[str, Any]] = {}
     for block in (block for block in order if block in squares):
         known = [square for square in squares[block] if square is not None]
-        whole = len(known) == len(squares[block])
+        finite = isfinite(sum(known))
+        whole = finite and len(known) == len(squares[block])
         found[block] = {
             "norm": sum(known) ** 0.5 if whole else None,
             "largest": max(known) ** 0.5 if whole else None,
             "layers": len(squares[block]),
+            "finite": finite,
         }
     return found
 
 
-def _norm(lora: LoraLayers, layer: str) -> float | None:
-    tensors = lora.layers[layer]
-    if not kind_of(tensors) or any(name in tensors for name in NEEDS_WEIGHT):
-        return None
-    if PLAIN - {"alpha"} <= tensors.keys() <= PLAIN:
-        return float(singular_of_product(*thin(lora, layer, weight_shape(tensors)))[1].norm())
-    shape = _shape(tensors)
-    return None if shape is None else float(change(torch.zeros(shape), lora.tensors(layer), layer, lora.path).norm())
-
-
-def _shape(tensors: Shapes) -> tuple[int, ...] | None:
-    """The shape of a weight that the tensors fit. A kernel that they don't tell is laid flat; the norm is the same."""
-    if "lora_mid.weight" in tensors:
-        return tensors["lora_up.weight"][0], tensors["lora_down.weight"][1], *tensors["lora_mid.weight"][2:]
-    if "hada_t1" in tensors:
-        return tensors["hada_w1_a"][1], tensors["hada_w1_b"][1], *tensors["hada_t1"][2:]
-    if "hada_w1_a" in tensors:
-        return tensors["hada_w1_a"][0], tensors["hada_w1_b"][1]
-    one = tensors.get("lokr_w1") or (tensors["lokr_w1_a"][0], tensors["lokr_w1_b"][1])
-    if "lokr_w2" in tensors:
-        two = tensors["lokr_w2"]
-    elif "lokr_t2" in tensors:
-        two = tensors["lokr_w2_a"][1], tensors["lokr_w2_b"][1], *tensors["lokr_t2"][2:]
-    else:
-        two = tensors["lokr_w2_a"][0], tensors["lokr_w2_b"][1]
-    return one[0] * two[0], one[1] * two[1], *two[2:]
+def _norm(lora: LoraLayers, layer: str, broken: list[str]) -> float | None:
+    """A layer's norm; None where it depends on the model, NaN where it is not finite."""
+    tensors = {key: lora.source.tensor(name) for key, name in lora.names(layer).items()}
+    wrong = [name for key, name in lora.names(layer).items() if not tensors[key].double().isfinite().all()]
+    broken += wrong
+    if wrong:
+        return nan
+    kind = kind_of(tensors)
+    return None if kind is None or any(name in tensors for name in NEEDS_WEIGHT) else change_norm(tensors)
 
 
 def _opened(value: str) -> Any:
-    """Metadata are strings; those that hold JSON objects or lists are opened."""
+    """Metadata are strings; those that hold JSON objects or lists are opened, if they can be written again."""
     if value[:1] in ("{", "["):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            opened = json.loads(value)
+            json.dumps([[opened]], ensure_ascii=False, indent=2, allow_nan=False).encode()
+        except (ValueError, RecursionError):  # half a character among it, NaN, or lists in lists without end
             return value
+        return opened
     return value

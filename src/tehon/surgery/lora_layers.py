@@ -8,13 +8,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 from torch import Tensor
 
 from tehon.catalog.families import Family
 from tehon.catalog.header import read_header
-from tehon.catalog.kinds import kind_of
+from tehon.catalog.kinds import check_whole_layer, kind_of
 from tehon.catalog.lora_names import block_index, family_of_lora, file_name, layer_place
 from tehon.messages.problem import Problem
 from tehon.weights.slices import SafeTensors
@@ -43,9 +44,13 @@ class LoraLayers:
         return SafeTensors(self.path)
 
     def tensors(self, layer: str) -> dict[str, Tensor]:
-        """{tensor's name: tensor} of a layer, as the file has them."""
-        name = self.own.get(layer, layer)
-        return {key: self.source.tensor(f"{name}.{key}") for key in self.layers[layer]}
+        """{tensor's name: tensor} of a layer, as the file has them; a Problem where a number is not finite."""
+        return {key: self.source.finite(name) for key, name in self.names(layer).items()}
+
+    def names(self, layer: str) -> dict[str, str]:
+        """{tensor's name: its whole name in the file} of a layer."""
+        own = self.own.get(layer, layer)
+        return {key: f"{own}.{key}" for key in self.layers[layer]}
 
     def strength_of(self, layer: str) -> float:
         """The strength a layer is wanted at: of its part, times that of its block."""
@@ -57,7 +62,8 @@ class LoraLayers:
 
 
 def open_lora(path: Path, strength: float = 1.0, text: float | None = None, blocks: str = "") -> LoraLayers:
-    """A LoRA file in kohya's format; a Problem when it is none. SDXL's names of diffusers' kind become the usual ones.
+    """A LoRA file in kohya's format; a Problem when it is none, or a layer of it is not whole. SDXL's names of
+    diffusers' kind become the usual ones.
 
     `blocks` are numbers with commas or blanks, one for each block of the family's U-Net.
     """
@@ -65,6 +71,8 @@ def open_lora(path: Path, strength: float = 1.0, text: float | None = None, bloc
     layers = header.layers()
     if not any(kind_of(tensors) for tensors in layers.values()):
         raise Problem("not_a_lora", path=path)
+    for name, tensors in layers.items():
+        check_whole_layer(path, name, tensors)
     family = family_of_lora(layers, header.metadata)
     if not family:
         raise Problem("lora_names_unknown", path=path, name=next(iter(layers)))
@@ -72,6 +80,8 @@ def open_lora(path: Path, strength: float = 1.0, text: float | None = None, bloc
     named: dict[str, Shapes] = {}
     for name, tensors in layers.items():
         usual = _usual(name, family)
+        if usual in named:  # the same layer under two names
+            raise Problem("lora_layer_broken", path=path, name=name)
         named[usual] = tensors
         if usual != name:
             own[usual] = name
@@ -95,6 +105,8 @@ def _weights(text: str, family: Family) -> tuple[float, ...]:
         numbers = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise Problem("not_numbers", field="--blocks", value=text) from None
+    if not all(map(isfinite, numbers)):
+        raise Problem("not_numbers", field="--blocks", value=text)
     if len(numbers) != family.blocks.count:
         raise Problem("block_count", field="--blocks", count=len(numbers), wanted=family.blocks.count)
     return tuple(numbers)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tehon.catalog.model import Model
-from tehon.disk import fill_folder
+from tehon.disk import fill_folder, is_there
 from tehon.messages.problem import Problem
 from tehon.surgery.fitting import change
 from tehon.surgery.lora_layers import LoraLayers
@@ -66,10 +66,11 @@ def merge_into_model(
 def check_out(model: Model, out: Path, overwrite: bool) -> None:
     """A Problem when the result would be written over the model itself, into it or around it, or over what may not be
     replaced."""
-    here, there = out.resolve(), model.path.resolve()
-    if here == there or here in there.parents or there in here.parents:
+    there = is_there(out)
+    here, own = out.resolve(), model.path.resolve()
+    if here == own or here in own.parents or own in here.parents:
         raise Problem("merge_over_itself", path=out)
-    if out.exists() and not overwrite:
+    if there and not overwrite:
         raise Problem("file_exists", path=out)
     if model.single_file and out.suffix.lower() != ".safetensors":
         raise Problem("out_not_safetensors", field="--out", path=out)

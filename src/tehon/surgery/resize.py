@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tehon.catalog.kinds import weight_shape
 from tehon.messages.problem import Problem
-from tehon.surgery.factors import as_layers, cut, kept, singular_of_product
+from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular_of_product
 from tehon.surgery.fitting import shaped
-from tehon.surgery.join import PLAIN, weight_shape
+from tehon.surgery.join import PLAIN
 from tehon.surgery.lora_layers import LoraLayers
-from tehon.surgery.written import precision_of, write_result
+from tehon.surgery.written import check_result, precision_of, write_result
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,8 @@ def resize_file(
     """Writes the LoRA with at most `rank` ranks in each layer (`conv_rank` for larger kernels); with a rule of
     `tehon.surgery.factors.RULES` and its number, fewer where that leaves enough. What stays is as strong as it was:
     each layer's alpha / rank is kept, as sd-scripts keeps it."""
-    if rule and not (number > 1 if rule == "sv_ratio" else 0 < number <= 1):
-        raise Problem("resize_number", field=f"--{rule.replace('_', '-')}", value=number)
-    if rank < 1:
-        raise Problem("resize_rank", field="--rank", value=rank)
+    check_ranks(rank, conv_rank, rule, number)
+    check_result(out, overwrite)
     rows: list[Resized] = []
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensors in lora.layers.items():
@@ -56,9 +55,9 @@ def resize_file(
         most = conv_rank if conv_rank and prod(tensors["lora_down.weight"][2:]) > 1 else rank
         layers[name], row = _layer(lora, name, most, rule, number)
         rows.append(row)
-    comment = lora.metadata.get("ss_training_comment", "")
     how = f"{rule} {number:g}, at most {rank}" if rule else f"{rank}"
-    told = {"ss_training_comment": f"resized to {how}; {comment}"}
+    comments = [f"resized to {how}", lora.metadata.get("ss_training_comment", "")]
+    told = {"ss_training_comment": "; ".join(filter(None, comments))}
     write_result(out, layers, {**lora.metadata, **told}, precision or precision_of(lora.path), overwrite)
     return rows
 

@@ -3,16 +3,22 @@
 >>> write_result(Path("out.safetensors"), layers, metadata, "fp16", overwrite=False)
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from tehon.catalog.header import read_header
-from tehon.disk import unwritable
+from tehon.disk import is_there, unwritable
 from tehon.messages.problem import Problem
-from tehon.weights.lora_file import DTYPES, write_lora
+from tehon.weights.lora_file import DTYPES, as_saved, write_lora
 
+_MANY = "Dynamic"
+_OF_CONV = ("conv_dim", "conv_alpha")
+_OF_BLOCKS = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 _NAMES = {"F16": "fp16", "BF16": "bf16"}
 
 
@@ -35,27 +41,58 @@ def write_result(
     if not layers:
         raise Problem("nothing_left", path=out)
     tensors = {f"{layer}.{name}": tensor for layer, row in layers.items() for name, tensor in row.items()}
+    for name, tensor in as_saved(tensors, precision).items():
+        finite(tensor, name, precision)
     own = {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
     try:
-        write_lora(out, tensors, own | _sizes(layers), precision)
+        write_lora(out, tensors, _told(own, layers), precision)
     except OSError as error:
         raise unwritable(out, error) from None
+
+
+def finite(tensor: Tensor, name: str, precision: str = "float") -> Tensor:
+    """The tensor; a Problem when it got a number that its type can't hold."""
+    if not tensor.isfinite().all():
+        raise Problem("result_not_finite", name=name, precision=precision)
+    return tensor
 
 
 def check_result(out: Path, overwrite: bool) -> None:
     """A Problem when the file is there and may not be replaced, or its name doesn't say what it is."""
     if out.suffix.lower() != ".safetensors":
         raise Problem("out_not_safetensors", field="--out", path=out)
-    if out.exists() and not overwrite:
+    if not overwrite and is_there(out):
         raise Problem("file_exists", path=out)
 
 
-def _sizes(layers: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
-    """kohya's rank and alpha of the file: of all layers where they are equal, else `Dynamic`."""
+def _told(metadata: Mapping[str, str], layers: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """The metadata with kohya's rank and alpha of these layers: of all where they are equal, else `Dynamic`. A file
+    whose `ss_network_args` tell those of larger kernels apart goes on doing so, where each kind has one of its own;
+    what they say of ranks block by block is left out, as it is no longer so."""
     plain = [row for row in layers.values() if "lora_down.weight" in row]
-    ranks = {len(row["lora_down.weight"]) for row in plain}
-    alphas = {float(row["alpha"]) for row in plain if "alpha" in row}
-    return {
-        "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
-        "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
-    }
+    large = [row for row in plain if prod(row["lora_down.weight"].shape[2:]) > 1]
+    args = _args(metadata.get("ss_network_args", ""))
+    apart = not args.keys().isdisjoint(_OF_CONV) and bool(large)
+    rank, alpha = _size([row for row in plain if not apart or not any(row is other for other in large)] or plain)
+    told = {**metadata, "ss_network_dim": rank, "ss_network_alpha": alpha}
+    if args.keys().isdisjoint((*_OF_CONV, *_OF_BLOCKS)):
+        return told
+    own = {key: value for key, value in args.items() if key not in (*_OF_CONV, *_OF_BLOCKS)}
+    own |= {key: value for key, value in zip(_OF_CONV, _size(large), strict=True) if value != _MANY and apart}
+    return told | {"ss_network_args": json.dumps(own, ensure_ascii=False)}
+
+
+def _args(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _size(layers: Sequence[Mapping[str, Tensor]]) -> tuple[str, str]:
+    """(rank, alpha) of layers, as kohya writes them."""
+    ranks = {len(row["lora_down.weight"]) for row in layers}
+    alphas = {float(row["alpha"]) for row in layers if "alpha" in row}
+    return str(ranks.pop()) if len(ranks) == 1 else _MANY, str(alphas.pop()) if len(alphas) == 1 else _MANY

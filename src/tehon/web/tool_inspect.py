@@ -81,6 +81,9 @@ def _found(data: dict[str, Any]) -> None:
     _table(facts)
     if data["hashes"]["hash_holds"] is False:
         ui.label(say("inspect.hash_differs", stored=data["hashes"]["stored_sshs_model_hash"])).classes("mark problem")
+    if data["not_finite"]:
+        told = say("inspect.not_finite", count=len(data["not_finite"]), name=data["not_finite"][0])
+        ui.label(told).classes("mark problem")
     norms = {block: row["norm"] for block, row in data["norms"].items() if row["norm"] is not None}
     if norms:
         ui.label(say("inspect.norms")).classes("sub")

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from tehon.catalog.header import read_header
-from tehon.catalog.kinds import kind_of
+from tehon.catalog.kinds import check_whole_layer, kind_of
 from tehon.disk import fill_whole
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
 from tehon.weights.readers import Match, match
+from tehon.weights.slices import SafeTensors
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -64,15 +65,14 @@ def _dtype(name: str, precision: str) -> torch.dtype:
 
 
 def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:
-    """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA of a kind that is known here."""
-    read_header(file)
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in safetensors.torch.load_file(file).items():
-        layer, _, name = key.partition(".")
-        found.setdefault(layer, {})[name] = tensor
-    if not any(kind_of(tensors) for tensors in found.values()):
+    """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA of a kind that is known here, or damaged:
+    in its shapes or in its numbers."""
+    source, layers = SafeTensors(file), read_header(file).layers()
+    if not any(map(kind_of, layers.values())):
         raise Problem("not_a_lora", path=file)
-    return found
+    for layer, tensors in layers.items():
+        check_whole_layer(file, layer, tensors)
+    return {layer: {name: source.finite(f"{layer}.{name}") for name in tensors} for layer, tensors in layers.items()}
 
 
 def check_readers(file: Path) -> list[Match]:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from tehon.catalog.header import check_whole, read_header
-from tehon.disk import check_space, fill_whole, unwritable
+from tehon.catalog.header import read_header
+from tehon.disk import check_space, fill_whole, is_there, unwritable
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
 
@@ -70,7 +70,6 @@ class SafeTensors:
 
     def __init__(self, path: Path) -> None:
         header = read_header(path)
-        check_whole(path, header)
         unknown = next((dtype for dtype in header.dtypes.values() if dtype not in DTYPES), None)
         if unknown is not None:
             raise Problem("tensor_type_unknown", path=path, type=unknown)
@@ -87,6 +86,13 @@ class SafeTensors:
         if not content:
             return torch.empty(row.shape, dtype=DTYPES[row.dtype])
         return torch.frombuffer(content, dtype=DTYPES[row.dtype]).view(row.shape)
+
+    def finite(self, name: str) -> Tensor:
+        """A tensor; a Problem where it holds a number that float32 knows only as NaN or infinite."""
+        tensor = self.tensor(name)
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise Problem("lora_numbers", path=self.path, name=name)
+        return tensor
 
 
 class Pickled:
@@ -129,13 +135,13 @@ def write_tensors(
     Tensors lie in the order of `rows`. With `kohya_hashes` the metadata get `sshs_model_hash` and `sshs_legacy_hash`.
     `header` is written as it is, in place of the one made here.
     """
-    if file.exists() and not overwrite:
+    if is_there(file) and not overwrite:
         raise Problem("file_exists", path=file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(file.parent, error) from None
-    check_space(file.parent, sum(row.bytes for row in rows.values()))
+    check_space(file.parent, sum(row.bytes for row in rows.values()), "disk_full_for_file")
     blank = {"sshs_model_hash": "0" * 64, "sshs_legacy_hash": "0" * 8} if kohya_hashes else {}
     start = header_bytes(rows, {**metadata, **blank}) if header is None else header
     written = ""

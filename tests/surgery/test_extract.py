@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from tehon.catalog.header import read_header
 from tehon.catalog.model import Model
 from tehon.cli.main import main
-from tehon.surgery.lora_layers import open_lora
+from tehon.surgery.lora_layers import LoraLayers, open_lora
 from tehon.surgery.merge import merge_into_model
 
 Draw = Callable[..., Path]
 Find = Callable[[str, str], Model]
+ABSENT = "mps" if torch.cuda.is_available() else "cuda"
 
 
 @pytest.mark.parametrize(("family", "layout"), [("sd1", "folder"), ("sd2", "model.safetensors"), ("sdxl", "folder")])
@@ -87,4 +88,48 @@ def test_models_that_do_not_fit_are_refused(
 ) -> None:
     paths = [str(networks_of(family, "model.safetensors").path) for family in ("sd1", second)]
     assert main(["extract", *paths, "-o", str(tmp_path / "out.safetensors")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_said(
+    networks_of: Find, draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = networks_of("sd1", "model.safetensors")
+    file, tuned, out = draw(model, rank=4), tmp_path / "tuned.safetensors", tmp_path / "out.safetensors"
+    merge_into_model(model, [open_lora(file)], tuned)
+    assert main(["extract", str(model.path), str(tuned), "--rank", "4", "-o", str(out), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    held = {row["name"] for row in data["layers"]}
+    norms = {layer: float(dense(open_lora(file), layer).norm()) for layer in open_lora(file).layers}
+    share = sum(norms[layer] ** 2 for layer in norms.keys() - held) / sum(norm**2 for norm in norms.values())
+    assert data["left_out"] == {"layers": 301 - 216, "share": pytest.approx(share**0.5, rel=1e-4)}
+    assert main(["extract", str(model.path), str(tuned), "--rank", "4", "-o", str(out), "--overwrite"]) == 0
+    assert f"85 more layers differ and are left out, the convolutions around the transformers: {share**0.5:.1%}" in (
+        capsys.readouterr().out
+    )
+
+
+def dense(lora: LoraLayers, layer: str) -> torch.Tensor:
+    own = lora.tensors(layer)
+    down, up = own["lora_down.weight"].flatten(1), own["lora_up.weight"].flatten(1)
+    return up @ down * float(own["alpha"]) / len(down)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--rank 0", "--rank: 0 is no rank"),
+        ("--rank -3", "--rank: -3 is no rank"),
+        ("--rank 4 --conv-rank -2", "--conv-rank: -2 is no rank"),
+        ("--rank 4 --sv-ratio 0", "--sv-ratio: 0.0 does not fit"),
+        ("--rank 4 --sv-fro nan", "--sv-fro: nan does not fit"),
+        ("--rank 4 --sv-fro 7", "--sv-fro: 7.0 does not fit"),
+        (f"--device {ABSENT}", f"--device: there is no {ABSENT}"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(
+    words: str, sentence: str, networks_of: Find, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(networks_of("sd1", "model.safetensors").path)
+    assert main(["extract", path, path, *words.split(), "-o", str(tmp_path / "out.safetensors")]) == 2
     assert sentence in capsys.readouterr().err

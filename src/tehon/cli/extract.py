@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from tehon.surgery.extract import extract
 
     rule, number = rule_of(options)
-    rows = extract(
+    found = extract(
         find_networks(options.base),
         find_networks(options.tuned),
         options.out,
@@ -37,10 +37,14 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         overwrite=options.overwrite,
     )
+    rows = found.layers
     least = min(row.kept_norm for row in rows)
     if options.json:
         layers = [{"name": row.name, "rank": row.rank, "kept_norm": row.kept_norm} for row in rows]
-        print(json.dumps({"out": str(options.out), "layers": layers}))
+        left = {"layers": found.left_out, "share": found.left_share}
+        print(json.dumps({"out": str(options.out), "layers": layers, "left_out": left}))
     else:
         print(say("tools.extracted", layers=len(rows), share=f"{least:.1%}", path=options.out))
+        if found.left_out:
+            print(say("tools.extract_left", layers=found.left_out, share=f"{found.left_share:.1%}"))
     return 0

@@ -1,8 +1,10 @@
 """There and back the same bytes; diffusers and peft load what comes out and fuse it to the same weights."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,3 +201,45 @@ def test_a_header_that_is_not_of_these_tensors_is_passed_over(networks_of: Find,
         save_file(load_file(there), there, {**read_header(there).metadata, "tehon_header": header})
         convert(there, back, "kohya", overwrite=True)
         assert all(torch.equal(tensor, before[name]) for name, tensor in load_file(back).items())
+
+
+@pytest.mark.parametrize("order", ["by the rules", "by the header"])
+def test_hashes_are_true_when_the_tensors_were_changed_in_between(
+    order: str, networks_of: Find, draw: Draw, tmp_path: Path
+) -> None:
+    file = draw(networks_of("sd1", "model.safetensors"), conv=False)
+    if order == "by the header":
+        rows, metadata = load_file(file), dict(read_header(file).metadata)
+        rows |= {name: tensor.bfloat16() for name, tensor in rows.items() if name.endswith(".alpha")}
+        save_file(rows, file, metadata)  # the hash in it is not true, and stays so where nothing is changed
+    there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
+    convert(file, there, "diffusers")
+    assert ("tehon_header" in read_header(there).metadata) == (order == "by the header")
+    convert(there, back, "kohya")
+    assert back.read_bytes() == file.read_bytes()
+    save_file({name: tensor / 2 for name, tensor in load_file(there).items()}, there, read_header(there).metadata)
+    convert(there, back, "kohya", overwrite=True)
+    header = read_header(back)
+    assert header.metadata["sshs_model_hash"] == hashlib.sha256(back.read_bytes()[header.body :]).hexdigest()
+    assert header.metadata["ss_output_name"] == "猫"
+    assert "tehon_body" not in header.metadata
+
+
+def test_settings_of_peft_that_are_none_are_one_sentence(
+    networks_of: Find, draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(draw(networks_of("sd1", "model.safetensors"), conv=False), tmp_path / "peft", "peft")
+    config = tmp_path / "peft" / "unet" / "adapter_config.json"
+    for text in ("[" * 100_000, "{}", '{"lora_alpha": NaN}', '{"lora_alpha": 1' + "0" * 400 + "}"):
+        config.write_text(text)
+        assert main(["convert", str(tmp_path / "peft"), "--to", "kohya", "-o", str(tmp_path / "x.safetensors")]) == 2
+        assert f"{config}: these are no settings of peft's" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_as_a_tool_says_it(
+    networks_of: Find, draw: Draw, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = draw(networks_of("sd1", "model.safetensors"), conv=False)
+    monkeypatch.setattr("tehon.disk.shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert main(["convert", str(file), "--to", "diffusers"]) == 2
+    assert "choose another place with --out" in capsys.readouterr().err

@@ -19,7 +19,8 @@ def run(options: argparse.Namespace) -> int:
 
     file: Path = options.file
     ending = "" if options.to == "peft" else ".safetensors"
-    out = options.out or file.with_name(f"{file.stem}-{options.to}{ending}")
+    place = file if file.name else file.resolve()  # as of "."
+    out = options.out or place.with_name(f"{place.stem}-{options.to}{ending}")
     layers = convert(file, out, options.to, options.overwrite)
     if options.json:
         print(json.dumps({"out": str(out), "layers": layers}))

@@ -7,11 +7,13 @@ give it back.
 >>> convert(Path("mofu.safetensors"), Path("mofu-diffusers.safetensors"), "diffusers")
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from tehon.catalog.families import FAMILIES, Family
 from tehon.catalog.header import read_header
+from tehon.catalog.kinds import check_whole_layer
 from tehon.catalog.lora_names import family_of_lora
 from tehon.disk import fill_folder, write_new
 from tehon.messages.problem import Problem
@@ -36,10 +39,21 @@ from tehon.surgery.lora_keys import (
     read_key,
 )
 from tehon.surgery.written import check_result
-from tehon.weights.slices import DTYPES, Row, SafeTensors, header_bytes, sorted_rows, write_tensors
+from tehon.weights.slices import (
+    DTYPES,
+    Row,
+    SafeTensors,
+    body_hash,
+    header_bytes,
+    sorted_rows,
+    tensor_bytes,
+    write_tensors,
+)
 
 _CONFIG = "lora_adapter_metadata"
 _HEADER = "tehon_header"
+_BODY = "tehon_body"
+"""The sha256 of the tensors that the first file had: while they are the same, what its header says of them holds."""
 _OUTER = "text_model."
 _WEIGHTS, _SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
@@ -64,7 +78,7 @@ class Lora:
         if key not in self.names:
             return torch.tensor(self.alphas[key.part, key.path], dtype=DTYPES[self.row(key).dtype])
         source, name = self.names[key]
-        return source.tensor(name)
+        return source.finite(name)
 
     def alpha(self, part: str, path: str) -> float:
         """A layer's alpha; where nobody says one it is the rank."""
@@ -90,16 +104,29 @@ def convert(source: Path, out: Path, to: str, overwrite: bool = False) -> int:
             _write_file(lora, out, to, overwrite)
         else:
             rows, tensor, start = before
-            write_tensors(out, rows, {}, tensor, overwrite=overwrite, header=start)
+            own: dict[str, Any] = json.loads(start[8:]).get("__metadata__", {})
+            said = own.get("sshs_model_hash")
+            if said is None or _body(rows, tensor) == lora.metadata.get(_BODY, said):
+                write_tensors(out, rows, {}, tensor, overwrite=overwrite, header=start)
+            else:
+                metadata = {key: str(text) for key, text in own.items()}
+                write_tensors(out, rows, metadata, tensor, overwrite=overwrite, kohya_hashes=True)
     return len(_layers(lora))
 
 
 def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
-    """By the rules, with the file's own header beside where they would not give it back."""
+    """By the rules, with the file's own header beside where they would not give it back. kohya's hashes are taken
+    anew where there are none, and where the tensors are not those that they were taken of."""
     rows, metadata, tensor = _made(lora, to)
-    if lora.header and not _comes_back(lora, metadata, to):
-        metadata = {**metadata, _HEADER: lora.header[8:].decode()}
     fresh = to == "kohya" and not any(key.startswith("ss_") for key in lora.metadata)
+    body = {key: text for key, text in lora.metadata.items() if key == _BODY}
+    if to == "kohya" and body and "sshs_model_hash" in metadata:
+        fresh = fresh or _body(rows, tensor) != body[_BODY]
+    keeps = lora.header and not _comes_back(lora, metadata, to)
+    if keeps or to == "diffusers":
+        metadata = metadata | body
+    if keeps:
+        metadata = {**metadata, _HEADER: lora.header[8:].decode()}
     write_tensors(out, rows, metadata, tensor, overwrite=overwrite, kohya_hashes=fresh)
 
 
@@ -113,27 +140,43 @@ def read_any(source: Path) -> Lora:
     with source.open("rb") as stream:
         lora = Lora(family, dict(header.metadata), stream.read(header.body))
     for name in header.shapes:
-        key = read_key(name, family)
-        if key is None or key.tensor not in (DOWN, UP, ALPHA):
-            raise Problem("convert_unknown", path=source, name=name)
-        lora.names[key] = content, name
-    _check_pairs(lora, source)
+        _take(lora, name, content, name, source)
+    _check_layers(lora, source)
+    if "sshs_model_hash" in header.metadata:
+        lora.metadata.setdefault(_BODY, body_hash(source, header.body))
     lora.alphas = _alphas(header.metadata, lora)
     return lora
 
 
 def _width(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    found = (shape[1] for name, shape in shapes.items() if "attn2.to_k" in name and name.endswith("lora_A.weight"))
-    return next(found, 0)
+    ends = [shape[1:2] for name, shape in shapes.items() if "attn2.to_k" in name and name.endswith("lora_A.weight")]
+    return sum(ends[0]) if ends else 0
 
 
-def _check_pairs(lora: Lora, source: Path) -> None:
-    for part, path in _layers(lora):
-        for tensor in (DOWN, UP):
-            if Key(part, path, tensor) not in lora.names:
-                raise Problem("convert_unknown", path=source, name=path)
-    if not lora.names:
+def _take(lora: Lora, name: str, content: SafeTensors, own: str, source: Path) -> None:
+    """Adds the tensor that is called `own` in its file; a Problem when its name says nothing that all formats know."""
+    key = read_key(name, lora.family)
+    try:
+        known = key is not None and key.tensor in (DOWN, UP, ALPHA) and kohya_name(key, lora.family)
+    except KeyError:
+        known = False
+    if key is None or not known:
+        raise Problem("convert_unknown", path=source, name=name)
+    if key in lora.names:
+        raise Problem("lora_layer_broken", path=source, name=name)
+    lora.names[key] = content, own
+
+
+def _check_layers(lora: Lora, source: Path) -> None:
+    layers: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
+    for key in lora.names:
+        layers.setdefault((key.part, key.path), {})[key.tensor] = lora.row(key).shape
+    if not layers:
         raise Problem("not_a_lora", path=source)
+    for (_, path), tensors in layers.items():
+        if DOWN not in tensors:
+            raise Problem("lora_layer_broken", path=source, name=path)
+        check_whole_layer(source, path, tensors)
 
 
 def _layers(lora: Lora) -> list[tuple[str, str]]:
@@ -148,17 +191,25 @@ def _alphas(metadata: Mapping[str, str], lora: Lora) -> dict[tuple[str, str], fl
             (part, path): _patterned(config.get(f"{part}.alpha_pattern", {}), path, config[f"{part}.lora_alpha"])
             for part, path in _layers(lora)
         }
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
 
 
 Read = Callable[[str], Tensor]
 
 
+def _body(rows: Mapping[str, Row], tensor: Read) -> str:
+    """The sha256 of tensors as a file of these rows has them."""
+    digest = hashlib.sha256()
+    for name in rows:
+        digest.update(tensor_bytes(tensor(name)))
+    return digest.hexdigest()
+
+
 def _made(lora: Lora, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
     """(rows, metadata, tensor by name) of the LoRA in another format, by the rules alone."""
     wanted: dict[str, Key] = {}
-    metadata = {key: text for key, text in lora.metadata.items() if key not in (_CONFIG, _HEADER)}
+    metadata = {key: text for key, text in lora.metadata.items() if key not in (_CONFIG, _HEADER, _BODY)}
     if to == "diffusers":
         wanted = {diffusers_name(key): key for key in lora.names if key.tensor != ALPHA}
         metadata[_CONFIG] = json.dumps(_config(lora), sort_keys=True)
@@ -208,8 +259,12 @@ def _patterned(patterns: Any, path: str, otherwise: Any) -> float:
     for pattern, value in patterns.items():
         end = pattern.removeprefix("^")
         if path == end or path.endswith(f".{end}"):
-            return float(value)
-    return float(otherwise)
+            otherwise = value
+            break
+    alpha = float(otherwise)
+    if not isfinite(alpha):
+        raise ValueError(alpha)
+    return alpha
 
 
 def _kohya_metadata(lora: Lora) -> dict[str, str]:
@@ -232,8 +287,10 @@ def _comes_back(lora: Lora, metadata: Mapping[str, str], to: str) -> bool:
     if to == "diffusers":
         back.names = {key: place for key, place in lora.names.items() if key.tensor != ALPHA}
         back.alphas = {layer: lora.alpha(*layer) for layer in _layers(lora)}
-    made = _made(back, other)
-    return header_bytes(made[0], made[1]) == lora.header
+    rows, told, _ = _made(back, other)
+    if other == "diffusers":
+        told |= {key: text for key, text in lora.metadata.items() if key == _BODY}
+    return header_bytes(rows, told) == lora.header
 
 
 def _by_header(lora: Lora, text: str, to: str) -> tuple[dict[str, Row], Read, bytes] | None:
@@ -278,6 +335,7 @@ def _write_peft(lora: Lora, folder: Path) -> None:
         keys = {peft_name(key._replace(path=_bare(key.path)) if flat else key): key for key in named}
         rows = sorted_rows({name: lora.row(key) for name, key in keys.items()})
         own = {"format": "pt", _HEADER: lora.header[8:].decode(), "tehon_family": lora.family.name}
+        own |= {_BODY: lora.metadata[_BODY]} if _BODY in lora.metadata else {}
 
         def tensor(name: str, keys: Mapping[str, Key] = keys) -> Tensor:
             return lora.tensor(keys[name])
@@ -305,14 +363,11 @@ def _read_peft(folder: Path) -> Lora:
     first = next(iter(contents.values())).metadata
     shapes = {name: contents[part].rows[own].shape for name, (part, own) in names.items()}
     family = FAMILIES.get(first.get("tehon_family", "")) or family_by_parts(names, _width(shapes))
-    metadata = {_HEADER: first[_HEADER]} if _HEADER in first else {}
+    metadata = {key: first[key] for key in (_HEADER, _BODY) if key in first}
     lora = Lora(family, metadata, b"")
     for name, (part, own) in names.items():
-        key = read_key(name, family)
-        if key is None:
-            raise Problem("convert_unknown", path=folder, name=name)
-        lora.names[key] = contents[part], own
-    _check_pairs(lora, folder)
+        _take(lora, name, contents[part], own, folder)
+    _check_layers(lora, folder)
     lora.alphas = dict(_peft_alphas(folder, lora))
     return lora
 
@@ -324,6 +379,6 @@ def _peft_alphas(folder: Path, lora: Lora) -> dict[tuple[str, str], float]:
         try:
             config: dict[str, Any] = json.loads(file.read_text("utf8"))
             found[part, path] = _patterned(config.get("alpha_pattern", {}), path, config["lora_alpha"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Problem("file_unreadable", path=file, reason=error) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise Problem("convert_config", path=file, reason=f"{type(error).__name__}: {error}") from None
     return found

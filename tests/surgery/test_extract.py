@@ -124,7 +124,7 @@ def dense(lora: LoraLayers, layer: str) -> torch.Tensor:
         ("--rank 4 --sv-ratio 0", "--sv-ratio: 0.0 does not fit"),
         ("--rank 4 --sv-fro nan", "--sv-fro: nan does not fit"),
         ("--rank 4 --sv-fro 7", "--sv-fro: 7.0 does not fit"),
-        (f"--device {ABSENT}", f"--device: there is no {ABSENT}"),
+        (f"--device {ABSENT}", f"--device: this machine has no {ABSENT} device"),
     ],
 )
 def test_numbers_that_are_none_are_refused(

@@ -154,14 +154,18 @@ def is_there(place: Path) -> bool:
         raise unwritable(place, error) from None
 
 
-def check_space(folder: Path, needed: int, problem: str = "disk_full") -> None:
-    """A Problem when the disk has less room than this many bytes, or when the folder is gone."""
+def check_space(folder: Path, needed: int, *, one_file: bool = False) -> None:
+    """A Problem when the disk has less room than this many bytes, or when the folder is gone; `one_file` is all that is
+    to be written, so that no setting could make it less."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise unwritable(folder, error) from None
     if free < needed:
-        raise Problem(problem, path=folder, free=megabytes(free), needed=megabytes(needed))
+        room = {"free": megabytes(free), "needed": megabytes(needed)}
+        if one_file:
+            raise Problem("disk_full_for_file", path=folder, **room)
+        raise Problem("disk_full", path=folder, **room)
 
 
 def megabytes(size: int) -> str:

@@ -141,7 +141,7 @@ def write_tensors(
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(file.parent, error) from None
-    check_space(file.parent, sum(row.bytes for row in rows.values()), "disk_full_for_file")
+    check_space(file.parent, sum(row.bytes for row in rows.values()), one_file=True)
     blank = {"sshs_model_hash": "0" * 64, "sshs_legacy_hash": "0" * 8} if kohya_hashes else {}
     start = header_bytes(rows, {**metadata, **blank}) if header is None else header
     written = ""

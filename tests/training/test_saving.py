@@ -142,7 +142,7 @@ def test_a_full_disk_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_pat
     )
     (folder,) = (tmp_path / "out" / "runs").glob("mine-2*")
     assert done.stdout.startswith(f"{folder / 'state' / 'step-00000004.pt'}: the disk is full (")
-    assert "what was there before is unharmed; free some room, then go on with tehon resume." in done.stdout
+    assert "unharmed; free some room, then do it again, or go on with tehon resume" in done.stdout
     assert [file.name for file in (folder / "state").iterdir()] == ["step-00000002.pt"]
     from tehon.runs.layout import RunDirectory
 

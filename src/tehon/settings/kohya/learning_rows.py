@@ -1,22 +1,19 @@
 """Options about the loss, the optimizer, learning rates, and how long the training runs."""
 
-import ast
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from tehon.catalog.optimizers import OPTIMIZERS, optimizer_name
-from tehon.messages.problem import Problem
+from tehon.settings.kohya.arguments import arguments, arguments_back
 from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, dropped, refused
 from tehon.settings.kohya.row_kinds import at_least, lacking
 from tehon.settings.kohya.rows import GUI, Around, Row
 from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXT, TEXTS, WHOLE
 from tehon.settings.optimizer import ScheduleName
-from tehon.settings.optimizer_rules import read_arguments, resolved_name
+from tehon.settings.optimizer_rules import resolved_name
 from tehon.settings.schedule_rules import HEEDED
 
 _OLD_SWITCHES = {"use_8bit_adam": "AdamW8bit", "use_lion_optimizer": "Lion"}
-_PRODIGY = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
-"""What prodigyopt, which sd-scripts takes Prodigy from, calls arguments of ours."""
 _ONE_RATE = 2e-6
 _WARMS = {"lr_warmup", "lr_warmup_steps"}
 _DIGITS = 10
@@ -119,48 +116,6 @@ def _old_switch(name: str) -> Any:
         return carried({"optimizer.name": name} if value else {})
 
     return carry
-
-
-def _arguments(value: list[str], around: Around) -> Outcome:
-    words = [_without_blanks(word) for word in value]
-    if str(around.get("optimizer_type")).rpartition(".")[2].lower() != "prodigy":
-        return carried({"optimizer.arguments": " ".join(words)})
-    ours = [_renamed(word, _PRODIGY) for word in words]
-    settings = {"optimizer.arguments": " ".join(ours)}
-    return carried(settings) if ours == words else changed(settings, Remark("prodigy_arguments"))
-
-
-def _renamed(word: str, names: Mapping[str, str]) -> str:
-    name, equals, value = word.partition("=")
-    return names.get(name.strip(), name) + equals + value
-
-
-def _without_blanks(word: str) -> str:
-    """One `name=value` as our own setting takes it, whose arguments are apart by blanks."""
-    name, equals, value = word.partition("=")
-    if not equals or " " not in value:
-        return word
-    try:
-        value = str(ast.literal_eval(value)).replace(" ", "")
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return word
-    return f"{name}={value}"
-
-
-def _arguments_back(own: Mapping[str, Any]) -> list[str] | None:
-    text = own["optimizer.arguments"]
-    try:
-        found = read_arguments(text)
-    except Problem:
-        return text.split() or None
-    words = [f"{name}={_plain(value)}" for name, value in found.items()]
-    if resolved_name(own["optimizer.name"]) == "Prodigy":
-        words = [_renamed(word, {ours: theirs for theirs, ours in _PRODIGY.items()}) for word in words]
-    return words or None
-
-
-def _plain(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) and len(value) > 1 else str(value).replace(" ", "")
 
 
 # --- schedule
@@ -358,7 +313,7 @@ ROWS = (
     Row("optimizer_type", TEXT, "optimizer.name", "AdamW", carry=_optimizer, back=_optimizer_back),
     Row("use_8bit_adam", SWITCH, carry=_old_switch("AdamW8bit"), reaches=("optimizer.name",)),
     Row("use_lion_optimizer", SWITCH, carry=_old_switch("Lion"), reaches=("optimizer.name",)),
-    Row("optimizer_args", TEXTS, "optimizer.arguments", carry=_arguments, back=_arguments_back),
+    Row("optimizer_args", TEXTS, "optimizer.arguments", carry=arguments, back=arguments_back),
     Row("max_grad_norm", NUMBER, "optimizer.max_grad_norm"),
     # schedule
     Row("lr_scheduler", TEXT, "optimizer.lr_scheduler", "constant", carry=_schedule),

@@ -93,7 +93,11 @@ def test_a_lora_of_another_size_is_refused(config: Path, tmp_path: Path, capsys:
     write_lora(file, tensors, {}, "float")
     assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
     assert "another size" in capsys.readouterr().err
-    write_lora(file, {"lora_unet_nowhere.lora_down.weight": torch.zeros(2, 3)}, {}, "float")
+    nowhere = {
+        "lora_unet_nowhere.lora_down.weight": torch.zeros(2, 3),
+        "lora_unet_nowhere.lora_up.weight": torch.zeros(3, 2),
+    }
+    write_lora(file, nowhere, {}, "float")
     assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
     assert "0 of 1 layers match" in capsys.readouterr().err
 

@@ -140,7 +140,7 @@ def test_scripts_in_captions_names_and_prompts_are_shown_and_not_run(server: Any
     page.get_by_label("Image folder").fill(str(tmp_path / "pictures"))
     page.get_by_label("Image folder").press("Enter")
     tile = page.locator(".tile")
-    tile.wait_for()
+    tile.get_by_text("onerror").first.wait_for()  # captions come after names
     assert SCRIPT.partition(",")[0] in tile.inner_text().replace("\n", "")
     tile.click()
     page.get_by_label("Caption", exact=True).wait_for()

@@ -123,7 +123,7 @@ def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
     if to == "kohya" and body and "sshs_model_hash" in metadata:
         fresh = fresh or _body(rows, tensor) != body[_BODY]
     keeps = lora.header and not _comes_back(lora, metadata, to)
-    if keeps or to == "diffusers":
+    if (keeps or to == "diffusers") and not fresh:
         metadata = metadata | body
     if keeps:
         metadata = {**metadata, _HEADER: lora.header[8:].decode()}

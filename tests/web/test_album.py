@@ -2,11 +2,13 @@
 
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from tehon.captions import tags
+from tehon.planning.plan import draft_plan
 from tehon.web.album import Album
 from tehon.web.draft import Draft
 from tehon.web.pictures import Pictures
@@ -49,6 +51,33 @@ def test_a_glance_has_the_pictures_of_the_plan_in_their_order(
     assert shown.glance() == [], "a folder of pictures where their parent should be is for the plan to explain"
     drafted.set("data.repeats", 3)
     assert [tile["id"] for tile in shown.glance()] == [token for token, _ in entries]
+
+
+def test_of_two_who_load_at_once_the_later_one_is_shown(
+    shown: Album, drafted: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, hold = Event(), Event()
+
+    def slow_at_first(settings: Any) -> Any:
+        if not begun.is_set():
+            begun.set()
+            hold.wait(20)
+        return draft_plan(settings)
+
+    monkeypatch.setattr("tehon.web.album.draft_plan", slow_at_first)
+    right = drafted.get("data.folder")
+    drafted.set("data.folder", str(tmp_path / "nowhere"))
+    earlier, later = Thread(target=shown.load), Thread(target=shown.load)
+    earlier.start()
+    assert begun.wait(20)
+    drafted.set("data.folder", right)
+    later.start()
+    later.join(0.5)
+    hold.set()
+    for thread in (earlier, later):
+        thread.join(20)
+    assert shown.trouble == ""
+    assert len(shown.entries) == 2
 
 
 def test_neither_a_model_nor_an_output_folder_is_needed_to_look(shown: Album) -> None:

@@ -98,3 +98,13 @@ def test_a_picture_that_is_chosen_while_they_are_measured_stays_chosen(shown: An
     shown.locator(".tile").nth(2).click()
     shown.locator(".data-side .panel-title", has_text="02.png").wait_for()
     assert chosen(shown) == ["02.png"]
+
+
+def test_what_is_typed_as_the_folder_outlives_a_look_at_the_pictures(shown: Any) -> None:
+    field = shown.get_by_label("Image folder").locator("visible=true")
+    before = field.input_value()
+    field.fill("half a path")
+    shown.get_by_label("Read again").locator("visible=true").click()
+    shown.wait_for_timeout(1500)
+    assert field.input_value() == "half a path"
+    field.fill(before)

@@ -8,6 +8,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tehon.captions import tags
@@ -73,6 +74,7 @@ class Album:
         self.entries: list[Entry] = []
         self.trouble = ""
         self.sentences: list[str] = []
+        self.reading = Lock()  # of two who load, the later one reads what is true now, so it has to end later
 
     def glance(self) -> list[dict[str, Any]]:
         """The pictures of the folder by their names alone, for the gallery to show while `load` measures them, which
@@ -88,6 +90,10 @@ class Album:
 
     def load(self) -> None:
         """Reads the folders. A model or an output folder need not be chosen yet."""
+        with self.reading:
+            self._load()
+
+    def _load(self) -> None:
         self.plan, self.entries, self.trouble, self.sentences = None, [], "", []
         tree = self.draft.tree()
         tree.setdefault("model", {}).setdefault("path", "demo")

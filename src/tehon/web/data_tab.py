@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from nicegui import run, ui
 
@@ -34,6 +35,7 @@ class DataTab:
         self.chips: dict[str, ui.button] = {}
         self.tag = ""
         self.text = ""
+        self.told: Any = None  # the draft's folder as the field last showed it
         with ui.element("div").classes("data"):
             with ui.element("div").classes("data-main"):
                 self._bar()
@@ -63,7 +65,7 @@ class DataTab:
     async def load(self) -> None:
         """Reads the folders again and shows them; at first the pictures alone, before anything is known of them."""
         if not self.album.entries and (tiles := await run.io_bound(self.album.glance)):
-            self.folder.value = self.draft.get("data.folder")
+            self._tell_folder()
             self.gallery.show(tiles)
             self.sentences.clear()
             with self.sentences:
@@ -73,7 +75,7 @@ class DataTab:
 
     def show(self) -> None:
         """Shows the album as it is now."""
-        self.folder.value = self.draft.get("data.folder")
+        self._tell_folder()
         self.sentences.clear()
         with self.sentences:
             if self.album.trouble:
@@ -87,6 +89,11 @@ class DataTab:
                 chip = ui.button(f"{tag} {count}", on_click=partial(self._only, tag)).props("flat dense no-caps")
                 self.chips[tag] = chip.classes("chip on" if tag == self.tag else "chip")
         self._show_found()
+
+    def _tell_folder(self) -> None:
+        """Puts the draft's folder into the field where it is another one, and else leaves what is being typed."""
+        if (folder := self.draft.get("data.folder")) != self.told:
+            self.told = self.folder.value = folder
 
     def _show_found(self) -> None:
         """Shows what the filter leaves now."""

@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             _fit_letters(stream)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
         return _run(words)

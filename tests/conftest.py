@@ -4,7 +4,8 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,21 @@ def _speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEHON_LANG", "en")
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new folder for each test, which is not there until somebody writes into it. `tmp_path_factory` would read the
+    names of all others for each of thousands of tests."""
+    parent = tmp_path_factory.mktemp("homes")
+    return (parent / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> None:
     """What is remembered of pictures and runs stays in the test's own folders."""
-    monkeypatch.setenv("TEHON_DATA", str(tmp_path_factory.mktemp("data")))
-    cache = str(tmp_path_factory.mktemp("cache"))
+    home = next(homes)
+    monkeypatch.setenv("TEHON_DATA", str(home / "data"))
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, cache)
+        monkeypatch.setenv(name, str(home / "cache"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tehon.catalog.detect import demo_folder
 from tehon.cli.main import main
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
-from tehon.planning.report import as_data, as_text
+from tehon.planning.report import arithmetic, as_data, as_text
 from tehon.settings import optimizer_rules
 from tehon.settings.fields import fields
 from tehon.settings.files import to_toml, validate
@@ -90,7 +90,7 @@ STEPS = ("reads_per_epoch", "batches_per_epoch", "steps_per_epoch", "epochs", "w
         ({"training__gradient_accumulation_steps": 9}, (7, 4, 1, 1, 0, 1)),
         ({"training__epochs": 5, "training__max_train_epochs": 2}, (7, 4, 4, 2, 1, 8)),
         ({"training__epochs": 2, "training__max_train_epochs": 5}, (7, 4, 4, 2, 1, 8)),
-        ({"training__epochs": 5, "training__max_train_steps": 6}, (7, 4, 4, 5, 1, 6)),
+        ({"training__epochs": 5, "training__max_train_steps": 6}, (7, 4, 4, 2, 1, 6)),
         ({"training__epochs": 1, "training__max_train_steps": 6}, (7, 4, 4, 1, 0, 4)),
         ({"training__epochs": 5, "training__max_train_steps": 6, "training__max_train_epochs": 1}, (7, 4, 4, 1, 0, 4)),
     ],
@@ -682,3 +682,14 @@ def test_bucket_steps_that_the_network_cannot_halve_are_named(tree: Tree) -> Non
     assert any("data.bucket_reso_steps is 32: this model halves" in text for text in data_of(tree)["warnings"])
     tree["data"]["bucket_reso_steps"] = 64
     assert not any("this model halves" in text for text in data_of(tree)["warnings"])
+
+
+def test_epochs_are_those_that_begin_and_the_words_say_what_cuts_them_short(tree: Tree) -> None:
+    tree["training"] |= {"epochs": 5, "max_train_steps": 7}
+    plan = make_plan(validate(tree))
+    assert (plan.steps_per_epoch, plan.steps, plan.epochs) == (4, 7, 2)
+    assert arithmetic(plan).endswith(
+        "= 4 per epoch; 7 in all, as training.max_train_steps says: it ends within epoch 2"
+    )
+    tree["training"] |= {"max_train_steps": 8}
+    assert arithmetic(make_plan(validate(tree))).endswith("= 4 per epoch; x 2 epochs: 8 in all")

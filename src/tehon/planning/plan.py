@@ -195,6 +195,7 @@ def draft_plan(given: Settings) -> Plan:
     steps = per_epoch * epochs
     if training.max_train_steps:
         steps = min(steps, training.max_train_steps)
+    epochs = -(-steps // per_epoch)  # those that are begun, as sd-scripts counts
     base_rates, optimizer = _base_rates(settings, family), choose_optimizer(rates)
     base = rates.learning_rate or max(base_rates.values())
     own = settings.validation

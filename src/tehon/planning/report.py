@@ -233,16 +233,18 @@ def arithmetic(plan: Plan) -> str:
         say("plan.reads", reads=sum(group.reads(plan.repeats) for group in groups), size=size)
         for size, groups in sizes.items()
     )
-    return say(
-        "plan.steps",
-        reads=reads,
-        buckets=len(plan.groups),
-        batches=plan.batches_per_epoch,
-        group=plan.settings.training.gradient_accumulation_steps,
-        per_epoch=plan.steps_per_epoch,
-        epochs=plan.epochs,
-        total=plan.steps,
-    )
+    facts = {
+        "reads": reads,
+        "buckets": len(plan.groups),
+        "batches": plan.batches_per_epoch,
+        "group": plan.settings.training.gradient_accumulation_steps,
+        "per_epoch": plan.steps_per_epoch,
+        "epochs": plan.epochs,
+        "total": plan.steps,
+    }
+    if plan.steps < plan.epochs * plan.steps_per_epoch:
+        return say("plan.steps_limited", **facts)
+    return say("plan.steps", **facts)
 
 
 def _curve(plan: Plan) -> str:

@@ -29,7 +29,7 @@ def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
         "num_validation_images": len(plan.validation),
         "num_reg_images": plan.reg_reads,
         "num_batches_per_epoch": plan.batches_per_epoch,
-        "num_epochs": -(-plan.steps // plan.steps_per_epoch),  # those that are begun, as sd-scripts counts
+        "num_epochs": plan.epochs,
         "max_train_steps": plan.steps,
         "gradient_checkpointing": settings.memory.gradient_checkpointing != "off",
         "gradient_accumulation_steps": training.gradient_accumulation_steps,

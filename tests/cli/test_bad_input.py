@@ -182,7 +182,7 @@ def short_option(tree: Tree, folder: Path) -> Made:
 
 
 def word_too_many(tree: Tree, folder: Path) -> Made:
-    return ["--network.rank", "4", "16"], "16: there is no such option"
+    return ["--network.rank", "4", "16"], "16: this is one word more than tehon "
 
 
 PICTURES = (broken_picture, text_file_named_png, picture_too_small, caption_in_another_encoding)
@@ -353,7 +353,7 @@ def sample_with_a_negative_height(folder: Path) -> Made:
 
 
 def sample_with_an_unknown_option(folder: Path) -> Made:
-    return ["sample", "demo", "a cat", "--zzz=1"], "--zzz=1: there is no such option"
+    return ["sample", "demo", "a cat", "--zzz=1"], "--zzz: there is no such option"
 
 
 def demo_where_one_has_been(folder: Path) -> Made:
@@ -491,27 +491,6 @@ def test_whatever_can_be_refused_at_once_is_refused_without_torch(tree: Tree, tm
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert dict(zip(commands, results, strict=False)) == {name: [2, []] for name in commands}
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ([], "COMMAND"),
-        (["learn"], "learn"),
-        (["plan"], "config"),
-        (["sample", "demo"], "PROMPT"),
-        (["sample", "demo", "a cat", "--steps", "many"], "--steps"),
-        (["sample", "demo", "a cat", "--sampler", "best"], "--sampler"),
-        (["train", "a.toml", "--quiet", "--json"], "--json"),
-    ],
-)
-def test_a_command_line_that_does_not_parse_ends_with_code_2(
-    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 2
-    assert named in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_lora_that_exists_stops_the_start_and_stays(

@@ -1,7 +1,6 @@
 """`tehon captions VERB FOLDER …`: captions of many pictures at once, to count, edit, take back and write by a model."""
 
 import argparse
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tehon.captions import tags
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -88,7 +88,7 @@ def _list(options: argparse.Namespace) -> int:
     counts = tags.count(texts.values())
     if options.json:
         rows = [{"tag": tag, "captions": count} for tag, count in counts]
-        print(json.dumps({"pictures": len(files), "captions": len(texts), "tags": rows}, ensure_ascii=False))
+        print(json_text({"pictures": len(files), "captions": len(texts), "tags": rows}))
         return 0
     print(say("captions.counted", pictures=len(files), captions=len(texts), tags=len(counts)))
     for tag, count in counts:
@@ -128,7 +128,7 @@ def _change(options: argparse.Namespace, old: dict[Path, str], new: dict[Path, s
         change_files(options.folder, new)
     if options.json:
         rows = [{"file": str(file), "before": old.get(file), "after": text} for file, text in new.items()]
-        print(json.dumps({"written": not options.dry_run, "changes": rows}, ensure_ascii=False))
+        print(json_text({"written": not options.dry_run, "changes": rows}))
         return 0
     for file, text in list(new.items())[:_SHOWN]:
         print(f"{file.relative_to(options.folder)}\n  - {old.get(file, '')}\n  + {text}")
@@ -146,7 +146,7 @@ def _undo(options: argparse.Namespace) -> int:
 
     files = undo_last(options.folder)
     if options.json:
-        print(json.dumps({"files": [str(file) for file in files]}, ensure_ascii=False))
+        print(json_text({"files": [str(file) for file in files]}))
     else:
         print(say("captions.undone", count=len(files)))
     return 0

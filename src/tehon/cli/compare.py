@@ -1,9 +1,9 @@
 """`tehon compare RUN RUN…`: settings that differ, curves and pictures of runs side by side."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
     if options.json:
-        print(json.dumps(as_data(found) | {"page": str(options.out)}, ensure_ascii=False, indent=2))
+        print(json_text(as_data(found) | {"page": str(options.out)}, 2))
     else:
         print(as_text(found))
         print(say("cli.page", path=options.out))

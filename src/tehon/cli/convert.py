@@ -1,15 +1,15 @@
 """`tehon convert FILE --to diffusers`: a LoRA under another program's names."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.cli.lora_words import add_result
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=say("cli.convert_file"))
+    parser.add_argument("file", type=Path, metavar="FILE", help=say("cli.convert_file"))
     parser.add_argument("--to", choices=("kohya", "diffusers", "peft"), required=True, help=say("cli.convert_to"))
     add_result(parser, needed=False)
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or place.with_name(f"{place.stem}-{options.to}{ending}")
     layers = convert(file, out, options.to, options.overwrite)
     if options.json:
-        print(json.dumps({"out": str(out), "layers": layers}))
+        print(json_text({"out": str(out), "layers": layers}))
     else:
         print(say("tools.converted", layers=layers, path=out))
     return 0

@@ -1,15 +1,15 @@
 """`tehon cut FILE.safetensors RANK`: a smaller LoRA out of a DyLoRA."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.cli.lora_words import add_result
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=say("cli.lora_file"))
+    parser.add_argument("file", type=Path, metavar="FILE", help=say("cli.lora_file"))
     parser.add_argument("rank", type=int, metavar="RANK", help=say("cli.cut_rank"))
     add_result(parser, needed=False)
 
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     layers = cut_file(file, options.rank, out, options.overwrite)
     if options.json:
         ranks = sorted({len(row["lora_down.weight"]) for row in layers.values()})
-        print(json.dumps({"out": str(out), "layers": len(layers), "ranks": ranks}))
+        print(json_text({"out": str(out), "layers": len(layers), "ranks": ranks}))
     else:
         print(out)
     return 0

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tehon.cli.json_text import json_text
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     watcher.say(say("cli.trained", path=outcome.lora, run=outcome.run.path), "green")
     result = _judge(options.folder, outcome.lora, watcher)
     if options.json:
-        print(json.dumps({"event": "demo", **result}), flush=True)
+        print(json_text({"event": "demo", **result}), flush=True)
     return 0
 
 

@@ -1,16 +1,16 @@
 """`tehon export CONFIG.toml OUT`: settings for kohya_ss (.json) or sd-scripts (.toml), and what can't be said there."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help=say("cli.config"))
-    parser.add_argument("out", type=Path, help=say("cli.export_out"))
+    parser.add_argument("config", type=Path, metavar="CONFIG", help=say("cli.config"))
+    parser.add_argument("out", type=Path, metavar="OUT", help=say("cli.export_out"))
     parser.add_argument("--overwrite", action="store_true", help=say("cli.switch_overwrite"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
     parser.epilog = say("cli.settings_too")
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         write_new(Path(name), text, options.overwrite)
     if options.json:
         lost = {name: {"here": here, "there": there} for name, (here, there) in result.lost.items()}
-        print(json.dumps({"files": list(result.files), "lost": lost}, ensure_ascii=False, default=str))
+        print(json_text({"files": list(result.files), "lost": lost}))
         return 0
     for name in result.files:
         print(say("switch.written", path=name))

@@ -1,8 +1,8 @@
 """`tehon extract BASE TUNED --rank N --out FILE`: a LoRA out of two models."""
 
 import argparse
-import json
 
+from tehon.cli.json_text import json_text
 from tehon.cli.lora_words import add_result, add_rules, rule_of
 from tehon.messages.catalogue import say
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         layers = [{"name": row.name, "rank": row.rank, "kept_norm": row.kept_norm} for row in rows]
         left = {"layers": found.left_out, "share": found.left_share}
-        print(json.dumps({"out": str(options.out), "layers": layers, "left_out": left}))
+        print(json_text({"out": str(options.out), "layers": layers, "left_out": left}))
     else:
         print(say("tools.extracted", layers=len(rows), share=f"{least:.1%}", path=options.out))
         if found.left_out:

@@ -1,19 +1,24 @@
 """`tehon import FILE` or `tehon import -- COMMAND…`: settings from kohya_ss, sd-scripts or a LoRA, with a report."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, nargs="?", help=say("cli.import_file"))
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help=say("cli.import_file"))
     parser.add_argument("-o", "--out", type=Path, metavar="TOML", help=say("cli.import_out"))
     parser.add_argument("--overwrite", action="store_true", help=say("cli.switch_overwrite"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
+
+
+def stray(option: str, near: str) -> Problem | None:
+    """An option of another program stands in a command that was given without the two dashes before it."""
+    return None if near else Problem("import_dashes", option=option)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
         write_new(options.out, as_toml(result), options.overwrite)
     if options.json:
-        print(json.dumps(as_data(result, source), ensure_ascii=False, default=str))
+        print(json_text(as_data(result, source)))
         return 0
     print(as_text(result, source))
     if options.out:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=say("cli.lora_file"))
+    parser.add_argument("file", type=Path, metavar="FILE", help=say("cli.lora_file"))
     parser.add_argument("--no-norms", action="store_true", help=say("cli.inspect_no_norms"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
 
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from tehon.surgery.look import look
 
     data = look(options.file, norms=not options.no_norms)
-    print(json.dumps(data, ensure_ascii=False, indent=2) if options.json else "\n".join(_text(data)))
+    print(json_text(data, 2) if options.json else "\n".join(_text(data)))
     return 0
 
 

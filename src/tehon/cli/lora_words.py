@@ -20,7 +20,7 @@ class AddLora(argparse.Action):
         if self.dest == "loras":
             rows.append({"file": str(values), "blocks": ""})
         elif not rows:
-            parser.error(say("cli.blocks_first"))
+            raise Problem("blocks_first")
         else:
             rows[-1] = {**rows[-1], "blocks": str(values)}
         namespace.loras = rows

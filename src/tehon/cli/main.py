@@ -4,14 +4,15 @@ Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the i
 130 interrupted before there was anything to save.
 """
 
-import argparse
 import gc
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 
 from tehon import __version__
+from tehon.cli.parser import Parser
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -64,10 +65,8 @@ def _run(words: list[str]) -> int:
 
         settings, words = split_options(words)
     words, foreign = _foreign(words)
-    options, rest = parser.parse_known_args(words)
+    options = parser.parse(words)
     options.foreign = foreign
-    if rest:
-        raise Problem("unknown_option", option=rest[0])
     if options.command in WITH_SETTINGS:
         options.settings = settings
     return options.run(options)
@@ -86,9 +85,9 @@ def _foreign(words: list[str]) -> tuple[list[str], list[str]]:
     return words, []
 
 
-def _parser(words: list[str]) -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> Parser:
     """For all commands; only that of these words is imported and takes arguments, as no other one is parsed."""
-    parser = argparse.ArgumentParser(prog="tehon", description=say("cli.tehon"), epilog=say("cli.exit_codes"))
+    parser = Parser(prog="tehon", description=say("cli.tehon"), epilog=say("cli.exit_codes"))
     parser.add_argument("--version", action="version", version=f"tehon {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -97,4 +96,18 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
             module = import_module(f"tehon.cli.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
+            command.stray = getattr(
+                module, "stray", partial(_setting, name) if name in WITH_SETTINGS else command.stray
+            )
     return parser
+
+
+def _setting(command: str, option: str, near: str) -> Problem | None:
+    """What may be meant by an option that is none, where it is no slip of the pen: the setting of that name."""
+    from tehon.settings.fields import fields
+
+    name = option.lstrip("-").replace("-", "_")
+    meant = [field.name for field in fields() if name and field.name.endswith(f".{name}")]
+    if meant:
+        return Problem("unknown_option_near", option=option, near=f"--{meant[0]}")
+    return None if near else Problem("unknown_option_settings", option=option, program=f"tehon {command}")

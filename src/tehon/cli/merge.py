@@ -1,15 +1,15 @@
 """`tehon merge [MODEL] --lora FILE:STRENGTH … --out FILE`: LoRAs into a model, or into one LoRA."""
 
 import argparse
-import json
 
+from tehon.cli.json_text import json_text
 from tehon.cli.lora_words import add_loras, add_precision, add_result, opened
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", default="", help=say("cli.merge_model"))
+    parser.add_argument("model", nargs="?", default="", metavar="MODEL", help=say("cli.merge_model"))
     add_loras(parser)
     parser.add_argument("--as-lora", action="store_true", help=say("cli.merge_as_lora"))
     parser.add_argument("--rank", type=int, default=0, help=say("cli.merge_rank"))
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             raise Problem("merge_rank_of_model", field=field)
     data = {"out": str(options.out)} | (_into_lora(options) if into_lora else _into_model(options))
     if options.json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json_text(data))
     else:
         told = {"layers": data["layers"], "path": options.out}
         print(say("tools.merged", **told) if into_lora else say("tools.merged_model", **told))

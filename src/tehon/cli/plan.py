@@ -1,15 +1,15 @@
 """`tehon plan CONFIG.toml`: everything that is known before the first step, problems first."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help=say("cli.config"))
+    parser.add_argument("config", type=Path, metavar="CONFIG", help=say("cli.config"))
     parser.add_argument("--modules", action="store_true", help=say("cli.modules"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
     parser.add_argument("--sheet", type=Path, metavar="PNG", help=say("cli.sheet"))
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if options.json:
-        print(json.dumps(as_data(plan), ensure_ascii=False))
+        print(json_text(as_data(plan)))
     else:
         if problems:
             print(say("plan.without", count=len(problems)))

@@ -1,13 +1,13 @@
 """How a run shows on the terminal: a bar for people, lines of JSON for machines, or nothing."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 
 
@@ -33,7 +33,7 @@ class Watcher:
 
     def __call__(self, name: str, facts: dict[str, Any]) -> None:
         if self.lines:
-            print(json.dumps({"event": name, **facts}, ensure_ascii=False), flush=True)
+            print(json_text({"event": name, **facts}), flush=True)
         elif name == "encoding":
             self.count(say("cli.encoding"), facts["done"], facts["total"])
         elif name == "started":

@@ -1,7 +1,6 @@
 """`tehon queue add|list|move|remove|retry|start`: runs that are trained one after another."""
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return verbs.add_parser(name, help=say(f"cli.queue_{name}"), description=say(f"cli.queue_{name}"))
 
     add = verb("add")
-    add.add_argument("config", type=Path, help=say("cli.config"))
+    add.add_argument("config", type=Path, metavar="CONFIG", help=say("cli.config"))
     add.epilog = say("cli.settings_too")
     verb("list").add_argument("--json", action="store_true", help=say("cli.json"))
     move = verb("move")
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from tehon.runs.queue import Queue
 
     if options.settings and options.verb != "add":
-        raise Problem("unknown_option", option=f"--{next(iter(options.settings))}")
+        raise Problem("option_of_no_settings", option=next(iter(options.settings)))
     verbs = {"add": _add, "list": _list, "move": _move, "remove": _remove, "retry": _retry, "start": _start}
     return verbs[options.verb](Queue(), options)
 
@@ -83,7 +83,7 @@ def _list(queue: "Queue", options: argparse.Namespace) -> int:
     rows = [(job, seen(job)) for job in queue.jobs()]
     if options.json:
         found = [_data(job, job_state(queue, job, status), status) for job, status in rows]
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json_text(found, 2))
         return 0
     screen = console()
     if not rows:
@@ -204,7 +204,7 @@ class _Show:
         if self.json:
             if event != "working":
                 facts = {"event": event, "job": _data(job, job.state, seen)}
-                print(json.dumps(facts, ensure_ascii=False), flush=True)
+                print(json_text(facts), flush=True)
             return
         if event == "working":
             if self.bar and seen is not None and seen.steps:

@@ -1,15 +1,15 @@
 """`tehon resize FILE --rank N`: a LoRA of fewer ranks that does nearly the same."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.cli.lora_words import add_precision, add_result, add_rules, rule_of
 from tehon.messages.catalogue import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=say("cli.lora_file"))
+    parser.add_argument("file", type=Path, metavar="FILE", help=say("cli.lora_file"))
     parser.add_argument("--rank", type=int, required=True, help=say("cli.tool_rank"))
     parser.add_argument("--conv-rank", type=int, default=0, help=say("cli.tool_conv_rank"))
     add_rules(parser)
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.json:
         layers = [vars(row) for row in rows]
-        print(json.dumps({"out": str(out), "layers": layers}))
+        print(json_text({"out": str(out), "layers": layers}))
         return 0
     before, after = (max(getattr(row, name) for row in rows) for name in ("before", "after"))
     least = min(row.kept_norm for row in rows)

@@ -1,9 +1,9 @@
 """`tehon runs [FOLDER]`: all runs with what they are doing, or how they ended."""
 
 import argparse
-import json
 from pathlib import Path
 
+from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 
 _SHOWN = 20
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
 
     found = runs_in(options.folder) if options.folder else known_runs()
     if options.json:
-        print(json.dumps([look(one).as_data() for one in found], ensure_ascii=False, indent=2))
+        print(json_text([look(one).as_data() for one in found], 2))
         return 0
     screen = console()
     if not found:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help=say("cli.config"))
+    parser.add_argument("config", type=Path, metavar="CONFIG", help=say("cli.config"))
     parser.add_argument("--background", action="store_true", help=say("cli.background"))
     parser.add_argument("--run", type=Path, dest="directory", metavar="DIR", help=say("cli.launched"))
     add_progress(parser)

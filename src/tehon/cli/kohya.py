@@ -1,11 +1,15 @@
 """`tehon kohya ARGS…`: trains with the arguments of train_network.py and sdxl_train_network.py as they are."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
+
+if TYPE_CHECKING:
+    from tehon.settings.kohya.lines import Line
 
 OWN = ("--quiet", "--json", "-h", "--help")
 _OPTIONS = {
@@ -27,16 +31,18 @@ def run(options: argparse.Namespace) -> int:
     from tehon.planning.plan import make_plan
     from tehon.planning.report import as_text
     from tehon.settings.files import on_top, validate
+    from tehon.settings.kohya.effect import REQUIRED
     from tehon.settings.kohya.read import bring_words
     from tehon.settings.kohya.report import as_data
     from tehon.settings.kohya.report import as_text as report
 
     result = bring_words(options.foreign)
-    missing = [name for name in result.missing if name not in options.settings]
+    refused = {line.key for line in result.blocking}
+    missing = [_OPTIONS[name] for name in REQUIRED if name in result.missing and name not in options.settings]
     raise_all(
         [
-            *(Problem("kohya_blocked", name=line.key, reason=line.reason) for line in result.blocking),
-            *(Problem("kohya_missing", option=_OPTIONS[name]) for name in missing),
+            *map(_refusal, result.blocking),
+            *(Problem("kohya_missing", option=option) for option in missing if option not in refused),
         ]
     )
     plan = make_plan(validate(on_top(result.tree, options.settings)))
@@ -48,3 +54,9 @@ def run(options: argparse.Namespace) -> int:
     from tehon.training.run import start_run
 
     return finish(start_run(plan, watcher), watcher)
+
+
+def _refusal(line: "Line") -> Problem:
+    if line.remedied:
+        return Problem("kohya_refused", name=line.key, reason=line.reason)
+    return Problem("kohya_blocked", name=line.key, reason=line.reason)

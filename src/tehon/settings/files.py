@@ -96,7 +96,14 @@ def _with_words(tree: Tree) -> Tree:
 
     result = merge_words(words, tree)
     field = "training.additional_parameters"
-    raise_all([Problem("words_blocked", field=field, name=line.key, reason=line.reason) for line in result.blocking])
+    raise_all(
+        [
+            Problem("words_refused", field=field, name=line.key, reason=line.reason)
+            if line.remedied
+            else Problem("words_blocked", field=field, name=line.key, reason=line.reason)
+            for line in result.blocking
+        ]
+    )
     result.tree.setdefault("training", {})["additional_parameters"] = words
     return result.tree
 

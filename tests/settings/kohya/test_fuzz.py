@@ -49,7 +49,34 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-words = st.text(string.printable, max_size=12) | odd | st.sampled_from(["--", "^", "`", "&&", ";", "train_network.py"])
+scripts = st.sampled_from(
+    [
+        "$x",
+        "${x",
+        "$(",
+        ")",
+        "x=(",
+        "x=1",
+        "\nx=$x",
+        "\n$x = 1",
+        "\nset x=%x%",
+        "%x%",
+        "%~dp0",
+        "\n",
+        "if",
+        "fi",
+        "{",
+        "}",
+        "(((",
+    ]
+)
+"""Pieces of scripts, some of which set variables."""
+words = (
+    st.text(string.printable, max_size=12)
+    | odd
+    | st.sampled_from(["--", "^", "`", "&&", ";", "train_network.py"])
+    | scripts
+)
 
 
 def usable(result: Import) -> None:
@@ -87,7 +114,11 @@ def test_any_json(data: dict[str, Any]) -> None:
 
 
 @tried
-@given(st.text(max_size=200) | st.sampled_from(["{" * 5000, "[" * 5000, '{"seed":' * 5000, '{"a": "\\ud800"}']))
+@given(
+    st.text(max_size=200)
+    | st.lists(words, max_size=30).map(" ".join)
+    | st.sampled_from(["{" * 5000, "[" * 5000, '{"seed":' * 5000, '{"a": "\\ud800"}'])
+)
 def test_any_text(text: str) -> None:
     for name in ("preset.json", "config.toml", "train.sh"):
         brought(text, name)

@@ -64,7 +64,8 @@ def carry(
         found.append(line)
         _put(line, tree, origins)
     if whole:
-        found += _assumed(around, tree, origins)
+        refused_options = {line.key.removeprefix("--") for line in found if line.outcome.blocks}
+        found += _assumed(around, refused_options, tree, origins)
     result = Import(tree, found)
     _settle(result, origins)
     return result
@@ -113,11 +114,11 @@ def _fitting(section: str, name: str, value: Any) -> tuple[Any, list[Problem]]:
     return value, []
 
 
-def _assumed(around: Around, tree: Tree, origins: dict[str, Line]) -> list[Line]:
-    """A line for each default of sd-scripts that is not ours."""
+def _assumed(around: Around, refused: set[str], tree: Tree, origins: dict[str, Line]) -> list[Line]:
+    """A line for each default of sd-scripts that is not ours, but for options that were given and refused."""
     found: list[Line] = []
     for option, row in ROWS.items():
-        if option in around.values:
+        if option in around.values or option in refused:
             continue
         if row.absent:
             found.append(Line(option, None, Outcome("assumed", {}, (), (Remark(row.absent),))))
@@ -135,7 +136,8 @@ def _assumed(around: Around, tree: Tree, origins: dict[str, Line]) -> list[Line]
 def _settle(result: Import, origins: dict[str, Line]) -> None:
     """Takes out what was brought along and has no effect, and says what is missing and what would be refused."""
     tree = result.tree
-    result.missing = [name for name in REQUIRED if not _has(tree, name)]
+    wanted = [*REQUIRED, *dict.fromkeys(name for line in result.lines for name in line.open if name not in REQUIRED)]
+    result.missing = [name for name in wanted if not _has(tree, name)]
     for _ in range(len(origins) + 1):
         problems = _problems(filled(tree))
         idle = {name: problem for problem in problems for name in without_effect(problem) if name in origins}

@@ -175,7 +175,7 @@ def _more(data: Mapping[str, Any], found: Read) -> None:
         return
     text = data["additional_parameters"] or ""
     try:
-        words = read_words(split_command(str(text)))
+        words = read_words(split_command(str(text)), script=True)
     except Problem as problem:
         found.lines.append(Line("additional_parameters", text, refused(problem)))
         return

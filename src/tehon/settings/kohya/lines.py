@@ -29,6 +29,8 @@ class Remark:
 
 
 Reason = Remark | Problem
+UNEXPANDED = ("unexpanded", "unexpanded_setting")
+"""The remarks on what only a shell could fill in."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,21 @@ class Line:
     def reason(self) -> str:
         """Why it is not simply carried over, to be put into a sentence."""
         return "; ".join(str(reason).rstrip(".。") for reason in self.outcome.reasons)
+
+    @property
+    def remedied(self) -> bool:
+        """Whether the reason itself says what to do, so that leaving the key out is not the remedy."""
+        reasons = self.outcome.reasons
+        return any(isinstance(reason, Problem) or reason.key in UNEXPANDED for reason in reasons)
+
+    @property
+    def open(self) -> list[str]:
+        """The settings that are still to be given, since nobody knows what a variable stands for."""
+        return [
+            str(one.values["field"])
+            for one in self.outcome.reasons
+            if isinstance(one, Remark) and "field" in one.values
+        ]
 
     def as_data(self) -> dict[str, Any]:
         """The line for machines."""

@@ -51,23 +51,24 @@ def bring_text(text: str, file: Path) -> Import:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         if ending == ".toml":
             raise Problem("not_toml", path=file, reason=error) from None
-        return bring_words(split_command(text))
+        return bring_words(split_command(text), script=True)
     return _of_toml(tree, file)
 
 
-def bring_words(words: list[str]) -> Import:
-    """The same for a command line; one word with blanks in it is a command that was pasted as one text."""
+def bring_words(words: list[str], script: bool = False) -> Import:
+    """The same for a command line; one word with blanks in it is a command that was pasted as one text. `script`: no
+    shell has filled it in."""
     if len(words) == 1 and " " in words[0].strip():
-        words = split_command(words[0])
-    found = read_words(words)
-    if not found.given and not found.config_file:
+        words, script = split_command(words[0]), True
+    found = read_words(words, script)
+    if not (found.given or found.config_file or any(line.remedied for line in found.lines)):
         raise Problem("nothing_known", path=" ".join(words)[:60] or "''")
     return _carried(_with_config(found), whole=True)
 
 
 def merge_words(text: str, tree: Tree) -> Import:
     """Additional parameters on top of settings: only what they name is changed."""
-    found = read_words(split_command(text))
+    found = read_words(split_command(text), script=True)
     if found.config_file:
         raise Problem("config_in_parameters", field="training.additional_parameters", path=found.config_file)
     training = {name: value for name, value in tree.get("training", {}).items() if name != "additional_parameters"}

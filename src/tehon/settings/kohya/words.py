@@ -7,17 +7,23 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from tehon.messages.problem import Problem
-from tehon.settings.kohya.command import TRAINERS, script_at
+from tehon.settings.kohya.command import TRAINERS, script_at, script_in
 from tehon.settings.kohya.lines import Line, Remark, dropped, refused
 from tehon.settings.kohya.rows import ARGUMENT, LAUNCHER, Given
 from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
 from tehon.settings.kohya.values import SWITCH, TAKES_MANY
+from tehon.settings.kohya.variables import unexpanded
 
 SECRETS = ("wandb_api_key", "huggingface_token")
 HIDDEN = "…"
+_FREE = (
+    *("training_comment", "caption_prefix", "caption_suffix"),
+    *("caption_separator", "secondary_separator", "keep_tokens_separator"),
+)
 _ON = ("true", "1", "false", "0")
 
 
@@ -29,18 +35,21 @@ class Read:
     lines: list[Line] = field(default_factory=list[Line])
     config_file: str = ""
     sdxl: bool = False
+    script: bool = False
+    """Whether it was read without a shell, so that no `$` in it is one that somebody means."""
 
 
-def read_words(words: list[str]) -> Read:
-    """Options from a whole command, or from the arguments alone; a Problem when it starts another program."""
-    found = Read()
+def read_words(words: list[str], script: bool = False) -> Read:
+    """Options from a whole command, or from the arguments alone; a Problem when it starts another program. `script`:
+    they were read from one, and not handed over by a shell."""
+    found = Read(script=script)
     place = script_at(words)
     own = words
     if place is not None:
-        script = words[place].replace("\\", "/").rpartition("/")[2]
-        if script not in TRAINERS:
-            raise Problem("other_trainer", script=script, known=", ".join(TRAINERS))
-        found.sdxl = script.startswith("sdxl_")
+        name = script_in(words[place])
+        if name not in TRAINERS:
+            raise Problem("other_trainer", script=name, known=", ".join(TRAINERS))
+        found.sdxl = name.startswith("sdxl_")
         _launcher(words[:place], found)
         own = words[place + 1 :]
     _options(own, found, _script_option)
@@ -69,6 +78,8 @@ def _launcher(words: list[str], found: Read) -> None:
     for word in words[:start]:
         if "=" in word:
             found.lines.append(Line(word.partition("=")[0], word.partition("=")[2], dropped(Remark("environment"))))
+        elif unexpanded(word) == word:
+            found.lines.append(Line(word, None, dropped(Remark("unexpanded", {"what": word}))))
     _options(words[start:], found, _launch_option)
 
 
@@ -79,7 +90,9 @@ def _options(words: list[str], found: Read, find: Find) -> None:
         place += 1
         if not word.startswith("--") or word == "--":
             if find is not _launch_option:
-                found.lines.append(Line(word, None, refused(Remark("stray_word"))))
+                left = unexpanded(word)
+                remark = Remark("unexpanded", {"what": left}) if left else Remark("stray_word")
+                found.lines.append(Line(word, None, refused(remark)))
             continue
         name, equals, text = word[2:].partition("=")
         option = find(name)
@@ -98,6 +111,7 @@ def _options(words: list[str], found: Read, find: Find) -> None:
 
 
 def _take(found: Read, option: str | None, key: str, values: list[str], bare: bool, many: bool) -> None:
+    left = _left(found, option or "", values)
     if option is None:
         near = get_close_matches(key[2:], SCRIPT_OPTIONS, 1, 0.7)
         remark = Remark("unknown_near", {"near": f"--{near[0]}"}) if near else Remark("unknown_option")
@@ -106,11 +120,37 @@ def _take(found: Read, option: str | None, key: str, values: list[str], bare: bo
         found.lines.append(Line(key, None, refused(Remark("value_missing"))))
     elif option == "network_args":
         add_arguments(found, values, key)
+    elif left:
+        found.lines.append(Line(key, " ".join(values), refused(_unexpanded(left, option))))
     elif option == "config_file":
         found.config_file = values[0]
     else:
         value: Any = values if many else values[0] if values else True
         add(found, option, key, value)
+
+
+def _left(found: Read, option: str, values: Iterable[str]) -> str:
+    """What in these values a shell was to fill in and did not. A name of that very spelling may be meant, and texts for
+    people may hold any sign, unless no shell has seen them."""
+    for value in values:
+        left = "" if option in SECRETS else unexpanded(value)
+        if left and (found.script or not (option in _FREE or option.startswith("metadata_") or _is_there(value))):
+            return left
+    return ""
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _unexpanded(left: str, option: str) -> Remark:
+    targets = ROWS[option].targets if option in ROWS else ()
+    if targets:
+        return Remark("unexpanded_setting", {"what": left, "field": targets[0]})
+    return Remark("unexpanded", {"what": left})
 
 
 def add(found: Read, option: str, key: str, value: Any) -> None:
@@ -126,10 +166,14 @@ def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") 
     for word in map(str, words):
         name, equals, value = word.partition("=")
         option = f"{ARGUMENT}{name}"
-        if not equals or option not in ROWS:
+        if not equals and (left := unexpanded(word)):
+            found.lines.append(Line(f"{key} {word}", None, refused(Remark("unexpanded", {"what": left}))))
+        elif not equals or option not in ROWS:
             names = [other.removeprefix(ARGUMENT) for other in ROWS if other.startswith(ARGUMENT)]
             near = get_close_matches(name, names, 1, 0.7)
             remark = Remark("unknown_near", {"near": near[0]}) if near else Remark("unknown_argument")
             found.lines.append(Line(f"{key} {name}", value or None, refused(remark)))
+        elif left := _left(found, option, [value]):
+            found.lines.append(Line(f"{key} {name}", value, refused(_unexpanded(left, option))))
         else:
             add(found, option, f"{key} {name}", value)

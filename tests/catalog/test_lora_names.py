@@ -41,6 +41,9 @@ def test_the_family_follows_from_names_and_widths(family: str, wide: int, twins:
     layer = f"lora_unet_{start}_transformer_blocks_0_attn2_to_k"
     found = family_of_lora({layer: {"lora_down.weight": (4, wide)}}, {})
     assert found is FAMILIES[family]
+    if family != "sdxl":
+        layer = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+        assert family_of_lora({layer: {"lora_down.weight": (4, wide)}}, {}) is FAMILIES[family]
 
 
 def test_what_the_file_says_of_its_family_counts_more_than_its_width() -> None:

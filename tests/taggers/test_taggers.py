@@ -2,7 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from PIL import Image
 
 from tehon.cli.main import main
+from tehon.data.plan.images import open_upright
 from tehon.taggers.tagger import Wishes, open_tagger, tag_pictures
 from tehon.taggers.wd14 import prepared
 
@@ -79,6 +82,65 @@ def test_pictures_are_prepared_as_the_networks_know_them() -> None:
     assert values.dtype == np.float32
     assert values[1, 0].tolist() == [30, 20, 10], "blue first"
     assert values[0, 0].tolist() == [255, 255, 255], "white above and below"
+
+
+def png(file: Path, colour: int, pixels: list[tuple[int, ...]], clear: bytes = b"") -> None:
+    """A row of 16-bit pixels, which Pillow cannot write; `clear` is the colour that stands for nothing."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        whole = name + content
+        return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    row = b"\0" + b"".join(struct.pack(f">{len(pixel)}H", *pixel) for pixel in pixels)
+    head = struct.pack(">IIBBBBB", len(pixels), 1, 16, colour, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), *([chunk(b"tRNS", clear)] if clear else []), chunk(b"IDAT", zlib.compress(row))]
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b""))
+
+
+WHITE, FULL = (255, 255, 255), 65535
+GREY, RED = (100, 100, 100), (255, 0, 0)
+
+
+def test_what_is_transparent_is_white_as_the_networks_were_trained(tmp_path: Path) -> None:
+    """SmilingWolf's own code lays each picture on white before it is squared; what lies hidden there is black here."""
+    rgba = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    rgba.putpixel((1, 0), (0, 0, 0, 0))
+    rgba.save(tmp_path / "rgba.png")
+    rgba.save(tmp_path / "webp.webp", lossless=True)
+    rgba.putpixel((1, 0), (0, 0, 0, 51))
+    rgba.save(tmp_path / "thin.png")
+    la = Image.new("LA", (2, 1), (100, 255))
+    la.putpixel((1, 0), (0, 0))
+    la.save(tmp_path / "la.png")
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([255, 0, 0, 0, 0, 0])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / "palette.png", transparency=1)
+    palette.save(tmp_path / "gif.gif", transparency=1)
+    palette.save(tmp_path / "table.png", transparency=bytes([255, 51]))
+    keyed = Image.new("RGB", (2, 1), RED)
+    keyed.putpixel((1, 0), (0, 0, 0))
+    keyed.save(tmp_path / "keyed.png", transparency=(0, 0, 0))
+    png(tmp_path / "deep.png", 6, [(FULL, 0, 0, FULL), (0, 0, 0, 0)])
+    png(tmp_path / "deep-la.png", 4, [(25700, FULL), (0, 0)])
+    png(tmp_path / "deep-grey.png", 0, [(25700,), (0,)])
+    png(tmp_path / "deep-keyed.png", 0, [(25700,), (0,)], clear=b"\0\0")
+
+    class Eye:
+        def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
+            assert all(picture.mode == "RGB" for picture in pictures)
+            return [f"{picture.getpixel((0, 0))} {picture.getpixel((1, 0))}" for picture in pictures]
+
+    files = sorted(tmp_path.iterdir())
+    seen = dict(zip((file.stem for file in files), tag_pictures(Eye(), files, batch=5), strict=True))
+    thin = (204, 204, 204)  # a fifth of black on white
+    assert seen == {
+        **dict.fromkeys(["rgba", "webp", "palette", "gif", "keyed", "deep"], f"{RED} {WHITE}"),
+        **dict.fromkeys(["thin", "table"], f"{RED} {thin}"),
+        **dict.fromkeys(["la", "deep-la", "deep-keyed"], f"{GREY} {WHITE}"),
+        "deep-grey": f"{GREY} (0, 0, 0)",
+    }
+    assert prepared(open_upright(tmp_path / "rgba.png"), 2)[0].tolist() == [[0, 0, 255], [255, 255, 255]]
 
 
 def test_the_command_leaves_captions_alone_unless_asked(

@@ -61,7 +61,7 @@ def family_of_lora(layers: Mapping[str, Shapes], metadata: Mapping[str, str]) ->
     """The family whose layers a LoRA file names; None where no layer is known.
 
     SDXL has encoders and U-Net paths of its own. 1.x and 2.x have the same names, so that there the metadata decide, or
-    else the width of the text that the U-Net's attention reads.
+    else the width of the text that the encoder writes and the U-Net's attention reads.
     """
     places = [place for layer in layers if (place := layer_place(layer))]
     if not places:
@@ -86,7 +86,9 @@ TEXT_WIDTHS = {"sd1": 768, "sd2": 1024, "sdxl": 2048}
 
 def _text_width(layers: Mapping[str, Shapes]) -> int:
     for layer, tensors in layers.items():
-        if layer.endswith(("attn2_to_k", "attn2_to_v")) and len(tensors.get("lora_down.weight", ())) > 1:
+        attends = layer.endswith(("attn2_to_k", "attn2_to_v"))
+        encodes = layer.startswith("lora_te_") and layer.endswith(("q_proj", "k_proj", "v_proj", "fc1"))
+        if (attends or encodes) and len(tensors.get("lora_down.weight", ())) > 1:
             return tensors["lora_down.weight"][1]
     return 0
 

@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tehon.catalog.families import FAMILIES, Family
+from tehon.catalog.families import FAMILIES, Family, Prediction
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer
 from tehon.catalog.lora_names import family_of_lora
 from tehon.disk import fill_folder, write_new
 from tehon.messages.problem import Problem
+from tehon.surgery.labels import label, prediction_in
 from tehon.surgery.lora_keys import (
     ALPHA,
     DOWN,
@@ -60,13 +61,15 @@ _WEIGHTS, _SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 @dataclass
 class Lora:
-    """A LoRA's tensors by what they mean. `names` are {key: (file, name in it)}, `alphas` those that are no tensors."""
+    """A LoRA's tensors by what they mean. `names` are {key: (file, name in it)}, `alphas` those that are no tensors.
+    `prediction` is what its base model predicts, where anything says it."""
 
     family: Family
     metadata: dict[str, str]
     header: bytes
     names: dict[Key, tuple[SafeTensors, str]] = field(default_factory=dict[Key, tuple[SafeTensors, str]])
     alphas: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    prediction: Prediction | None = None
 
     def row(self, key: Key) -> Row:
         if key not in self.names:
@@ -91,10 +94,16 @@ class Lora:
         return self.row(Key(part, path, DOWN)).shape[0]
 
 
-def convert(source: Path, out: Path, to: str, overwrite: bool = False) -> int:
-    """Writes a LoRA as "kohya", "diffusers" or "peft" has it; how many layers there are. peft's is a folder with one
-    for each network."""
+def convert(
+    source: Path, out: Path, to: str, overwrite: bool = False, prediction: Prediction | None = None
+) -> tuple[int, bool]:
+    """Writes a LoRA as "kohya", "diffusers" or "peft" has it; (how many layers there are, whether the result says all
+    of its base model). peft's is a folder with one for each network. `prediction` is for kohya's label, of a file that
+    does not say it."""
     lora = read_any(source)
+    if prediction and lora.prediction not in (None, prediction):
+        raise Problem("label_contradicts", path=source, own=lora.prediction, wanted=prediction, field="--prediction")
+    lora.prediction = lora.prediction or prediction
     if to == "peft":
         fill_folder(out, lambda aside: _write_peft(lora, aside), overwrite)
     else:
@@ -111,7 +120,7 @@ def convert(source: Path, out: Path, to: str, overwrite: bool = False) -> int:
             else:
                 metadata = {key: str(text) for key, text in own.items()}
                 write_tensors(out, rows, metadata, tensor, overwrite=overwrite, kohya_hashes=True)
-    return len(_layers(lora))
+    return len(_layers(lora)), to != "kohya" or bool(lora.prediction or lora.family.predicts)
 
 
 def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
@@ -122,6 +131,8 @@ def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
     body = {key: text for key, text in lora.metadata.items() if key == _BODY}
     if to == "kohya" and body and "sshs_model_hash" in metadata:
         fresh = fresh or _body(rows, tensor) != body[_BODY]
+    if to == "kohya" and fresh:
+        metadata.setdefault("modelspec.title", out.stem)
     keeps = lora.header and not _comes_back(lora, metadata, to)
     if (keeps or to == "diffusers") and not fresh:
         metadata = metadata | body
@@ -145,6 +156,7 @@ def read_any(source: Path) -> Lora:
     if "sshs_model_hash" in header.metadata:
         lora.metadata.setdefault(_BODY, body_hash(source, header.body))
     lora.alphas = _alphas(header.metadata, lora)
+    lora.prediction = prediction_in(header.metadata, _HEADER, _CONFIG)
     return lora
 
 
@@ -221,7 +233,7 @@ def _made(lora: Lora, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
             lora.alphas.setdefault((part, path), lora.alpha(part, path))
             wanted[kohya_name(key, lora.family)] = key
         if not any(name.startswith("ss_") for name in metadata):
-            metadata |= _kohya_metadata(lora)
+            metadata = _kohya_metadata(lora) | metadata
     rows = sorted_rows({name: lora.row(key) for name, key in wanted.items()})
     return rows, metadata, lambda name: lora.tensor(wanted[name])
 
@@ -270,13 +282,10 @@ def _patterned(patterns: Any, path: str, otherwise: Any) -> float:
 def _kohya_metadata(lora: Lora) -> dict[str, str]:
     ranks = {lora.rank(*layer) for layer in _layers(lora)}
     alphas = {lora.alpha(*layer) for layer in _layers(lora)}
-    label = next(iter(lora.family.labels.values()))
-    return {
+    return label(lora.family, lora.prediction) | {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
         "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
-        "ss_base_model_version": label.base_version,
-        "modelspec.architecture": label.architecture,
     }
 
 
@@ -368,17 +377,20 @@ def _read_peft(folder: Path) -> Lora:
     for name, (part, own) in names.items():
         _take(lora, name, contents[part], own, folder)
     _check_layers(lora, folder)
-    lora.alphas = dict(_peft_alphas(folder, lora))
+    bases = _peft_alphas(folder, lora)
+    lora.prediction = next(filter(None, (prediction_in(first, _HEADER, _CONFIG, base) for base in bases)), None)
     return lora
 
 
-def _peft_alphas(folder: Path, lora: Lora) -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], float] = {}
+def _peft_alphas(folder: Path, lora: Lora) -> list[object]:
+    """Takes over what peft's settings say of alphas; gives the names of the base models in them."""
+    bases: list[object] = []
     for part, path in _layers(lora):
         file = folder / part / _SETTINGS
         try:
             config: dict[str, Any] = json.loads(file.read_text("utf8"))
-            found[part, path] = _patterned(config.get("alpha_pattern", {}), path, config["lora_alpha"])
+            lora.alphas[part, path] = _patterned(config.get("alpha_pattern", {}), path, config["lora_alpha"])
+            bases.append(config.get("base_model_name_or_path"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise Problem("convert_config", path=file, reason=f"{type(error).__name__}: {error}") from None
-    return found
+    return bases

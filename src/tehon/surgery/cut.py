@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tehon.catalog.header import read_header
+from tehon.catalog.lora_names import family_of_lora
 from tehon.messages.problem import Problem
 from tehon.surgery.written import check_result, precision_of, write_result
 from tehon.weights.lora_file import read_lora
@@ -30,7 +31,9 @@ def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[
         raise Problem("cut_rank", path=file, rank=rank, most=largest - 1, largest=largest)
     check_result(out, overwrite)
     smaller = cut_ranks(layers, rank)
-    write_result(out, smaller, read_header(file).metadata, precision_of(file), overwrite)
+    header = read_header(file)
+    family = family_of_lora(header.layers(), header.metadata)
+    write_result(out, smaller, header.metadata, precision_of(file), overwrite, family)
     return smaller
 
 

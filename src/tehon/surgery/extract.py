@@ -88,7 +88,7 @@ def extract(
             inside += square
     if not layers:
         raise Problem("extract_same", first=base.path, second=tuned.path)
-    write_result(out, layers, _metadata(base, tuned, out), precision, overwrite)
+    write_result(out, layers, _metadata(base, tuned, out), precision, overwrite, tuned.family)
     return Extraction(rows, len(outside), (sum(outside) / (inside + sum(outside))) ** 0.5)
 
 
@@ -122,15 +122,10 @@ def _layer(
 
 
 def _metadata(base: Model, tuned: Model, out: Path) -> dict[str, str]:
-    label = tuned.family.labels[tuned.prediction]
     return {
         "ss_network_module": "networks.lora",
         "ss_output_name": out.stem,
-        "ss_base_model_version": label.base_version,
-        "ss_v2": str(label.base_version.startswith("sd_v2")),
         "ss_sd_model_name": base.path.name,
         "ss_training_comment": f"extracted: {tuned.path.name} - {base.path.name}",
-        "modelspec.architecture": label.architecture,
-        "modelspec.title": out.stem,
         "modelspec.prediction_type": tuned.prediction,
     }

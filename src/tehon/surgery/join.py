@@ -14,6 +14,7 @@ from tehon.catalog.kinds import fits, weight_shape
 from tehon.messages.problem import Problem
 from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular, singular_of_product
 from tehon.surgery.fitting import change, shaped
+from tehon.surgery.labels import told_prediction
 from tehon.surgery.lora_layers import LoraLayers, Shapes
 from tehon.surgery.merge import check_fits
 from tehon.surgery.written import check_result, finite, precision_of, write_result
@@ -21,10 +22,6 @@ from tehon.weights.places import Place
 
 PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
 """The tensors of a LoRA whose change is B A and nothing else."""
-_TRUE_OF_ALL = (
-    *("ss_base_model_version", "ss_v2", "ss_clip_skip"),
-    *("modelspec.architecture", "modelspec.prediction_type"),
-)
 
 
 def join_files(
@@ -44,17 +41,23 @@ def join_files(
         check_ranks(rank, conv_rank)
     check_result(out, overwrite)
     layers = join(loras, rank=rank, conv_rank=conv_rank, places=places)
-    first = loras[0].metadata
-    metadata = {key: first[key] for key in _TRUE_OF_ALL if key in first}
-    metadata |= {
+    metadata = _true_of_all(loras) | {
         "ss_network_module": "networks.lora",
         "ss_output_name": out.stem,
         "ss_training_comment": "merged: " + ", ".join(f"{lora.path.stem} ({lora.strength:g})" for lora in loras),
-        "modelspec.title": out.stem,
         "modelspec.merged_from": ", ".join(lora.path.stem for lora in loras),
     }
-    write_result(out, layers, metadata, precision or precision_of(loras[0].path), overwrite)
+    own = precision or precision_of(loras[0].path)
+    write_result(out, layers, metadata, own, overwrite, loras[0].family)
     return layers
+
+
+def _true_of_all(loras: Sequence[LoraLayers]) -> dict[str, str]:
+    """What the files that say it agree on: what their base model predicts, and the text encoder's layer."""
+    predicted = {told_prediction(lora.metadata) for lora in loras} - {None}
+    skips = {lora.metadata["ss_clip_skip"] for lora in loras if "ss_clip_skip" in lora.metadata}
+    found = {"modelspec.prediction_type": str(predicted.pop())} if len(predicted) == 1 else {}
+    return found | ({"ss_clip_skip": skips.pop()} if len(skips) == 1 else {})
 
 
 def join(

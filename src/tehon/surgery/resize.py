@@ -58,7 +58,8 @@ def resize_file(
     how = f"{rule} {number:g}, at most {rank}" if rule else f"{rank}"
     comments = [f"resized to {how}", lora.metadata.get("ss_training_comment", "")]
     told = {"ss_training_comment": "; ".join(filter(None, comments))}
-    write_result(out, layers, {**lora.metadata, **told}, precision or precision_of(lora.path), overwrite)
+    metadata, own = {**lora.metadata, **told}, precision or precision_of(lora.path)
+    write_result(out, layers, metadata, own, overwrite, lora.family)
     return rows
 
 

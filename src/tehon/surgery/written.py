@@ -11,9 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from tehon.catalog.families import Family
 from tehon.catalog.header import read_header
 from tehon.disk import is_there, unwritable
 from tehon.messages.problem import Problem
+from tehon.surgery.labels import label, told_prediction
 from tehon.weights.lora_file import DTYPES, as_saved, write_lora
 
 _MANY = "Dynamic"
@@ -34,8 +36,10 @@ def write_result(
     metadata: Mapping[str, str],
     precision: str,
     overwrite: bool = False,
+    family: Family | None = None,
 ) -> None:
-    """Writes {layer: {tensor's name: tensor}} with kohya's hashes, and rank and alpha as metadata."""
+    """Writes {layer: {tensor's name: tensor}} with kohya's hashes. Rank and alpha in the metadata are those of these
+    layers, the title is the file's name, and what says for which models a LoRA is is added where it is missing."""
     check_result(out, overwrite)
     assert precision in DTYPES
     if not layers:
@@ -43,7 +47,9 @@ def write_result(
     tensors = {f"{layer}.{name}": tensor for layer, row in layers.items() for name, tensor in row.items()}
     for name, tensor in as_saved(tensors, precision).items():
         finite(tensor, name, precision)
-    own = {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
+    own = {} if family is None else label(family, told_prediction(metadata))
+    own |= {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
+    own["modelspec.title"] = out.stem
     try:
         write_lora(out, tensors, _told(own, layers), precision)
     except OSError as error:

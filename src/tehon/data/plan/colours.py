@@ -19,7 +19,12 @@ def eight_bits(picture: Image.Image) -> Image.Image:
         return picture.convert("RGBA") if picture.mode != "CMYK" and "transparency" in picture.info else picture
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         levels: NDArray[Any] = np.asarray(picture)
-        return Image.fromarray(np.clip((levels.astype(np.float64) + 128) // 257, 0, 255).astype(np.uint8))
+        grey = Image.fromarray(np.clip((levels.astype(np.float64) + 128) // 257, 0, 255).astype(np.uint8))
+        clear = picture.info.get("transparency")
+        if isinstance(clear, int):  # the one grey that stands for nothing
+            grey = grey.convert("RGBA")
+            grey.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+        return grey
     if picture.mode == "1":
         return picture.convert("L")
     return picture.convert("RGBA" if picture.has_transparency_data else "RGB")

@@ -235,7 +235,7 @@ def config_that_is_no_toml(folder: Path) -> Made:
 
 
 def config_that_is_a_folder(folder: Path) -> Made:
-    return ["train", str(folder)], f"{folder}: the file cannot be read"
+    return ["train", str(folder)], f"{folder}: this is a folder; give the file that is meant."
 
 
 def inspect_a_text_file(folder: Path) -> Made:

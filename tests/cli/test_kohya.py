@@ -153,7 +153,11 @@ def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_w
         ("--network_args train_norm=True", "--network_args train_norm: tehon does not train norm layers;"),
         ("--resume out/last-state", "--resume: out/last-state is a state of accelerate, which tehon can't go on with"),
         ("--num_epochs=a b", "--num_epochs: sd-scripts has no such option;"),
-        ("--max_train_epochs=many", "--max_train_epochs: 'many' can't be read as what the option takes;"),
+        ("--max_train_epochs=many", "--max_train_epochs: 'many' does not fit; give a whole number."),
+        ("--seed", "--seed: there is no value behind it; give one, or leave the option out."),
+        ("--network_args foo", "--network_args foo: an argument of a network is written name=value; write it so, or"),
+        ("--resolution=abc", "--resolution: abc is no size; write 512 or 512,768."),
+        ("--seed 1 2", "2: belongs to no option; quote values that have blanks."),
         ("--train_batch_size=0", "--train_batch_size: data.batch_size: 0 does not fit;"),
         ("--huggingface_repo_id a/b", "--huggingface_repo_id: tehon uploads nothing;"),
     ],
@@ -175,6 +179,20 @@ def test_what_is_missing_is_named_as_the_command_names_it(capsys: pytest.Capture
         "--train_data_dir is missing; add it to the command.",
         "--output_dir is missing; add it to the command.",
     ]
+
+
+def test_what_is_no_command_at_all_is_told_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kohya"]) == 2
+    assert (
+        capsys.readouterr().err.splitlines()[0] == "--pretrained_model_name_or_path is missing; add it to the command."
+    )
+    assert main(["kohya", "last-year.toml"]) == 2
+    assert capsys.readouterr().err == (
+        "last-year.toml: tehon kohya takes arguments of train_network.py; give a TOML with --config_file "
+        "last-year.toml, or bring a JSON of kohya_ss along with tehon import.\n"
+    )
+    assert main(["kohya", "--config_file"]) == 2
+    assert capsys.readouterr().err.startswith("--config_file: there is no value behind it; give one")
 
 
 def test_a_configuration_file_loses_to_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("tags", "new", "prefix"):
         if len(getattr(options, name, "").splitlines()) > 1:
             raise Problem("captions_lines", value=name.upper())
+    if options.verb == "replace" and not options.old:
+        raise Problem("captions_replace_nothing")
     if options.verb in ("add", "remove") and not tags.split(options.tags):
         raise Problem("captions_no_tags")
     for name, least in (("keep", 0), ("batch", 1)):
@@ -114,8 +116,6 @@ def _edit_of(options: argparse.Namespace) -> tags.Edit:
     if options.verb == "remove":
         return partial(tags.remove, tags.split(options.tags))
     if options.verb == "replace":
-        if not options.old:
-            raise Problem("captions_replace_nothing")
         return partial(tags.replace, options.old, options.new, whole_tags=not options.text)
     return partial(tags.sort, keep=options.keep) if options.verb == "sort" else tags.dedupe
 

@@ -3,7 +3,7 @@
 import argparse
 
 from tehon.cli.json_text import json_text
-from tehon.cli.lora_words import add_result, add_rules, rule_of
+from tehon.cli.lora_words import add_result, add_rules, base_model, rule_of
 from tehon.messages.catalogue import say
 
 
@@ -21,13 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tehon.catalog.detect import find_networks
     from tehon.surgery.extract import extract
 
     rule, number = rule_of(options)
     found = extract(
-        find_networks(options.base),
-        find_networks(options.tuned),
+        base_model("BASE", options.base),
+        base_model("TUNED", options.tuned),
         options.out,
         rank=options.rank,
         conv_rank=options.conv_rank,

@@ -32,11 +32,15 @@ def run(options: argparse.Namespace) -> int:
     from tehon.planning.report import as_text
     from tehon.settings.files import on_top, validate
     from tehon.settings.kohya.effect import REQUIRED
-    from tehon.settings.kohya.read import bring_words
+    from tehon.settings.kohya.read import bring_words, command_words
     from tehon.settings.kohya.report import as_data
     from tehon.settings.kohya.report import as_text as report
 
-    result = bring_words(options.foreign)
+    words: list[str] = options.foreign
+    for word in words[:1]:
+        if word.lower().endswith((".toml", ".json")):
+            raise Problem("kohya_file", path=word)
+    result = bring_words(words) if len(words) == 1 and " " in words[0] else command_words(words)
     refused = {line.key for line in result.blocking}
     missing = [_OPTIONS[name] for name in REQUIRED if name in result.missing and name not in options.settings]
     raise_all(

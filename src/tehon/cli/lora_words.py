@@ -9,6 +9,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 if TYPE_CHECKING:
+    from tehon.catalog.model import Model
     from tehon.surgery.lora_layers import LoraLayers
 
 
@@ -81,6 +82,8 @@ def split(word: str) -> tuple[Path, list[float]]:
         try:
             number = float(end)
         except ValueError:
+            if colon and _there(start):
+                raise Problem("strength_not_finite", field="--lora", path=start) from None
             break
         if not colon:
             break
@@ -88,6 +91,20 @@ def split(word: str) -> tuple[Path, list[float]]:
     if not all(map(isfinite, numbers)):
         raise Problem("strength_not_finite", field="--lora", path=word)
     return Path(word), numbers
+
+
+def base_model(field: str, path: str) -> "Model":
+    """The model that a word of a tool names; what is wrong with it is said of that word, not of a setting."""
+    from tehon.catalog.detect import find_networks
+
+    try:
+        return find_networks(path)
+    except Problem as problem:
+        if len(problem.all) > 1:
+            raise
+        if problem.key == "checkpoint_is_lora":
+            raise Problem("word_is_lora", field=field, path=path) from None
+        raise Problem(problem.key, **{**problem.values, "field": field}) from None
 
 
 def _there(word: str) -> bool:

@@ -3,7 +3,7 @@
 import argparse
 
 from tehon.cli.json_text import json_text
-from tehon.cli.lora_words import add_loras, add_precision, add_result, opened
+from tehon.cli.lora_words import add_loras, add_precision, add_result, base_model, opened
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -35,11 +35,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _into_model(options: argparse.Namespace) -> dict[str, object]:
-    from tehon.catalog.detect import find_networks
     from tehon.surgery.merge import merge_into_model
 
     made = merge_into_model(
-        find_networks(options.model),
+        base_model("MODEL", options.model),
         opened(options),
         options.out,
         precision=options.precision,
@@ -49,7 +48,6 @@ def _into_model(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _into_lora(options: argparse.Namespace) -> dict[str, object]:
-    from tehon.catalog.detect import find_networks
     from tehon.surgery.join import join_files
     from tehon.weights.places import layer_places
 
@@ -58,7 +56,7 @@ def _into_lora(options: argparse.Namespace) -> dict[str, object]:
         options.out,
         rank=options.rank,
         conv_rank=options.conv_rank,
-        places=layer_places(find_networks(options.model)) if options.model else None,
+        places=layer_places(base_model("MODEL", options.model)) if options.model else None,
         precision=options.precision,
         overwrite=options.overwrite,
     )

@@ -55,11 +55,18 @@ def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str
 def read_toml(file: Path) -> Tree:
     """The tables of a TOML file; a Problem when it cannot be read."""
     try:
-        return parse_toml(file.read_text("utf8"), file)
+        text = file.read_text("utf8")
+        if file.suffix.lower() == ".json" and text.lstrip()[:1] in ("{", "["):
+            raise Problem("no_settings_file", path=file)
+        return parse_toml(text, file)
     except FileNotFoundError:
         raise Problem("file_missing", path=file) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem("file_unreadable", path=file, reason=error) from None
+    except IsADirectoryError:
+        raise Problem("file_is_folder", path=file) from None
+    except UnicodeDecodeError:
+        raise Problem("no_settings_file", path=file) from None
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
 
 
 def parse_toml(text: str, name: Path | str = "TOML") -> Tree:

@@ -27,6 +27,8 @@ def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[
     if other:
         raise Problem("cut_other_kind", path=file, name=other)
     largest = max(len(tensors["lora_down.weight"]) for tensors in layers.values())
+    if largest == 1:
+        raise Problem("cut_single", path=file)
     if not 1 <= rank < largest:
         raise Problem("cut_rank", path=file, rank=rank, most=largest - 1, largest=largest)
     check_result(out, overwrite)

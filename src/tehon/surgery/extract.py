@@ -97,7 +97,7 @@ def check_device(device: str) -> None:
     if (device == "cuda" and not torch.cuda.is_available()) or (
         device == "mps" and not torch.backends.mps.is_available()
     ):
-        raise Problem("device_missing", field="--device", device=device)
+        raise Problem("tool_device", field="--device", device=device)
 
 
 def _targets(model: Model) -> Iterator[tuple[str, bool]]:

@@ -57,7 +57,9 @@ def check_ranks(rank: int, conv_rank: int = 0, rule: str = "", number: float = 0
     for field, value, least in (("--rank", rank, 1), ("--conv-rank", conv_rank, 0)):
         if value < least:
             raise Problem("resize_rank", field=field, value=value, least=least)
-    if rule and not (number > 1 if rule == "sv_ratio" else 0 < number <= 1):
+    if rule == "sv_ratio" and not number > 1:
+        raise Problem("resize_ratio", field="--sv-ratio", value=number)
+    if rule and rule != "sv_ratio" and not 0 < number <= 1:
         raise Problem("resize_number", field=f"--{rule.replace('_', '-')}", value=number)
 
 

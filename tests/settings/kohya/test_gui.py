@@ -174,7 +174,7 @@ def test_what_means_nothing_here_is_left_out_with_its_reason(presets: dict[str, 
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("[1, 2]", "not_json"),
+        ("[1, 2]", "json_no_object"),
         ("{", "not_json"),
         ('{"a": 1}', "nothing_known"),
         ("[" * 100_000, "not_json"),

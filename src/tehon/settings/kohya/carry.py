@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import validate
@@ -17,9 +18,10 @@ from tehon.settings.kohya.effect import REQUIRED, filled, without_effect
 from tehon.settings.kohya.lines import Line, Outcome, Remark, carried, refused
 from tehon.settings.kohya.rows import UNSAID, Around, Given, Row
 from tehon.settings.kohya.table import ROWS
-from tehon.settings.kohya.values import UnreadableError, read_value
+from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, WHOLE, UnreadableError, read_value
 from tehon.settings.settings import Settings
 
+_KINDS = {SWITCH: "kind.bool", WHOLE: "kind.int", NUMBER: "kind.float", NUMBERS: "kind.float_list"}
 Tree = dict[str, dict[str, Any]]
 
 
@@ -53,7 +55,7 @@ def carry(
         try:
             values[option] = read_value(ROWS[option].kind, one.value)
         except UnreadableError:
-            found.append(Line(one.key, one.raw, refused(Remark("unreadable", {"value": _short(one.raw)}))))
+            found.append(Line(one.key, one.raw, refused(_unfit(ROWS[option].kind, one.raw))))
     around = Around({name: value for name, value in values.items() if value is not None}, whole, sdxl)
     tree: Tree = {section: dict(table) for section, table in (base or {}).items()}
     origins: dict[str, Line] = {}
@@ -169,6 +171,13 @@ def _has(tree: Mapping[str, Any], name: str) -> bool:
     if name == "data.folder" and any(tree.get("data", {}).get(other) for other in ("sets", "dataset_config")):
         return True
     return bool(tree.get(section, {}).get(field_name)) if name in REQUIRED else field_name in tree.get(section, {})
+
+
+def _unfit(kind: str, raw: Any) -> Remark:
+    """What is said of a value that is none of its kind."""
+    if kind not in _KINDS:
+        return Remark("unreadable", {"value": _short(raw)})
+    return Remark("not_its_kind", {"value": _short(raw), "expected": say(_KINDS[kind])})
 
 
 def _short(value: Any) -> str:

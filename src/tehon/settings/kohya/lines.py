@@ -31,6 +31,12 @@ class Remark:
 Reason = Remark | Problem
 UNEXPANDED = ("unexpanded", "unexpanded_setting")
 """The remarks on what only a shell could fill in."""
+REMEDIED = (
+    *UNEXPANDED,
+    *("value_missing", "not_its_kind", "not_a_size", "stray_word", "pair_missing"),
+    *("decay_in_steps",),
+)
+"""The remarks that say what to do."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Line:
     def remedied(self) -> bool:
         """Whether the reason itself says what to do, so that leaving the key out is not the remedy."""
         reasons = self.outcome.reasons
-        return any(isinstance(reason, Problem) or reason.key in UNEXPANDED for reason in reasons)
+        return any(isinstance(reason, Problem) or reason.key in REMEDIED for reason in reasons)
 
     @property
     def open(self) -> list[str]:
@@ -76,6 +82,11 @@ class Line:
             for one in self.outcome.reasons
             if isinstance(one, Remark) and "field" in one.values
         ]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is known what is meant, but not what a variable in it stands for."""
+        return any(isinstance(reason, Remark) and reason.key in UNEXPANDED for reason in self.outcome.reasons)
 
     def as_data(self) -> dict[str, Any]:
         """The line for machines."""

@@ -51,7 +51,7 @@ def bring_text(text: str, file: Path) -> Import:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         if ending == ".toml":
             raise Problem("not_toml", path=file, reason=error) from None
-        return bring_words(split_command(text), script=True)
+        return _of_command(split_command(text), True, str(file))
     return _of_toml(tree, file)
 
 
@@ -60,9 +60,18 @@ def bring_words(words: list[str], script: bool = False) -> Import:
     shell has filled it in."""
     if len(words) == 1 and " " in words[0].strip():
         words, script = split_command(words[0]), True
+    return _of_command(words, script, " ".join(words)[:60] or "''")
+
+
+def command_words(words: list[str]) -> Import:
+    """The same for arguments that are meant to be train_network.py's and nothing else: none of them may be known."""
+    return _carried(_with_config(read_words(words)), whole=True)
+
+
+def _of_command(words: list[str], script: bool, source: str) -> Import:
     found = read_words(words, script)
-    if not (found.given or found.config_file or any(line.remedied for line in found.lines)):
-        raise Problem("nothing_known", path=" ".join(words)[:60] or "''")
+    if not (found.given or found.config_file or any(line.waits for line in found.lines)):
+        raise Problem("nothing_known", path=source)
     return _carried(_with_config(found), whole=True)
 
 
@@ -82,7 +91,7 @@ def _of_json(text: str, file: Path) -> Import:
     except (ValueError, RecursionError) as error:
         raise Problem("not_json", path=file, reason=error) from None
     if not isinstance(data, dict):
-        raise Problem("not_json", path=file, reason=type(data).__name__)
+        raise Problem("json_no_object", path=file)
     if "datasets" in data:
         return _of_dataset(file)
     if not any(option_of(key) or key in _OURS_TOO for key in data):
@@ -155,8 +164,10 @@ def _text(file: Path) -> str:
         raise Problem("file_missing", path=file) from None
     except UnicodeDecodeError:
         pass
+    except IsADirectoryError:
+        raise Problem("file_is_folder", path=file) from None
     except OSError as error:
-        raise Problem("file_unreadable", path=file, reason=error) from None
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     try:
         return file.read_bytes().decode("utf-16" if file.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp932")
     except UnicodeDecodeError:

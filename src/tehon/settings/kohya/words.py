@@ -168,7 +168,9 @@ def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") 
         option = f"{ARGUMENT}{name}"
         if not equals and (left := unexpanded(word)):
             found.lines.append(Line(f"{key} {word}", None, refused(Remark("unexpanded", {"what": left}))))
-        elif not equals or option not in ROWS:
+        elif not equals:
+            found.lines.append(Line(f"{key} {word}", None, refused(Remark("pair_missing"))))
+        elif option not in ROWS:
             names = [other.removeprefix(ARGUMENT) for other in ROWS if other.startswith(ARGUMENT)]
             near = get_close_matches(name, names, 1, 0.7)
             remark = Remark("unknown_near", {"near": near[0]}) if near else Remark("unknown_argument")

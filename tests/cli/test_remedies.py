@@ -1,0 +1,97 @@
+"""What a person who took a wrong turn is told to do is what helps, with the words of the command that was given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tehon.cli.main import main
+
+LAYER = "lora_unet_mid_block_attentions_0_proj_in"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with a LoRA of one rank and one of two, a JSON of each kind, a text and a picture folder."""
+    monkeypatch.chdir(tmp_path)
+    for name, rank in (("one", 1), ("two", 2)):
+        down, up = np.ones((rank, 6), np.float32), np.ones((4, rank), np.float32)
+        save_file({f"{LAYER}.lora_down.weight": down, f"{LAYER}.lora_up.weight": up}, f"{name}.safetensors")
+    Path("preset.json").write_text('{"LoRA_type": "Standard"}')
+    Path("list.json").write_text("[1]")
+    Path("text.txt").write_text("hello")
+    Path("pictures").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("import list.json", "list.json: this JSON is no object with settings; give one that kohya_ss has saved."),
+        (
+            "import text.txt",
+            "text.txt: nothing in it is a setting of kohya_ss or sd-scripts; give a JSON of the GUI, a",
+        ),
+        ("import pictures", "pictures: this is a folder; give the file that is meant."),
+        (
+            "import two.safetensors",
+            "two.safetensors: the file says nothing about its training, so that no settings can",
+        ),
+        (
+            "export preset.json out.json",
+            "preset.json: these are no settings of tehon's, which are TOML; bring the file ",
+        ),
+        (
+            "plan preset.json",
+            "preset.json: these are no settings of tehon's, which are TOML; bring the file along with `t",
+        ),
+        (
+            "plan two.safetensors",
+            "two.safetensors: these are no settings of tehon's, which are TOML; bring the file alo",
+        ),
+        ("plan pictures", "pictures: this is a folder; give the file that is meant."),
+        ("inspect pictures", "pictures: this is a folder; give the file that is meant."),
+        ("resize pictures --rank 1", "pictures: this is a folder; give the file that is meant."),
+        ("resize two.safetensors --rank 1 --sv-ratio 0.5", "--sv-ratio: 0.5 does not fit; give a number above 1."),
+        ("resize two.safetensors --rank 1 --sv-fro 2", "--sv-fro: 2.0 does not fit; give a share between 0 and 1."),
+        (
+            "cut one.safetensors 1",
+            "one.safetensors: its layers have one rank each, of which nothing can be cut; use th",
+        ),
+        (
+            "merge --lora two.safetensors:much -o out.safetensors",
+            "--lora: the strength behind two.safetensors is no fin",
+        ),
+        (
+            "merge none --lora two.safetensors -o out.safetensors",
+            "MODEL: there is no model at none; give a checkpoint ",
+        ),
+        (
+            "merge two.safetensors --lora two.safetensors -o out.safetensors",
+            "MODEL: two.safetensors is a LoRA and no b",
+        ),
+        (
+            "extract none demo -o out.safetensors",
+            "BASE: there is no model at none; give a checkpoint file, a diffusers",
+        ),
+        (
+            "extract demo two.safetensors -o out.safetensors",
+            "TUNED: two.safetensors is a LoRA and no base model; give ",
+        ),
+        (
+            "extract demo demo --device mps -o out.safetensors",
+            "--device: this machine has no mps device that PyTorch ca",
+        ),
+    ],
+)
+def test_the_remedy_fits_what_was_done(line: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(sentence)
+    assert not list(Path().glob("out*"))
+
+
+def test_nothing_can_not_be_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """Even where there is no caption that could show it."""
+    assert main(["captions", "replace", "pictures", "", "owl"]) == 2
+    assert capsys.readouterr().err == "what is to be replaced is empty; give a tag or a text.\n"

@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "plan two.safetensors",
-            "two.safetensors: these are no settings of tehon's, which are TOML; bring the file alo",
+            "two.safetensors: these are no settings of tehon's, which are TOML; bring the file ",
         ),
         ("plan pictures", "pictures: this is a folder; give the file that is meant."),
         ("inspect pictures", "pictures: this is a folder; give the file that is meant."),

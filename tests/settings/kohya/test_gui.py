@@ -122,6 +122,7 @@ def test_a_key_becomes_these_settings(
         ({"no_token_padding": True}, "no_token_padding", "stops with an error when LoRA is trained with it"),  # T4
         ({"stop_text_encoder_training": 80}, "stop_text_encoder_training", "never worked for LoRA in kohya_ss"),  # T4
         ({"lr_scheduler": "polynomial", "lr_scheduler_num_cycles": "3"}, "lr_scheduler", "ignores the cycles"),  # T5
+        ({"lr_scheduler": "cosine_with_restarts", "epoch": 4}, "lr_scheduler_num_cycles", "number of epochs, 4"),  # T5
         ({"vae_batch_size": 0}, "vae_batch_size", "encodes one picture at a time"),  # T6
         ({"lr_scheduler": "constant"}, "lr_scheduler", "tehon ignores the warm-up"),  # T7
         ({"cache_latents_to_disk": True}, "cache_latents_to_disk", "after the resolution has changed"),  # T8
@@ -141,6 +142,13 @@ def test_a_key_becomes_these_settings(
             "takes the text False for true",
         ),  # T19
         ({"LoRA_type": "LyCORIS/LoCon", "network_dropout": 0.1}, "network_dropout", "no effect on most types"),  # T20
+        ({"LoRA_type": "LyCORIS/LoHa", "rank_dropout": 0.1}, "rank_dropout", "leaves out rows of the output"),  # T20
+        ({"lr_scheduler": "adafactor", "optimizer": "Adafactor"}, "lr_scheduler", "tehon ignores the warm-up"),  # T7
+        ({"sdxl": True, "block_dims": ",".join(["4"] * 25)}, "block_dims", "SDXL has 23 blocks"),  # T26
+        ({"additional_parameters": "--zero_terminal_snr"}, "additional_parameters --zero_terminal_snr", "by the noise"),
+        ({"additional_parameters": "--text_encoder_lr1 1e-5"}, "additional_parameters --text_encoder_lr1", "does not"),
+        ({"down_lr_weight": "0.5"}, "down_lr_weight", "1 numbers for 12 blocks"),  # T29
+        ({"down_lr_weight": ",".join(["1"] * 13)}, "down_lr_weight", "13 numbers for 12 blocks"),  # T29
         ({"persistent_data_loader_workers": True}, "persistent_data_loader_workers", "no loader processes"),  # T22
         ({"sample_prompts": "n foo"}, "sample_prompts", "flags out of a line that begins like one"),  # T24
         ({"sdxl": True, "sdxl_cache_text_encoder_outputs": True}, "sdxl_cache_text_encoder_outputs", "ignores prefix"),

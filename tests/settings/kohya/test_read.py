@@ -14,6 +14,7 @@ from tehon.settings.files import validate
 from tehon.settings.kohya.carry import Import
 from tehon.settings.kohya.export import export
 from tehon.settings.kohya.read import bring, bring_words
+from tehon.settings.kohya.table import ROWS
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -319,3 +320,43 @@ def test_what_would_be_another_training_is_not_called_idle(algorithm: str) -> No
     words = [*COMMAND.replace("algo=loha", f"algo={algorithm} dora_wd=True").split()[2:]]
     line = next(line for line in bring_words(words).blocking if "dora_wd" in line.key)
     assert f"there are no DoRA lengths for {algorithm}" in str(line.reason)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("sshs_legacy_hash", "0123abcd", "of a file that is never written"),
+        ("sshs_model_hash", "0x" + 64 * "0", "one tensor after the other"),
+        ("sshs_model_hash", 64 * "0", ""),
+    ],
+)
+def test_hashes_that_mean_something_else_are_named(key: str, text: str, said: str, tmp_path: Path) -> None:
+    """T25."""
+    found = " ".join(remarks(of_lora(tmp_path, METADATA | {key: text}), key))
+    assert (said in found) if said else not found
+
+
+# Every name that create_network reads in lycoris/kohya.py (3.2.0 and later), in sd-scripts' networks/lora.py,
+# lora_fa.py, dylora.py and oft.py.
+ARGUMENTS = """
+algo block_alphas block_dims block_lr_zero_threshold block_size bypass_mode constraint conv_alpha conv_block_alphas
+conv_block_dims conv_dim decompose_both disable_conv_cp dora_wd down_lr_weight dropout enable_all_linear enable_conv
+factor full_matrix loraplus_lr_ratio loraplus_text_encoder_lr_ratio loraplus_unet_lr_ratio mid_lr_weight
+module_dropout preset rank_dropout rescaled rs_lora train_norm train_t5xxl unbalanced_factorization unit up_lr_weight
+use_conv_cp use_cp use_scalar use_tucker wd_on_output constrain rank_dropout_scale train_on_input
+"""
+
+
+@pytest.mark.parametrize("name", ARGUMENTS.split())
+def test_every_argument_of_every_network_module_is_known(name: str) -> None:
+    assert f"network_args.{name}" in ROWS
+    (line,) = (line for line in bring_words(["--seed=1", "--network_args", f"{name}=1"]).lines if name in line.key)
+    assert line.reason == "" or "no network module that tehon knows" not in line.reason
+
+
+@pytest.mark.parametrize(
+    ("argument", "tucker"), [("use_conv_cp=True", True), ("use_cp=1", True), ("disable_conv_cp=True", False)]
+)
+def test_older_names_of_tucker_are_followed(argument: str, tucker: bool) -> None:
+    words = ["--network_module=lycoris.kohya", "--network_args", "algo=locon", "conv_dim=4", argument]
+    assert bring_words(words).tree["network"].get("tucker", False) == tucker

@@ -50,7 +50,10 @@ def read_gui(data: Mapping[str, Any]) -> Read:
         name = OLD_NAMES.get(key, key)
         if name in ("LoRA_type", "noise_offset_type", "additional_parameters", *_RATES):
             continue
-        if name == "xformers":
+        if name == "lr_scheduler_num_cycles" and value == "" and data.get("lr_scheduler") == "cosine_with_restarts":
+            remark = Remark("t5_empty", {"epochs": data.get("epoch", 1)})
+            _put(found, name, Given(None, key, value, (), (remark,)))
+        elif name == "xformers":
             _attention(key, value, found)
         elif name in ARGUMENT_KEYS and name not in TYPES[kind][2]:
             _unsent(key, value, Remark("not_sent", {"type": kind}), found)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from tehon.settings.kohya.lines import Line, Remark, dropped
+from tehon.settings.kohya.lines import Line, Outcome, Remark, dropped
 from tehon.settings.kohya.rows import GUI, Given
 from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.words import Read, add_arguments
@@ -32,6 +32,9 @@ def read_metadata(metadata: Mapping[str, str]) -> Read:
         name = key.removeprefix("ss_")
         if key.startswith(_SPEC):
             _spec(key, text, found)
+        elif key == "sshs_legacy_hash" or (key == "sshs_model_hash" and text.startswith("0x")):
+            remark = Remark("t25_lycoris" if text.startswith("0x") else "t25_legacy")
+            found.lines.append(Line(key, text, Outcome("dropped", {}, (Remark("recorded"),), (remark,))))
         elif not key.startswith("ss_"):
             found.lines.append(Line(key, text, dropped(Remark("recorded"))))
         elif name in _SPECIAL:

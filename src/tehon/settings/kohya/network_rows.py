@@ -146,15 +146,27 @@ def _dropout(value: float, around: Around) -> Outcome:
     return carried({"network.dropout": value}, *differences)
 
 
+def _rank_dropout(value: float, around: Around) -> Outcome:
+    differences = [Remark("t20_rank")] if value and around.get("network_module") == LYCORIS else []
+    return carried({"network.rank_dropout": value}, *differences)
+
+
 def _decompose(value: bool, around: Around) -> Outcome:
     return carried({"network.decompose_both": value}, *([] if value else [Remark("t19")]))
 
 
 def _old_tucker(value: bool, around: Around) -> Outcome:
-    """use_cp is use_tucker's old name; LyCORIS lets it win even when it says no."""
+    """use_cp and use_conv_cp are use_tucker's old names; LyCORIS lets it win even when it says no."""
     if f"{ARGUMENT}use_tucker" in around.values:
         return dropped(Remark("t19_tucker"))
     return carried({"network.tucker": value})
+
+
+def _no_tucker(value: bool, around: Around) -> Outcome:
+    """LyCORIS' oldest switch for it, which says the opposite and is read as the same."""
+    if f"{ARGUMENT}use_tucker" in around.values:
+        return dropped(Remark("t19_tucker"))
+    return carried({"network.tucker": not value}, Remark("t19_disable"))
 
 
 def _side(value: bool, around: Around) -> Outcome:
@@ -304,7 +316,7 @@ ROWS = (
     _argument("preset", TEXT, carry=_preset, reaches=("network.include",), back=_preset_back),
     _argument("conv_dim", WHOLE, "network.conv_rank", carry=_conv_rank, back=_conv_rank_back),
     _argument("conv_alpha", NUMBER, "network.conv_alpha", carry=_conv_alpha, back=_conv_alpha_back),
-    _simple("rank_dropout", NUMBER),
+    _simple("rank_dropout", NUMBER, carry=_rank_dropout),
     _simple("module_dropout", NUMBER),
     _simple("unit", WHOLE, carry=_unit),
     _argument("block_size", WHOLE, carry=_unit, reaches=("network.unit",)),
@@ -313,6 +325,8 @@ ROWS = (
     _argument("wd_on_output", SWITCH, "network.dora_side", carry=_side, back=_side_back),
     _simple("use_tucker", SWITCH, "tucker"),
     _argument("use_cp", SWITCH, carry=_old_tucker, reaches=("network.tucker",)),
+    _argument("use_conv_cp", SWITCH, carry=_old_tucker, reaches=("network.tucker",)),
+    _argument("disable_conv_cp", SWITCH, carry=_no_tucker, reaches=("network.tucker",)),
     _simple("use_scalar", SWITCH),
     _argument("factor", WHOLE, "network.factor", back=lambda own: own["network.factor"]
               if own["network.kind"] == "lokr" and own["network.factor"] != -1 else None),
@@ -334,6 +348,7 @@ ROWS = (
     needless(f"{ARGUMENT}rank_dropout_scale", SWITCH, "never_read"),
     needless(f"{ARGUMENT}train_on_input", SWITCH, "never_read"),
     needless(f"{ARGUMENT}unbalanced_factorization", SWITCH, "lokr_balanced"),
+    needless(f"{ARGUMENT}train_t5xxl", SWITCH, "other_families"),
     lacking(f"{ARGUMENT}train_norm", SWITCH, "no_train_norm"),
     lacking(f"{ARGUMENT}constraint", NUMBER, "no_oft"),
     lacking(f"{ARGUMENT}constrain", NUMBER, "no_oft"),

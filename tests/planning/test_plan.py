@@ -600,6 +600,7 @@ IN_TRAINING: dict[str, tuple[Any, str]] = {
     "objective.v_pred_like_loss": (0.5, "training"),
     "optimizer.max_grad_norm": (0.5, "training"),
     "training.device": ("auto", "cli"),
+    "training.cuda_graphs": ("off", "training"),
     "training.num_cpu_threads_per_process": (1, "training"),
     "precision.mixed_precision": ("bf16", "training"),
     "precision.base_storage": ("fp8", "training"),

@@ -177,6 +177,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "training.allow_changes": st.lists(st.sampled_from(["data", "optimizer.unet_lr"])),
     "training.ema_decay": share,
     "training.device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    "training.cuda_graphs": st.sampled_from(["auto", "on", "off"]),
     "training.num_cpu_threads_per_process": st.integers(0, 64),
     "precision.mixed_precision": st.sampled_from(["no", "fp16", "bf16"]),
     "precision.full_fp16": st.booleans(),

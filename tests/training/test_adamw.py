@@ -1,5 +1,6 @@
 """The flat AdamW against torch's."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -30,3 +31,17 @@ def test_adamw_is_bit_for_bit_torchs_also_after_a_save() -> None:
         torchs.step()
         for name, parameter in theirs.items():
             assert torch.equal(own[name], parameter)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+def test_on_a_card_it_is_torchs_fused_one() -> None:
+    torch.manual_seed(3)
+    own, theirs = (nn.Parameter(torch.linspace(-1, 1, 257, device="cuda")) for _ in range(2))
+    arguments = {"lr": 1e-2, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1}
+    ours, torchs = AdamW([{"params": [own]}], **arguments), torch.optim.AdamW([theirs], **arguments, fused=True)
+    for step in range(12):
+        theirs.grad = torch.randn_like(theirs) * 10.0 ** (-step % 5)
+        own.grad = theirs.grad.clone()
+        ours.step()
+        torchs.step()
+        assert torch.equal(own, theirs)

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tehon.adapters import bordered
+from tehon.adapters.flat import FlatParameters, Narrow
 from tehon.adapters.lora import Lora
 from tehon.frozen.convolution import FrozenConv2d
 from tehon.planning.plan import make_plan
@@ -57,6 +59,56 @@ def test_the_same_loss_and_gradients(
     assert plain[1].norm() > 0
     assert (ours[0] - plain[0]).abs() < 1e-5 * plain[0]
     assert (ours[1] - plain[1]).norm() < 2e-5 * plain[1].norm()
+
+
+class Kernels:
+    """What Triton's kernels for bordered weights do, in PyTorch's words."""
+
+    @staticmethod
+    def updated(
+        wide: Tensor, count: int, factor: Tensor, scale: float, previous: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        out = wide[:, :count] + scale * wide[:, count:] @ factor.T
+        return out if previous is None else out + previous, wide[:, count:].clone()
+
+    @staticmethod
+    def spread_table(places: Any, device: Any) -> Any:
+        return places
+
+    @staticmethod
+    def spread(vector: Tensor, table: Any) -> None:
+        for first, matrix in table:
+            matrix.copy_(vector[first : first + matrix.numel()].view(matrix.shape))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [{}, {"gradient_checkpointing": "whole"}], ids=["kept", "computed again"])
+def test_the_ways_of_a_graphics_card_learn_the_same(
+    tree: dict[str, Any], memory: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lean blocks, narrow copies and bordered weights together, in float32 on the CPU."""
+    plan = make_plan(validate(tree | {"memory": memory}))
+    wanted = learned_through(assemble(plan))
+    monkeypatch.setattr(bordered, "_kernels", lambda _: Kernels)
+    monkeypatch.setattr(assembling, "_freeze", assembling._lean)
+    monkeypatch.setattr(
+        FlatParameters, "compute_in", lambda flat, _: setattr(flat, "narrow", Narrow(flat, torch.float32))
+    )
+    trainer = assemble(plan)
+    assert trainer.state.flat.narrow is not None
+    assert len(trainer.state.flat.narrow.followers) == len(trainer.state.flat.narrow.views)
+    found = learned_through(trainer)
+    assert (found[0] - wanted[0]).abs() < 1e-5 * wanted[0]
+    assert (found[1] - wanted[1]).norm() < 2e-5 * wanted[1].norm()
+
+
+def learned_through(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    """Loss and gradients of a first batch, as the loop learns it."""
+    generator = torch.Generator().manual_seed(3)
+    flat = trainer.state.flat
+    flat.weights.copy_(0.05 * torch.randn(flat.weights.shape, generator=generator))
+    epoch, batches = trainer.plan.group(0)
+    return trainer.learning.learn(epoch, batches[0], (0, len(batches[0].reads))), flat.gradients.clone()
 
 
 def test_the_trainer_uses_them(tree: dict[str, Any]) -> None:

@@ -117,13 +117,13 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The captions that the text encoder read."""
     captions: list[str] = []
-    encode = StableDiffusion.encode_text
+    tokens = StableDiffusion.tokens
 
     def watched(self: StableDiffusion, parts: Any, some: Any, **options: Any) -> Any:
         captions.extend(some)
-        return encode(self, parts, some, **options)
+        return tokens(self, parts, some, **options)
 
-    monkeypatch.setattr(StableDiffusion, "encode_text", watched)
+    monkeypatch.setattr(StableDiffusion, "tokens", watched)
     return captions
 
 

@@ -171,7 +171,8 @@ def test_strata_reach_over_all_batches_of_an_update(tree: Tree) -> None:
             seen.extend(times.tolist())
             return times
 
-    trainer.step = replace(trainer.step, times=Watched())  # type: ignore[arg-type]
+    step = replace(trainer.step, times=Watched())  # type: ignore[arg-type]
+    trainer.learning = replace(trainer.learning, step=step)
     for report in trainer.updates():
         count = sum(len(batch.reads) for batch in report.batches)
         assert len(seen) == count

@@ -10,6 +10,34 @@ import torch
 from torch import Tensor, nn
 
 
+class Narrow:
+    """Copies of all weights in the 16 bits in which the network computes, and gradients in 16 bits, so that neither is
+    cast tensor by tensor. They are true while they are `active`."""
+
+    def __init__(self, flat: "FlatParameters", dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.active = False
+        self.weights = torch.zeros_like(flat.weights, dtype=dtype)
+        self.gradients = torch.zeros_like(self.weights)
+        self.views: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
+        """{parameter: its weights, its gradients}."""
+        self.followers: list[tuple[int, Tensor]] = []
+        """Matrices that are brought up to what begins there in `weights` (`tehon.adapters.bordered`)."""
+        self.table: Tensor | None = None
+        for members in flat.members.values():
+            for parameter in members:
+                place = slice(parameter.storage_offset(), parameter.storage_offset() + parameter.numel())
+                shaped = [vector[place].view(parameter.shape) for vector in (self.weights, self.gradients)]
+                self.views[parameter] = shaped[0], shaped[1]
+
+    def follow(self, parameter: nn.Parameter, matrix: Tensor) -> None:
+        """Lets a matrix have the parameter's weights, from now on."""
+        weights, _ = self.views[parameter]
+        matrix.copy_(weights.flatten(1))
+        self.followers.append((int(weights.storage_offset()), matrix))
+        self.table = None
+
+
 class FlatParameters:
     """`weights` and `gradients` are vectors, float32 unless asked otherwise. An optimizer is given `groups`, one vector
     each, or `members`, the views that make up each group."""
@@ -24,6 +52,7 @@ class FlatParameters:
         self.members = groups
         self.groups: dict[str, nn.Parameter] = {}
         self.frozen: list[slice] = []
+        self.narrow: Narrow | None = None
         start = 0
         for name, members in groups.items():
             first = start
@@ -50,6 +79,11 @@ class FlatParameters:
             self.groups[name].detach().copy_(values)
             for parameter in (self.groups[name], *self.members[name]):
                 parameter.requires_grad_(False)
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Keeps copies in the type in which the network computes, where that is another one and on a graphics card."""
+        if dtype != self.weights.dtype and self.weights.device.type == "cuda":
+            self.narrow = Narrow(self, dtype)
 
     def clip(self, longest: float) -> Tensor:
         """Shortens the gradient to the norm `longest`, if that is above 0; returns the norm it had, a scalar tensor."""

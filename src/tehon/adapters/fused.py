@@ -16,18 +16,31 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from tehon.adapters.adapter import Layer
+from tehon.adapters.beside import beside
+from tehon.adapters.bordered import Border
+from tehon.adapters.flat import Narrow
+from tehon.again import Again, again_of
 
 
 class Branch:
     """A frozen layer and a low-rank change of it, as matrices: views that stay valid for as long as `holds`."""
 
-    def __init__(self, layer: Layer, down: nn.Parameter, up: nn.Parameter) -> None:
-        """`layer` is Linear or a 1x1 Conv2d, `down` A, (rank, in) or (rank, in, 1, 1), and `up` B."""
+    def __init__(self, layer: Layer, down: nn.Parameter, up: nn.Parameter, narrow: Narrow | None = None) -> None:
+        """`layer` is Linear or a 1x1 Conv2d, `down` A, (rank, in) or (rank, in, 1, 1), and `up` B. With `narrow` their
+        copies in it are computed with, and gradients are put there."""
         self.layer, self.parameters = layer, (down, up)
+        self.border: Border | None = None
+        if narrow is not None and Border.possible(layer, narrow, down, up):
+            self.border = Border(layer, down, up, narrow)
         self.weight, self.bias = layer.weight.detach().flatten(1), layer.bias
-        self.down, self.up = down.detach().flatten(1), up.detach().flatten(1)
+        places: Any = [narrow.views.get(one) if narrow else None for one in (down, up)]
+        own = [
+            (one.detach(), one.grad) if place is None else place for one, place in zip((down, up), places, strict=True)
+        ]
+        (down_weights, down_gradient), (up_weights, up_gradient) = own
+        self.down, self.up = down_weights.flatten(1), up_weights.flatten(1)
         self.turned_down, self.turned_up = self.down.t(), self.up.t()
-        self.down_gradient, self.up_gradient = _matrix(down.grad), _matrix(up.grad)
+        self.down_gradient, self.up_gradient = _matrix(down_gradient), _matrix(up_gradient)
         self._places = self._where()
 
     @property
@@ -55,8 +68,8 @@ def fused(x: Tensor, branches: Sequence[Branch], scales: Sequence[float]) -> tup
     to (n, out, h, w) for Conv2d."""
     downs, ups = zip(*(branch.parameters for branch in branches), strict=True)
     if isinstance(branches[0].layer, nn.Linear):
-        return _Fused.apply(x, branches, scales, *downs, *ups)  # pyright: ignore[reportReturnType]
-    outs: Any = _Fused.apply(x.permute(0, 2, 3, 1), branches, scales, *downs, *ups)
+        return _Fused.apply(x, again_of(x), branches, scales, *downs, *ups)  # pyright: ignore[reportReturnType]
+    outs: Any = _Fused.apply(x.permute(0, 2, 3, 1), None, branches, scales, *downs, *ups)
     return tuple(out.permute(0, 3, 1, 2) for out in outs)
 
 
@@ -66,47 +79,91 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, branches: Sequence[Branch], scales: Sequence[float], *parameters: nn.Parameter
+        ctx: Any,
+        x: Tensor,
+        again: Again | None,
+        branches: Sequence[Branch],
+        scales: Sequence[float],
+        *parameters: nn.Parameter,
     ) -> tuple[Tensor, ...]:
+        """What can be made `again` is not kept, but what it is made of."""
         rows = x.reshape(-1, x.shape[-1])
-        narrow = rows.mm(_stacked(branches, x.dtype))
+        outs, narrow = _forward(rows, branches, scales)
         ctx.branches, ctx.scales, ctx.shape = branches, scales, x.shape
-        learning = any(ctx.needs_input_grad[3 : 3 + len(branches)])  # a frozen A, as LoRA-FA's, needs no input kept
-        ctx.save_for_backward(rows if learning else None, narrow)
-        outs: list[Tensor] = []
-        for branch, scale, h in zip(branches, scales, _apart(narrow, branches), strict=True):
-            out = linear(rows, branch.weight, branch.bias)
-            out.addmm_(h, _as(branch.turned_up, x.dtype), alpha=scale)
-            outs.append(out.view(*x.shape[:-1], out.shape[1]))
-        return tuple(outs)
+        learning = any(ctx.needs_input_grad[4 : 4 + len(branches)])  # a frozen A, as LoRA-FA's, needs no input kept
+        ctx.make = None if again is None else again.make
+        kept = () if not learning else (rows,) if again is None else again.of
+        ctx.save_for_backward(*narrow, *kept)
+        return tuple(out.view(*x.shape[:-1], out.shape[1]) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """With g the gradient of a branch's output, h = x Aᵀ and dh = s g B: dB = s gᵀ h, dA = dhᵀ x, and
-        dx = Σ g W + dh A."""
+        """With g the gradient of a branch's output, h = x Aᵀ and dh = g B: dB = s gᵀ h, dA = s dhᵀ x, and
+        dx = Σ g W + s dh A."""
         branches: Sequence[Branch] = ctx.branches
         scales: Sequence[float] = ctx.scales
-        rows, narrow = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
-        down_wanted, up_wanted = wanted[: len(branches)], wanted[len(branches) :]
+        count = len(branches)
+        saved = ctx.saved_tensors  # once: asked again, checkpointing would compute again
+        narrow, kept = saved[:count], saved[count:]
+        down_wanted, up_wanted = ctx.needs_input_grad[4 : 4 + count], ctx.needs_input_grad[4 + count :]
         outs = [gradient.reshape(-1, gradient.shape[-1]) for gradient in grad_outputs]
-        by_narrow = [out.mm(_as(branch.up, out.dtype)) for branch, out in zip(branches, outs, strict=True)]
+        by_input: Tensor | None = None
+        by_narrow: list[Tensor] = []
+        if ctx.needs_input_grad[0]:
+            by_input, by_narrow = _backward(outs, branches, scales)
         given_down: list[Tensor | None] = []
         given_up: list[Tensor | None] = []
-        for i, (branch, scale, h) in enumerate(zip(branches, scales, _apart(narrow, branches), strict=True)):
-            down, up = branch.parameters
-            give_up, give_down = up_wanted[i], down_wanted[i]
-            given_up.append(_give(up, branch.up_gradient, outs[i].t(), h, scale) if give_up else None)
-            given_down.append(_give(down, branch.down_gradient, by_narrow[i].t(), rows, scale) if give_down else None)
-        by_input = None
-        if ctx.needs_input_grad[0]:
-            by_input = outs[0].mm(branches[0].weight)
-            for branch, out in zip(branches[1:], outs[1:], strict=True):
-                by_input.addmm_(out, branch.weight)
-            for branch, scale, dh in zip(branches, scales, by_narrow, strict=True):
-                by_input.addmm_(dh, _as(branch.down, dh.dtype), alpha=scale)
+        with beside(outs[0].device, outs, by_narrow, saved):
+            if by_input is None:
+                by_narrow = [out.mm(_as(branch.up, out.dtype)) for branch, out in zip(branches, outs, strict=True)]
+            rows: Tensor | None = None
+            if any(down_wanted):
+                rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
+            for i, (branch, scale) in enumerate(zip(branches, scales, strict=True)):
+                (down, up), left = branch.parameters, by_narrow[i].t()
+                given_up.append(_give(up, branch.up_gradient, outs[i].t(), narrow[i], scale) if up_wanted[i] else None)
+                place = branch.down_gradient
+                if rows is None or not down_wanted[i]:
+                    given_down.append(None)
+                else:
+                    given_down.append(_give(down, place, left, rows, scale))
+        if by_input is not None:
             by_input = by_input.view(ctx.shape)
-        return by_input, None, None, *given_down, *given_up
+        return by_input, None, None, None, *given_down, *given_up
+
+
+def _forward(
+    rows: Tensor, branches: Sequence[Branch], scales: Sequence[float]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Output and h of each branch."""
+    pairs = zip(branches, scales, strict=True)
+    if all(branch.border is not None for branch in branches):
+        both = [branch.border.forward(rows, scale) for branch, scale in pairs if branch.border is not None]
+        return [out for out, _ in both], [narrow for _, narrow in both]
+    narrow = _apart(rows.mm(_stacked(branches, rows.dtype)), branches)
+    outs: list[Tensor] = []
+    for (branch, scale), h in zip(pairs, narrow, strict=True):
+        out = linear(rows, branch.weight, branch.bias)
+        outs.append(out.addmm_(h, _as(branch.turned_up, rows.dtype), alpha=scale))
+    return outs, narrow
+
+
+def _backward(
+    outs: Sequence[Tensor], branches: Sequence[Branch], scales: Sequence[float]
+) -> tuple[Tensor, list[Tensor]]:
+    """The gradient of the input, and dh of each branch."""
+    found: Tensor | None = None
+    narrow: list[Tensor] = []
+    for branch, scale, out in zip(branches, scales, outs, strict=True):
+        if branch.border is not None:
+            found, dh = branch.border.backward(out, scale, found)
+        else:
+            dh = out.mm(_as(branch.up, out.dtype))
+            found = out.mm(branch.weight) if found is None else found.addmm_(out, branch.weight)
+            found.addmm_(dh, _as(branch.down, dh.dtype), alpha=scale)
+        narrow.append(dh)
+    assert found is not None, "there is no branch"
+    return found, narrow
 
 
 def _matrix(tensor: Tensor | None) -> Tensor | None:

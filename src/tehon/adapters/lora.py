@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tehon.adapters.adapter import Layer, Shapes, attached, base, gaussian, kaiming, new_tensors, pointwise, run
+from tehon.adapters.flat import Narrow
 from tehon.adapters.fused import Branch, fused, fusible
 from tehon.adapters.restraint import FREE, Restraint
 
@@ -38,7 +39,9 @@ class Lora:
         self.mid = self.tensors.get("lora_mid.weight")
         self.scalar = self.tensors.get("scalar")
         self.down.requires_grad_(not frozen_down)
-        self._branch: Branch | None = None
+        self.narrow: Narrow | None = None
+        """Where its tensors lie in the number type of the layer too."""
+        self._branches: dict[bool, Branch] = {}
 
     @property
     def rank(self) -> int:
@@ -94,11 +97,24 @@ class Lora:
             return None
         if x.dtype != layer.weight.dtype:
             return None
-        if isinstance(layer, nn.Conv2d) and x.device.type != "cpu":  # whose pictures have their channels first
+        if isinstance(layer, nn.Conv2d) and x.device.type != "cpu" and not x.permute(0, 2, 3, 1).is_contiguous():
             return None
-        if self._branch is None or not self._branch.holds:
-            self._branch = Branch(layer, self.down, self.up)
-        return self._branch
+        narrow = self.narrow if self.narrow is not None and self.narrow.active else None
+        return self._branch(None if narrow is None or x.dtype != narrow.dtype else narrow)
+
+    def compute_narrow(self, narrow: Narrow | None) -> None:
+        """Lets copies of the tensors be used where they are true, in the number type of the layer."""
+        self.narrow = narrow
+        if narrow is not None and fusible(self.layer) and self.mid is None and self.scalar is None:
+            self._branch(narrow)  # which may move the layer's weight, before anybody has noted where it lies
+
+    def _branch(self, narrow: Narrow | None) -> Branch:
+        if not self.up.requires_grad:
+            narrow = None
+        branch = self._branches.get(narrow is not None)
+        if branch is None or not branch.holds:
+            branch = self._branches[narrow is not None] = Branch(self.layer, self.down, self.up, narrow)
+        return branch
 
     def plain(self, x: Tensor) -> Tensor:
         """The same by operations that PyTorch differentiates."""

@@ -77,6 +77,18 @@ class Behaviour(Protocol):
         it has `places`. `clip_skip` counts the encoder's layers from its end; `weighted` reads emphasis in brackets."""
         ...
 
+    def tokens(
+        self, parts: Any, captions: Sequence[str], *, chunks: int = 1, padded: bool = True, weighted: bool = False
+    ) -> Conditioning:
+        """The first half of `encode_text`, in which nothing learns: numbers that say which words the captions have."""
+        ...
+
+    def encode_tokens(
+        self, parts: Any, tokens: Mapping[str, Tensor], *, chunks: int = 1, clip_skip: int = 1
+    ) -> Conditioning:
+        """The second half of `encode_text`, all of it on the device. What is not among the tokens stays as it is."""
+        ...
+
     def encode_prompts(self, parts: Any, prompts: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """What prompts say for drawing, as A1111 reads prompts: emphasis in brackets, up to 225 tokens."""
         ...

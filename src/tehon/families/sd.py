@@ -24,6 +24,7 @@ from tehon.families.prompts import (
     plain_chunks,
     weighted_chunks,
 )
+from tehon.transfer import to_device
 
 Encoded = tuple[list[Tensor], Tensor | None]
 """States (n, 77, width) of each text encoder, and the text as one vector (n, width), where there is one."""
@@ -31,6 +32,7 @@ EncodeIds = Callable[[Any, Mapping[str, Tensor], int], Encoded]
 """From parts, the ids (n, 77) for each text encoder, and the layer counted from the end."""
 Added = Callable[[Mapping[str, Tensor]], dict[str, Any]]
 """From conditioning to what the U-Net takes beside states and places."""
+_IDS = "ids "
 
 
 def one_encoder(parts: LatentParts, ids: Mapping[str, Tensor], clip_skip: int) -> Encoded:
@@ -88,27 +90,47 @@ class StableDiffusion:
         clip_skip: int = 1,
         weighted: bool = False,
     ) -> Conditioning:
+        tokens = self.tokens(parts, captions, chunks=chunks, padded=padded, weighted=weighted)
+        return self.encode_tokens(parts, tokens, chunks=chunks, clip_skip=clip_skip)
+
+    def tokens(
+        self,
+        parts: LatentParts,
+        captions: Sequence[str],
+        *,
+        chunks: int = 1,
+        padded: bool = True,
+        weighted: bool = False,
+    ) -> Conditioning:
+        """`ids ...` and `emphasis` (n * chunks, 77), `places` as of `Conditioning`."""
         device = parts.alphas.device
-        ids: dict[str, Tensor] = {}
-        weights: list[list[float]] = []
+        found: Conditioning = {}
         for part, tokenizer in parts.tokenizers.items():
             read = weighted_chunks if weighted else plain_chunks
             rows = [read(_words(tokenizer), caption, chunks, *_ends(tokenizer)) for caption in captions]
-            ids[part] = torch.tensor([row for ids, _ in rows for row in ids], device=device)
-            weights = [row for _, weights in rows for row in weights]
-        rows, pooled = self._encode_ids(parts, ids, clip_skip)
-        each = [joined(states, chunks) for states in rows]
-        if weighted:
-            factors = joined(torch.tensor(weights, device=device).to(each[0].dtype).unsqueeze(-1), chunks)
-            each = [emphasised(states, factors) for states in each]
-        told = {"states": each[0] if len(each) == 1 else torch.cat(each, -1)}
-        if pooled is not None:
-            told["pooled"] = pooled.unflatten(0, (-1, chunks))[:, 0]  # of a long caption's first piece
+            found[f"{_IDS}{part}"] = to_device(torch.tensor([row for ids, _ in rows for row in ids]), device)
+            if weighted:
+                found["emphasis"] = to_device(torch.tensor([row for _, weights in rows for row in weights]), device)
         if not padded:
             # The encoder looks back only, so what it says of a caption does not depend on the padding behind it.
             lengths = [filled(_words(parts.tokenizer), caption, chunks, weighted) + 2 for caption in captions]
-            places = torch.arange(told["states"].shape[1], device=device)
-            told["places"] = places < torch.tensor(lengths, device=device).unsqueeze(1)
+            places = torch.arange(75 * chunks + 2) < torch.tensor(lengths).unsqueeze(1)
+            found["places"] = to_device(places, device)
+        return found
+
+    def encode_tokens(
+        self, parts: LatentParts, tokens: Mapping[str, Tensor], *, chunks: int = 1, clip_skip: int = 1
+    ) -> Conditioning:
+        ids = {name.removeprefix(_IDS): tensor for name, tensor in tokens.items() if name.startswith(_IDS)}
+        told = {name: tensor for name, tensor in tokens.items() if not name.startswith(_IDS)}
+        rows, pooled = self._encode_ids(parts, ids, clip_skip)
+        each = [joined(states, chunks) for states in rows]
+        if "emphasis" in told:
+            factors = joined(told.pop("emphasis").to(each[0].dtype).unsqueeze(-1), chunks)
+            each = [emphasised(states, factors) for states in each]
+        told["states"] = each[0] if len(each) == 1 else torch.cat(each, -1)
+        if pooled is not None:
+            told["pooled"] = pooled.unflatten(0, (-1, chunks))[:, 0]  # of a long caption's first piece
         return told
 
     @torch.no_grad()

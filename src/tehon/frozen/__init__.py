@@ -1,1 +1,1 @@
-"""Frozen layers as operations of our own: they keep no input for a backward that needs none."""
+"""Frozen layers and blocks as operations of our own, which keep no more for the backward than that needs."""

@@ -1,4 +1,6 @@
-"""Frozen convolutions on a CPU, in float32: the output, and the gradient of the input alone.
+"""Frozen convolutions: the output, and the gradient of the input alone, for which no input is kept.
+
+On a graphics card the library computes them. What follows is for a CPU, in float32.
 
 oneDNN brings a frozen weight into its own order at each call, forward and backward, which on the small maps in a U-Net
 takes longer than the convolution; and autograd keeps the input for a weight's gradient that nobody asks for.
@@ -45,6 +47,8 @@ class FrozenConv2d(nn.Conv2d):
 
     def way(self, x: Tensor) -> Way:
         """How a batch of this shape is computed."""
+        if x.device.type == "cuda" and _pointwise(self):
+            return "columns"
         if x.dtype != torch.float32 or self.weight.dtype != torch.float32 or x.device.type != "cpu":
             return "library"
         if self.weight.numel() < _FEWEST_WEIGHTS:
@@ -68,7 +72,7 @@ class FrozenConv2d(nn.Conv2d):
 
 
 def freeze_convolutions(network: nn.Module, most_bytes: int) -> None:
-    """Lets the convolutions of a network on the CPU compute in these ways. Transformed weights take at most so many
+    """Lets the convolutions of a network compute in these ways. Transformed weights take at most so many
     bytes: those of the smallest layers, which have the largest maps."""
     layers = sorted(_plain(network.modules()), key=lambda layer: layer.weight.numel())
     for layer in layers:
@@ -95,6 +99,10 @@ def _plain(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
 
 def _winogradable(layer: nn.Conv2d) -> bool:
     return (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
+
+
+def _pointwise(layer: nn.Conv2d) -> bool:
+    return (layer.kernel_size, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0))
 
 
 class _Convolution(torch.autograd.Function):

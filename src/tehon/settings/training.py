@@ -47,6 +47,11 @@ class TrainingSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; auto takes the graphics card when there is one."""
 
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Hand a batch to the graphics card as one graph instead of kernel by kernel (CUDA graphs): small batches on fast
+    cards take a fraction of the time. `auto` does so wherever it can and says where it can't; with `on` the training
+    does not start, or ends, where it can't."""
+
     num_cpu_threads_per_process: int = Field(default=0, ge=0, le=1024)
     """How many threads compute on the CPU; 0 leaves it to PyTorch, which takes one for each core. Another number may
     change the last digits of a result."""

@@ -1,10 +1,9 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,47 +14,44 @@ from tehon.adapters.chance import Moment
 from tehon.adapters.dylora import all_used, sorts_after
 from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
+from tehon.adapters.lora import Lora
 from tehon.adapters.restraint import Norms, limit_norms
 from tehon.catalog.activations import MOST_TRANSFORMED
-from tehon.data.feed.cache import ArrayCache
-from tehon.data.feed.latents import FreshLatents, KeptLatents, LatentSource, Memory
-from tehon.data.feed.loader import Loader
-from tehon.data.feed.npz import read_npz
-from tehon.data.feed.texts import EncodeText, FreshTexts, KeptTexts, Text, TextsInTurn, TextSource, block_for
-from tehon.data.feed.views import View
+from tehon.data.feed.latents import LatentSource
+from tehon.data.feed.texts import (
+    TextSource,
+)
 from tehon.data.plan.epochs import Batch
-from tehon.data.plan.index import user_cache_folder
 from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.planning.lengths import longest_captions
 from tehon.planning.memory import recomputed, stored
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
-from tehon.settings.feed import FeedSettings
 from tehon.settings.objective import ObjectiveSettings
 from tehon.training.attach import Adapters, Shares, join, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
 from tehon.training.average import Average, averaged
+from tehon.training.capture import Graphs, Plainly, Runner
 from tehon.training.checkpointing import compute_again
 from tehon.training.device import choose_device, computing
+from tehon.training.learning import Learning
 from tehon.training.loop import Report, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.prediction import predicted
 from tehon.training.ranks import Alone, Ranks, own_share
-from tehon.training.readings import Share, captions_of, held_out, kept_views, upcoming, view_of
+from tehon.training.readings import Share, held_out, upcoming, view_of
 from tehon.training.scaling import LossScale
+from tehon.training.sources import Notice, Progress, latent_source, needed_by, text_encoder, text_source
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
+from tehon.transfer import to_device
 
 _LOOKS_EVERY = 10
-Notice = Callable[[str], None]
-Progress = Callable[[int, int], None]
-"""Told how many pictures of how many are encoded."""
 
 
 @dataclass
@@ -75,6 +71,7 @@ class Trainer:
     needed: frozenset[str]
     """The networks that updates use."""
 
+    learning: Learning
     attention: str
     """How attention is computed: as the settings say, or as found the fastest."""
 
@@ -106,16 +103,17 @@ class Trainer:
         limit = self.plan.settings.optimizer.max_grad_norm
         share: Share = partial(own_share, self.ranks, self.plan.processes)
         self.latents.expect(partial(upcoming, self.plan, share, self.state.step))
-        steps, losses_of, add_up = self.plan.steps, self.step.losses_of, self.ranks.add_up
+        steps, learn, add_up = self.plan.steps, self.learning.learn, self.ranks.add_up
         try:
-            for report in train(self.state, steps, self._group, share, losses_of, add_up, self._rates, limit):
+            for report in train(self.state, steps, self._group, share, learn, add_up, self._rates, limit):
                 self.moment.end()
                 if sorts_after(self.state.step, self.plan.steps):
                     sort_ranks(self.adapters)
                 norms = self._limit_norms()
                 if self.state.average is not None and not report.skipped:
                     self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)
-                self.state.settle()
+                if self.state.settle():
+                    self.learning.runner.forget()
                 yield report if norms is None else replace(report, norms=norms)
         finally:
             self.latents.close()
@@ -150,7 +148,7 @@ class Trainer:
 def _begin(moment: Moment, state: State, plan: Plan, device: torch.device, keys: Sequence[Key]) -> None:
     """Tells the adapters for which update and samples they draw; it holds until the backward is done."""
     (step,) = numbers_for(plan.seed, "adapter step", [(state.step,)]).tolist()
-    samples = numbers_for(plan.seed, "adapter sample", keys).to(device)
+    samples = to_device(numbers_for(plan.seed, "adapter sample", keys), device)
     moment.begin(step, samples, whole=all_used(state.step, plan.steps))
 
 
@@ -166,6 +164,7 @@ def assemble(
     settings = plan.settings
     seed = settings.training.seed or 0
     device = choose_device(settings.training.device)
+    runner = _runner(plan, device, notice)
     behaviour = behaviour_of(plan.family)
     dtype = computing(settings.precision.mixed_precision)
     parts = behaviour.load(plan.model, dtype, device, stored(plan))
@@ -175,10 +174,12 @@ def assemble(
         parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
     if device.type == "cpu" and dtype == torch.float32 and not stored(plan):
         parts.when_loaded.append(_freeze)
-    latents = _latents(plan, behaviour, parts, device, notice, progress, ranks)
-    encode, moment = _text_encoder(plan, behaviour, parts), Moment()
-    texts = _texts(plan, behaviour, parts, encode, moment, notice)
-    needed = _needed(plan, texts)
+    if device.type == "cuda":
+        parts.when_loaded.append(_lean)
+    latents = latent_source(plan, behaviour, parts, device, notice, progress, ranks)
+    encode, moment = text_encoder(plan, behaviour, parts), Moment()
+    texts = text_source(plan, behaviour, parts, encode, moment, notice)
+    needed = needed_by(plan, texts)
     parts.release_but(needed)
     network = settings.network
     unit = network.unit if network.kind == "dylora" else 0
@@ -199,6 +200,10 @@ def assemble(
     if plan.start is not None:
         start_from(adapters, plan.modules, plan.start.path)
     state = _state(plan, adapters, dtype)
+    for adapter in (adapter for layers in adapters.values() for adapter in layers.values()):
+        if isinstance(adapter, Lora):
+            adapter.compute_narrow(state.flat.narrow)
+    parts.release_but(needed)  # and what has been moved
     step = Step(
         behaviour,
         parts,
@@ -216,8 +221,22 @@ def assemble(
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
+    learning = Learning(step, state, runner)
     return Trainer(
-        plan, behaviour, parts, adapters, latents, texts, step, state, moment, validation, needed, attention, ranks
+        plan,
+        behaviour,
+        parts,
+        adapters,
+        latents,
+        texts,
+        step,
+        state,
+        moment,
+        validation,
+        needed,
+        learning,
+        attention,
+        ranks,
     )
 
 
@@ -225,6 +244,30 @@ def _freeze(part: str, network: nn.Module) -> None:
     """Lets the U-Net's convolutions compute as what is frozen can on a CPU."""
     if part == "unet":
         freeze_convolutions(network, MOST_TRANSFORMED)
+
+
+def _lean(part: str, network: nn.Module) -> None:
+    """Lets the U-Net compute with less between its products; its convolutions keep nothing."""
+    if part == "unet":
+        from tehon.frozen.lean import make_lean  # which imports blocks of diffusers that a CPU's start does without
+
+        make_lean(network)
+        freeze_convolutions(network, 0)
+
+
+def _runner(plan: Plan, device: torch.device, notice: Notice) -> Runner:
+    """Who computes the batches: graphs on a graphics card, unless they are switched off or an adapter draws anew."""
+    wanted, network = plan.settings.training.cuda_graphs, plan.settings.network
+    if wanted == "on" and device.type != "cuda":
+        raise Problem("graphs_device", field="training.cuda_graphs", device=device.type)
+    if wanted == "off" or device.type != "cuda":
+        return Plainly()
+    if network.kind == "dylora" or network.dropout or network.rank_dropout or network.module_dropout:
+        if wanted == "on":
+            raise Problem("graphs_drawn", field="training.cuda_graphs")
+        notice(say("notice.drawn_not_captured"))
+        return Plainly()
+    return Graphs(device, notice, must=wanted == "on")
 
 
 def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:
@@ -274,104 +317,11 @@ def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgemen
     return noise, times, judgement
 
 
-def _latents(
-    plan: Plan,
-    behaviour: Behaviour,
-    parts: Any,
-    device: torch.device,
-    notice: Notice,
-    progress: Progress,
-    ranks: Ranks,
-) -> LatentSource:
-    """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading."""
-    feed = plan.settings.feed
-    loader = Loader(feed.max_data_loader_n_workers)
-    encode = partial(behaviour.encode_image, parts)
-    if not feed.cache_latents:
-        return FreshLatents(encode, device, notice, loader, feed.persistent_data_loader_workers)
-    arrays = ArrayCache(_cache_folder(feed)) if feed.cache_latents_to_disk else Memory()
-    latents = KeptLatents(arrays, encode, behaviour.image_encoder_digest(parts), device, notice)
-    learned, held = kept_views(plan), [view for view, _ in held_out(plan)]
-    if feed.read_npz:
-        views = latents.missing([*learned, *held])
-        taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
-        notice(say("notice.npz_used", count=taken, total=len(views)))
-    done, total = 0, len(latents.missing([*learned, *held]))
-    for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
-        for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
-            done += count
-            progress(done, total)
-    parts.release_but(())
-    return latents
-
-
-def _given(scale: float, stride: int, view: View) -> Any:
-    return read_npz(view, scale, stride)
-
-
-def _cache_folder(feed: FeedSettings) -> Path:
-    return (Path(feed.cache_folder) if feed.cache_folder else user_cache_folder()) / "latents"
-
-
-def _text_encoder(plan: Plan, behaviour: Behaviour, parts: Any) -> EncodeText:
-    """From captions to states, as the settings say."""
-    text = plan.settings.text
-    return partial(
-        behaviour.encode_text,
-        parts,
-        chunks=text.max_token_length // 75,
-        padded=not text.no_token_padding,
-        clip_skip=text.clip_skip,
-        weighted=text.weighted_captions,
-    )
-
-
-def _texts(
-    plan: Plan, behaviour: Behaviour, parts: Any, encode: EncodeText, moment: Moment, notice: Notice
-) -> TextSource:
-    """Captions are encoded at each reading while that is trained or where it is asked for, else once."""
-    text = plan.settings.text
-    chunks = text.max_token_length // 75
-    if text.weighted_captions:  # the plan has no parser for emphasis, and leaves these captions to us
-        limit = text.max_token_length
-        for caption, name in longest_captions(plan).items():
-            count, rest = behaviour.overlong(parts, caption, chunks=chunks, weighted=True)
-            if count:
-                notice(say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest))
-    first = plan.text_steps if plan.text_trained else 0
-    if first == plan.steps:
-        return FreshTexts(encode)
-    captions, still = partial(captions_of, plan), partial(_encode_still, encode, moment)
-    if not plan.settings.feed.cache_text:
-        return TextsInTurn(FreshTexts(encode), first, FreshTexts(still)) if first else FreshTexts(still)
-    block = block_for(captions, plan.steps, len(plan.pictures) + 1, first)
-    kept = KeptTexts(still, captions, plan.steps, block, first)
-    if first:
-        return TextsInTurn(FreshTexts(encode), first, kept)
-    if not kept.encodes_later:
-        kept.prepare(0)
-    return kept
-
-
-@torch.no_grad()
-def _encode_still(encode: EncodeText, moment: Moment, captions: Sequence[str]) -> Text:
-    """What captions say when the text encoder learns no more: its adapters draw nothing."""
-    with moment.paused():
-        return encode(captions)
-
-
-def _needed(plan: Plan, texts: TextSource) -> frozenset[str]:
-    """The networks that the updates use: those that predict, and whichever encodes at each reading."""
-    unused = set() if texts.encodes_later else set(plan.family.text_encoders)
-    if plan.settings.feed.cache_latents:
-        unused.add("vae")
-    return frozenset(plan.model.configs.keys() - unused)
-
-
 def _state(plan: Plan, adapters: Adapters, computed: torch.dtype) -> State:
     """What changes while the run trains, before its first update."""
     precision, decay = plan.settings.precision, plan.settings.training.ema_decay
     flat = FlatParameters(_rate_groups(plan, adapters), computed if precision.full else torch.float32)
+    flat.compute_in(computed)
     spared = [name for name in flat.groups if not decays(name)]
     chosen = plan.optimizer
     return State(

@@ -57,18 +57,23 @@ class LastGood:
         """`step` is how many updates these weights have seen, `every` after how many more losses are read."""
         self.step = self._noted_step = step
         self.every = every
-        self._known, self._noted = weights.cpu().clone(), weights.cpu().clone()
+        pinned = weights.device.type == "cuda"  # so that nobody waits for the copy
+        self._known, self._noted = (
+            torch.empty(weights.shape, dtype=weights.dtype, pin_memory=pinned) for _ in range(2)
+        )
+        self._known.copy_(weights)
+        self._noted.copy_(weights)
         self._since = 0
 
     def note(self, weights: Tensor, step: int) -> None:
         """Before the update that comes after `step` others."""
         self._since += 1
         if self._since >= self.every:
-            self._noted.copy_(weights)
+            self._noted.copy_(weights, non_blocking=True)
             self._noted_step = step
 
     def confirm(self) -> None:
-        """All losses up to the last update were finite."""
+        """All losses up to the last update have been read, and were finite."""
         self._since = 0
         if self._noted_step > self.step:
             self._known, self._noted = self._noted, self._known

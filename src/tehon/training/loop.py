@@ -12,7 +12,7 @@ from tehon.training.optimizers import update
 from tehon.training.state import State
 
 Group = Callable[[int], tuple[int, Sequence[Batch]]]
-Losses = Callable[[int, Batch, tuple[int, int]], Tensor]
+Learn = Callable[[int, Batch, tuple[int, int]], Tensor]
 Rates = Callable[[int], Mapping[str, float]]
 Share = Callable[[Sequence[Batch]], Iterable[tuple[int, Batch]]]
 AddUp = Callable[[Tensor, Tensor], None]
@@ -38,7 +38,7 @@ def train(
     steps: int,
     group: Group,
     share: Share,
-    losses_of: Losses,
+    learn: Learn,
     add_up: AddUp,
     rates: Rates,
     max_grad_norm: float,
@@ -46,9 +46,10 @@ def train(
     """Runs the updates from `state.step` to `steps`, and gives a report after each.
 
     Of a group of batches this process computes its `share`, pieces with the number of their first sample in the update;
-    `add_up(gradients, loss)` puts the sums over all processes in their places. `losses_of(epoch, piece, (first,
-    samples))` is one loss per sample; the piece's first sample is the update's number `first` of so many. Every sample
-    of a group weighs the same in its update, however the samples are spread over batches and processes.
+    `add_up(gradients, loss)` puts the sums over all processes in their places. `learn(epoch, piece, (first, samples))`
+    adds a piece's gradients to those of `state` and gives its part in the loss; its first sample is the update's number
+    `first` of so many. Every sample of a group weighs the same in its update, however the samples are spread over
+    batches and processes.
     """
     while state.step < steps:
         epoch, batches = group(state.step)
@@ -56,9 +57,7 @@ def train(
         state.flat.gradients.zero_()
         total = torch.zeros((), device=state.flat.weights.device)
         for first, piece in share(batches):
-            loss = losses_of(epoch, piece, (first, samples)).sum() / samples
-            (loss * state.scale.factor if state.scale else loss).backward()
-            total += loss.detach()
+            total += learn(epoch, piece, (first, samples))
         add_up(state.flat.gradients, total)
         if state.scale:
             state.flat.gradients.div_(state.scale.factor)

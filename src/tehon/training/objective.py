@@ -19,6 +19,7 @@ from tehon.diffusion.losses import Loss, Threshold, errors, per_sample, threshol
 from tehon.diffusion.noise import adaptive_strength, offset, perturbed, pyramid, pyramid_sizes
 from tehon.diffusion.objectives import Objective
 from tehon.diffusion.schedule import signal_to_noise
+from tehon.transfer import to_device
 
 Place = tuple[int, int]
 """Of a batch in its update: the number of its first reading, out of how many."""
@@ -39,13 +40,13 @@ class Noise:
     def draw(self, seed: int, keys: Sequence[Key], clean: Tensor) -> Tensor:
         """The noise that the network is asked for, (n, c, h, w) like `clean`."""
         device = clean.device
-        noise = draw_normal(seed, "noise", keys, clean.shape[1:]).to(device)
+        noise = to_device(draw_normal(seed, "noise", keys, clean.shape[1:]), device)
         if self.offset:
-            strength = _strengths(self.offset, self.offset_random, seed, "offset strength", keys).to(device)
+            strength = to_device(_strengths(self.offset, self.offset_random, seed, "offset strength", keys), device)
             strength = (
                 adaptive_strength(strength[:, None], self.adaptive, clean) if self.adaptive else strength[:, None]
             )
-            noise = offset(noise, strength, draw_normal(seed, "offset", keys, clean.shape[1:2]).to(device))
+            noise = offset(noise, strength, to_device(draw_normal(seed, "offset", keys, clean.shape[1:2]), device))
         if self.levels:
             rows = [self._coarser(seed, key, noise[i : i + 1]) for i, key in enumerate(keys)]
             noise = torch.cat(rows)
@@ -57,15 +58,15 @@ class Noise:
             return noise
         gamma = _strengths(self.perturbation, self.perturbation_random, seed, "perturbation strength", keys)
         other = draw_normal(seed, "perturbation", keys, noise.shape[1:])
-        return perturbed(noise, other.to(noise.device), gamma.to(noise.device))
+        return perturbed(noise, to_device(other, noise.device), to_device(gamma, noise.device))
 
     def _coarser(self, seed: int, key: Key, noise: Tensor) -> Tensor:
         """One sample, (1, c, h, w)."""
         generator = generator_for(seed, "pyramid", key)
         ratios = (2 + 2 * torch.rand(self.levels, generator=generator)).tolist()
         sizes = pyramid_sizes((noise.shape[2], noise.shape[3]), ratios)
-        levels = [torch.randn(1, noise.shape[1], *size, generator=generator).to(noise.device) for size in sizes]
-        return pyramid(noise, levels, self.discount)
+        levels = [torch.randn(1, noise.shape[1], *size, generator=generator) for size in sizes]
+        return pyramid(noise, [to_device(level, noise.device) for level in levels], self.discount)
 
 
 @dataclass(frozen=True)

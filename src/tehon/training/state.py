@@ -56,11 +56,12 @@ class State:
         """The groups of weights whose training has ended."""
         return {name for name, last in self.endings.items() if self.step >= last}
 
-    def settle(self) -> None:
-        """Takes groups whose training has ended out of the optimizer, once."""
+    def settle(self) -> bool:
+        """Takes groups whose training has ended out of the optimizer, once; whether there were such."""
         gone = self.ended & set(_names(self.optimizer.param_groups))
         if gone:
             leave_out(self.optimizer, self.flat, gone)
+        return bool(gone)
 
     def __post_init__(self) -> None:
         self.good = LastGood(self.flat.weights, self.step)

@@ -68,7 +68,7 @@ GROUPS = (
         _of("precision", "mixed_precision") + _of("memory", "gradient_checkpointing"),
         _of("precision", "full_fp16 full_bf16 base_storage base_storage_unet")
         + _of("memory", "attention")
-        + _of("training", "num_cpu_threads_per_process"),
+        + _of("training", "cuda_graphs num_cpu_threads_per_process"),
     ),
     Group(
         "network",

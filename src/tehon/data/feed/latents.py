@@ -20,6 +20,7 @@ from tehon.data.feed.pixels import Piece
 from tehon.data.feed.views import View, Views, mask_key, pixels_key, read_views
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.transfer import to_device
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 Tell = Callable[[str], None]
@@ -172,7 +173,7 @@ class KeptLatents:
 
     def read(self, views: Sequence[View]) -> Moments:
         rows = [self._latent(view) for view in views]
-        mean, std = torch.from_numpy(np.stack(rows, 1)).to(self.device)
+        mean, std = to_device(torch.from_numpy(np.stack(rows, 1)), self.device)
         return Moments(mean, std, _masks([self._mask(view) for view in views], mean))
 
     def _latent_kept(self, view: View) -> bool:
@@ -286,7 +287,7 @@ def _masks(masks: Sequence[NDArray[np.uint8] | None], like: Tensor) -> Tensor | 
         return None
     whole = np.full(like.shape[-2:], 255, np.uint8)
     rows = np.stack([whole if mask is None else mask for mask in masks])
-    return torch.from_numpy(rows).to(like.device).unsqueeze(1).float() / 255
+    return to_device(torch.from_numpy(rows), like.device).unsqueeze(1).float() / 255
 
 
 def _tell_profile(view: View, piece: Piece, told: set[Path], tell: Tell) -> None:

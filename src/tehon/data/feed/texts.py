@@ -32,19 +32,49 @@ class TextSource(Protocol):
         """Says which step comes next."""
         ...
 
-    def read(self, captions: Sequence[str], /) -> Text: ...
+    def given(self, captions: Sequence[str], /) -> Text:
+        """What `states` makes the states of, in which nothing that learns has a part."""
+        ...
+
+    def states(self, given: Text, /) -> Text:
+        """The states, differentiable where a text encoder learns. What is given beside them stays as it is."""
+        ...
+
+    def read(self, captions: Sequence[str], /) -> Text:
+        """Both in one."""
+        ...
 
 
 class FreshTexts:
-    """Captions are encoded when they are read: gradients reach the text encoder."""
+    """Captions are encoded when they are read, by an encoder that learns nothing."""
 
     encodes_later = True
 
     def __init__(self, encode: EncodeText) -> None:
-        self.read = encode
+        self.read = self.given = encode
 
     def prepare(self, step: int) -> None:
         """Nothing to do."""
+
+    def states(self, given: Text) -> Text:
+        return given
+
+
+class LearningTexts:
+    """Captions are encoded when they are read: gradients reach the text encoder."""
+
+    encodes_later = True
+
+    def __init__(self, tokens: EncodeText, encode: Callable[[Text], Text]) -> None:
+        """`encode` makes states of what `tokens` makes of captions."""
+        self.given = tokens
+        self.states = encode
+
+    def prepare(self, step: int) -> None:
+        """Nothing to do."""
+
+    def read(self, captions: Sequence[str]) -> Text:
+        return self.states(self.given(captions))
 
 
 class TextsInTurn:
@@ -60,6 +90,12 @@ class TextsInTurn:
     def prepare(self, step: int) -> None:
         self._now = self.sources[step >= self.step]
         self._now.prepare(step)
+
+    def given(self, captions: Sequence[str]) -> Text:
+        return self._now.given(captions)
+
+    def states(self, given: Text) -> Text:
+        return self._now.states(given)
 
     def read(self, captions: Sequence[str]) -> Text:
         return self._now.read(captions)
@@ -99,6 +135,12 @@ class KeptTexts:
                 text = self.encode(some)
             for row, caption in enumerate(some):
                 self._kept[caption] = {name: tensor[row] for name, tensor in text.items()}
+
+    def given(self, captions: Sequence[str]) -> Text:
+        return self.read(captions)
+
+    def states(self, given: Text) -> Text:
+        return given
 
     def read(self, captions: Sequence[str]) -> Text:
         if not all(caption in self._kept for caption in captions):

@@ -35,6 +35,7 @@ OURS_ALONE: dict[str, str] = {
     "objective.stratified_timesteps": "ours",
     "training.allow_changes": "ours",
     "training.device": "ours",
+    "training.cuda_graphs": "ours",
     "training.additional_parameters": "ours_words",
     "validation.stop_after": "ours",
     "logs.wandb_offline": "ours",

@@ -1,0 +1,87 @@
+"""A U-Net of diffusers with less between its matrix products: for graphics cards, where most of that is moving
+numbers.
+
+The same networks and the same names; blocks compute in our words, with channels last in every picture, with kernels
+that do several things in one pass (`tehon.frozen.pointwise`), and without what has no effect, as divisions by 1.
+
+>>> make_lean(unet)
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+from tehon.frozen.pointwise import gate, layer_norm, norm_silu
+
+
+def make_lean(unet: nn.Module) -> None:
+    """Shadows the forward of each block that is as the families' are; others are left alone."""
+    unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ways: tuple[tuple[type, Callable[[Any], bool], Callable[..., Any]], ...] = (
+        (ResnetBlock2D, _plain_resnet, _resnet),
+        (Transformer2DModel, _plain_frame, _frame),
+        (GEGLU, lambda _: True, _gated),
+        (nn.LayerNorm, lambda norm: norm.elementwise_affine, layer_norm),
+        (nn.GroupNorm, lambda norm: norm.affine, partial(norm_silu, silu=False)),
+    )
+    for module in unet.modules():
+        for kind, fits, way in ways:
+            if type(module) is kind and fits(module):
+                module.__dict__["forward"] = partial(way, module)
+
+
+def _plain_resnet(block: Any) -> bool:
+    sizes = block.upsample is None and block.downsample is None
+    kinds = block.time_embedding_norm == "default" and isinstance(block.nonlinearity, nn.SiLU)
+    return sizes and kinds and block.output_scale_factor == 1 and block.time_emb_proj is not None
+
+
+def _resnet(block: Any, input_tensor: Tensor, temb: Tensor) -> Tensor:
+    h = block.conv1(norm_silu(block.norm1, input_tensor))
+    shift = block.time_emb_proj(block.nonlinearity(temb))
+    if shift.requires_grad:
+        h, shift = h + shift[:, :, None, None], None
+    h = block.conv2(block.dropout(norm_silu(block.norm2, h, shift)))
+    shortcut = input_tensor if block.conv_shortcut is None else block.conv_shortcut(input_tensor)
+    return shortcut + h
+
+
+def _plain_frame(frame: Any) -> bool:
+    return frame.is_input_continuous
+
+
+def _frame(
+    frame: Any,
+    hidden_states: Tensor,
+    encoder_hidden_states: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    encoder_attention_mask: Tensor | None = None,
+    **_options: Any,
+) -> tuple[Tensor]:
+    size = hidden_states.shape[2:]
+    x = frame.norm(hidden_states)
+    x = frame.proj_in(_places(x)) if frame.use_linear_projection else _places(frame.proj_in(x))
+    told = {"encoder_hidden_states": encoder_hidden_states, "encoder_attention_mask": encoder_attention_mask}
+    for block in frame.transformer_blocks:
+        x = block(x, attention_mask=attention_mask, **told)
+    x = _picture(frame.proj_out(x), size) if frame.use_linear_projection else frame.proj_out(_picture(x, size))
+    return (x + hidden_states,)
+
+
+def _places(x: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, h w, c), a view where channels come last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _picture(x: Tensor, size: torch.Size) -> Tensor:
+    return x.unflatten(1, tuple(size)).permute(0, 3, 1, 2)
+
+
+def _gated(module: Any, hidden_states: Tensor) -> Tensor:
+    return gate(module.proj(hidden_states))

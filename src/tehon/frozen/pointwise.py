@@ -1,0 +1,154 @@
+"""What stands between the matrix products of a frozen U-Net: gates and group norms that keep nothing but their input.
+
+On a graphics card they are Triton's kernels (`kernels.py`) where Triton is installed, else PyTorch's operations, which
+compute again in the backward.
+
+>>> h = norm_silu(block.norm1, x)
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tehon.again import made_again
+
+
+def gate(projected: Tensor) -> Tensor:
+    """h gelu(g) of (..., 2 n), which holds h and g (GEGLU, arXiv 2002.05202): (..., n). It is made again rather than
+    kept."""
+    out: Any = _Gate.apply(projected)
+    return made_again(out, _gated, (projected,))
+
+
+def norm_silu(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None, *, silu: bool = True) -> Tensor:
+    """silu(norm(x + shift)), or without SiLU: x (n, c, h, w), shift (n, c). The norm is frozen, and gradients go to x
+    alone."""
+    return _NormSilu.apply(x, shift, norm, silu)  # pyright: ignore[reportReturnType]
+
+
+def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """A frozen LayerNorm, whose output is made again rather than kept."""
+
+    def make(x: Tensor) -> Tensor:
+        return _layer_norm(norm, x)[0]
+
+    out: Any = _LayerNorm.apply(x, norm)
+    return made_again(out, make, (x,))
+
+
+@cache
+def _kernels(device: str) -> Any:
+    """Triton's kernels, None without them."""
+    if device != "cuda" or find_spec("triton") is None:
+        return None
+    from tehon.frozen import kernels
+
+    return kernels
+
+
+def _gated(projected: Tensor) -> Tensor:
+    kernels = _kernels(projected.device.type)
+    if kernels is None:
+        h, g = projected.chunk(2, -1)
+        return h * F.gelu(g)
+    rows = projected.reshape(-1, projected.shape[-1])
+    return kernels.gated(rows).view(*projected.shape[:-1], -1)
+
+
+def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and mean and 1/deviation of each row."""
+    kernels = _kernels(x.device.type)
+    if kernels is None:
+        return torch.native_layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    out, mean, over = kernels.layer_norm(x.reshape(-1, x.shape[-1]), norm.weight, norm.bias, norm.eps)
+    return out.view(x.shape), mean.view(*x.shape[:-1], 1), over.view(*x.shape[:-1], 1)
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+        out, mean, over = _layer_norm(norm, x)
+        ctx.norm = norm
+        ctx.save_for_backward(x, mean, over)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        x, mean, over = ctx.saved_tensors
+        own, shape = (ctx.norm.weight, ctx.norm.bias), ctx.norm.normalized_shape
+        back = torch.ops.aten.native_layer_norm_backward
+        return back(grad_outputs[0], x, shape, mean, over, *own, [True, False, False])[0], None
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor) -> Tensor:
+        ctx.save_for_backward(projected)
+        return _gated(projected)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (projected,) = ctx.saved_tensors
+        kernels = _kernels(projected.device.type)
+        if kernels is None:
+            return _derived(_gated, projected, grad_outputs[0])
+        rows, gradient = projected.reshape(-1, projected.shape[-1]), grad_outputs[0].contiguous()
+        return kernels.gated_back(rows, gradient.view(len(rows), -1)).view(projected.shape)
+
+
+class _NormSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: Tensor | None, norm: nn.GroupNorm, silu: bool) -> Tensor:
+        ctx.norm, ctx.silu = norm, silu
+        kernels = _kernels(x.device.type)
+        if kernels is None:
+            ctx.save_for_backward(x, shift, None)
+            return _plainly(norm, silu, x, shift)
+        rows = _pixels(x)
+        options = (norm.weight, norm.bias, norm.num_groups, norm.eps, silu)
+        out, found = kernels.group_norm(rows, None if shift is None else shift.contiguous(), *options)
+        ctx.save_for_backward(x, shift, found)
+        return _picture(out, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        norm, silu = ctx.norm, ctx.silu
+        x, shift, found = ctx.saved_tensors
+        kernels = _kernels(x.device.type)
+        if kernels is None:
+            return _derived(lambda x: _plainly(norm, silu, x, shift), x, grad_outputs[0]), None, None, None
+        given = _strided(grad_outputs[0]), _pixels(x), None if shift is None else shift.contiguous()
+        return _picture(kernels.group_norm_back(*given, found, norm.weight, norm.bias, silu), x), None, None, None
+
+
+def _plainly(norm: nn.GroupNorm, silu: bool, x: Tensor, shift: Tensor | None) -> Tensor:
+    shifted = x if shift is None else x + shift[:, :, None, None]
+    out = F.group_norm(shifted, norm.num_groups, norm.weight, norm.bias, norm.eps)
+    return F.silu(out) if silu else out
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, h w, c), a view where channels come last."""
+    return x.permute(0, 2, 3, 1).contiguous().flatten(1, 2)
+
+
+def _strided(x: Tensor) -> Tensor:
+    """The same without a copy where the channels of a pixel lie beside each other."""
+    rows = x.permute(0, 2, 3, 1)
+    return (rows if rows.stride(3) == 1 else rows.contiguous()).flatten(1, 2)
+
+
+def _picture(rows: Tensor, like: Tensor) -> Tensor:
+    return rows.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _derived(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> Tensor:
+    with torch.enable_grad():
+        own = x.detach().requires_grad_()
+        (found,) = torch.autograd.grad(function(own), own, gradient)
+    return found

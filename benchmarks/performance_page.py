@@ -32,20 +32,68 @@ HEADS = {
         "相手",
     ),
 }
-_MARKS = re.compile(r"(<!-- step_time -->\n).*?(<!-- end -->)", re.DOTALL)
+GPU_HEADS = {
+    "performance.md": (
+        "card",
+        "model, batch, rank",
+        "milliseconds a step",
+        "share of products' rate",
+        "most memory, GiB",
+        "diffusers and peft",
+        "times as fast",
+    ),
+    "performance.ja.md": (
+        "GPU",
+        "モデル、バッチ、ランク",
+        "ステップあたりのミリ秒",
+        "行列積の速さに対する割合",
+        "最大メモリー、GiB",
+        "diffusers と peft",
+        "何倍速いか",
+    ),
+}
 
 
 def write_page(results: Path) -> None:
     """Puts the newest figures into both pages."""
     rows = [json.loads(file.read_text("utf8")) for file in sorted(results.glob("*.json"))]
-    if not rows:
-        return
     rows.sort(key=lambda row: row["clock"]["least_seconds"]["theirs"])
-    for name, heads in HEADS.items():
+    cards = [json.loads(file.read_text("utf8")) for file in sorted((results.parent / "gpu").glob("*.json"))]
+    for name in HEADS:
         page = DOCS / name
-        lines = [line(heads), line(["---"] * len(heads)), *(line(cells(row)) for row in rows)]
-        table = "\n".join(lines)
-        page.write_text(_MARKS.sub(rf"\g<1>{table}\n\g<2>", page.read_text("utf8")), "utf8")
+        text = _filled(page.read_text("utf8"), "step_time", HEADS[name], [cells(row) for row in rows])
+        text = _filled(text, "gpu", GPU_HEADS[name], [row for card in cards for row in card_rows(card)])
+        page.write_text(text, "utf8")
+
+
+def _filled(text: str, mark: str, heads: Any, rows: list[list[str]]) -> str:
+    """A page with a table between its marks; as it was when there are no rows."""
+    table = "\n".join([line(heads), line(["---"] * len(heads)), *(line(row) for row in rows)])
+    marks = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marks.sub(rf"\g<1>{table}\n\g<2>", text) if rows else text
+
+
+def card_rows(card: dict[str, Any]) -> list[list[str]]:
+    """A row for each case that was measured, alone or in turns."""
+    alone = {case["case"]: case for case in card.get("cases", [])}
+    turns = {case["case"]: case for case in card.get("in_turns", [])}
+    rows: list[list[str]] = []
+    for name in dict.fromkeys([*alone, *turns]):
+        own, both = alone.get(name), turns.get(name)
+        taken = own["seconds"] if own else sorted(both["seconds"]["ours"])[1] if both else 0.0
+        theirs = f"{1e3 * sorted(both['seconds']['theirs'])[1]:.0f}" if both else ""
+        rows.append(
+            [
+                card["card"],
+                name,
+                f"{1e3 * taken:.1f}",
+                f"{own['share_of_products']:.0%}" if own else "",
+                f"{own['peak_bytes'] / 2**30:.1f}" if own else "",
+                theirs,
+                f"{both['times_as_fast']:.1f}" if both else "",
+            ]
+        )
+    return rows
 
 
 def line(cells: Any) -> str:

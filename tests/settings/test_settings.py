@@ -737,7 +737,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
     [
         (b"network = ", "this is not valid TOML"),
         (b"[a]\n[a]\n", "this is not valid TOML"),
-        (b'x = "\xff"', "the file cannot be read"),
+        (b'x = "\xff"', "the settings are not UTF-8 text"),
     ],
 )
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -752,7 +752,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, senten
 def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
         load_settings(tmp_path / "none.toml", {})
-    with pytest.raises(Problem, match="cannot be read"):
+    with pytest.raises(Problem, match="this is a folder"):
         load_settings(tmp_path, {})
 
 

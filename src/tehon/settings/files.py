@@ -64,6 +64,8 @@ def read_toml(file: Path) -> Tree:
     except IsADirectoryError:
         raise Problem("file_is_folder", path=file) from None
     except UnicodeDecodeError:
+        if file.suffix.lower() == ".toml":
+            raise Problem("settings_not_utf8", path=file) from None
         raise Problem("no_settings_file", path=file) from None
     except OSError as error:
         raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None

@@ -28,7 +28,7 @@ _HUB = re.compile(r"(?:.*/)?stable-diffusion-2(?:-1)?(-base)?/?")
 def label(family: Family, prediction: Prediction | None) -> dict[str, str]:
     """kohya's and modelspec's words for the base of a LoRA, as far as they are known."""
     found = {
-        "ss_v2": str(family.name == "sd2"),
+        "ss_v2": str(any(own.base_version.startswith("sd_v2") for own in family.labels.values())),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.implementation": family.implementation,
     }

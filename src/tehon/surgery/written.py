@@ -47,7 +47,7 @@ def write_result(
     tensors = {f"{layer}.{name}": tensor for layer, row in layers.items() for name, tensor in row.items()}
     for name, tensor in as_saved(tensors, precision).items():
         finite(tensor, name, precision)
-    own = {} if family is None else label(family, told_prediction(metadata))
+    own = label(family, told_prediction(metadata)) if family else {}
     own |= {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
     own["modelspec.title"] = out.stem
     try:

@@ -91,6 +91,23 @@ def test_the_remedy_fits_what_was_done(line: str, sentence: str, capsys: pytest.
     assert not list(Path().glob("out*"))
 
 
+@pytest.mark.parametrize("name", ["\ud800", "9" * 5000])
+@pytest.mark.parametrize("command", ["import", "plan", "runs", "inspect", "train"])
+def test_a_name_that_no_file_can_have_is_refused(command: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, name]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_number_of_thousands_of_digits_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python itself does not turn such a text into a number."""
+    Path("a.toml").write_text('[model]\npath = "demo"\n[data]\nfolder = "pictures"\n[output]\nfolder = "out"\n')
+    assert main(["plan", "a.toml", "--network.rank", "9" * 5000]) == 2
+    assert capsys.readouterr().err.startswith("network.rank: '999")
+    Path("b.toml").write_text(f"[network]\nrank = {'9' * 5000}\n")
+    assert main(["plan", "b.toml"]) == 2
+    assert capsys.readouterr().err.startswith("b.toml: this is not valid TOML (")
+
+
 def test_nothing_can_not_be_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     """Even where there is no caption that could show it."""
     assert main(["captions", "replace", "pictures", "", "owl"]) == 2

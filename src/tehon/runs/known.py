@@ -60,12 +60,14 @@ def is_run(path: Path) -> bool:
 
 def runs_in(folder: Path) -> list[RunDirectory]:
     """The runs of an output folder, or of its folder `runs`, newest first; a run's own directory is that run."""
-    if is_run(folder):
-        return [RunDirectory(folder)]
-    inner = runs_folder(folder)
     found: list[RunDirectory] = []
     try:
+        if is_run(folder):  # which cannot be asked of a name that is too long
+            return [RunDirectory(folder)]
+        inner = runs_folder(folder)
         places = list(os.scandir(inner if inner.is_dir() else folder))
+    except UnicodeEncodeError as error:  # half a character is in no folder's name
+        raise Problem("folder_unlistable", path=folder, reason=error.reason) from None
     except OSError as error:
         raise Problem("folder_unlistable", path=folder, reason=error.strerror or error) from None
     for place in places:

@@ -59,7 +59,7 @@ def read_toml(file: Path) -> Tree:
         if file.suffix.lower() == ".json" and text.lstrip()[:1] in ("{", "["):
             raise Problem("no_settings_file", path=file)
         return parse_toml(text, file)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeEncodeError):  # half a character is in no file's name
         raise Problem("file_missing", path=file) from None
     except IsADirectoryError:
         raise Problem("file_is_folder", path=file) from None
@@ -75,7 +75,7 @@ def parse_toml(text: str, name: Path | str = "TOML") -> Tree:
     """The tables of a TOML text; a Problem, which calls it by `name`, when it is none."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # among these a number of thousands of digits
         raise Problem("not_toml", path=name, reason=error) from None
 
 

@@ -160,7 +160,7 @@ def _text(file: Path) -> str:
         if file.stat().st_size > _LARGEST:
             raise Problem("file_too_large", path=file, most=f"{_LARGEST // 1_000_000} MB")
         return file.read_text("utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeEncodeError):  # half a character is in no file's name
         raise Problem("file_missing", path=file) from None
     except UnicodeDecodeError:
         pass

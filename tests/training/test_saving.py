@@ -221,3 +221,16 @@ def test_two_runs_started_in_the_same_second_have_two_directories(tree: Tree, mo
     output = Path(tree["output"]["folder"])
     names = [layout.new_run_directory(output, "mine").path.name for _ in range(3)]
     assert names == ["mine-20200101-000000", "mine-20200101-000000-2", "mine-20200101-000000-3"]
+
+
+def test_a_state_that_a_dying_run_had_no_time_to_remove_goes_with_the_resume(tree: Tree) -> None:
+    """It died after its last state was there, so no other save follows."""
+    done = run(tree, training={"epochs": 3}, output={"save_state_every_n_steps": 1}).run
+    kept = states(done)
+    assert len(kept) == 2
+    done.state_file(1).write_bytes(kept[-1].read_bytes())
+    events = done.events.read_text("utf8").splitlines(keepends=True)
+    assert '"finished"' in events[-1]
+    done.events.write_text("".join(events[:-1]), "utf8")
+    resume_run(done, quiet)
+    assert states(done) == kept

@@ -246,6 +246,7 @@ class States:
             if state_step(file) > step:
                 remove(file)
         sync_folder(self.directory.state)
+        self._prune()  # whoever died between a save and this had no time for it
 
     def _prune(self) -> None:
         steps = [state_step(file) for file in states(self.directory)]

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from gpu_models import DEVICE, MODELS, real_folder
 from side import drawn
+from side_tehon import weights_by_name
 from sizes import pictures_folder
 from torch import Tensor
 
-from tehon.adapters.adapter import trainable
 from tehon.adapters.bordered import narrowed
 from tehon.diffusion.noising import add_noise
 from tehon.planning.plan import make_plan
@@ -84,12 +84,7 @@ class Ours:
     def guard(self, batch: Batch) -> tuple[float, Mapping[str, Tensor]]:
         """Loss and gradients with drawn weights; the weights stay drawn."""
         trainer = self.trainer
-        named = {
-            f"{name}.{kind}": weight
-            for layers in trainer.adapters.values()
-            for name, adapter in layers.items()
-            for kind, weight in trainable(adapter).items()
-        }
+        named = weights_by_name(trainer)
         with torch.no_grad():
             for key, weight in named.items():
                 weight.copy_(drawn(key, weight.cpu()))

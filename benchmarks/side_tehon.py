@@ -7,12 +7,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from side import drawn, serve
+from torch import Tensor
 
 from tehon.adapters.adapter import trainable
 from tehon.diffusion.noising import add_noise
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
-from tehon.training.assemble import assemble
+from tehon.training.assemble import Trainer, assemble
+
+
+def weights_by_name(trainer: Trainer) -> dict[str, Tensor]:
+    """The trained weights, by the layers' names in the file and their own."""
+    return {
+        f"{name}.{kind}": weight
+        for layers in trainer.adapters.values()
+        for name, adapter in layers.items()
+        for kind, weight in trainable(adapter).items()
+    }
 
 
 class Ours:
@@ -36,12 +47,7 @@ class Ours:
 
     def guard(self, inputs: Path, answer: Path) -> None:
         given, trainer = torch.load(inputs), self.trainer
-        named = {
-            f"{name}.{kind}": weight
-            for layers in trainer.adapters.values()
-            for name, adapter in layers.items()
-            for kind, weight in trainable(adapter).items()
-        }
+        named = weights_by_name(trainer)
         with torch.no_grad():
             for key, weight in named.items():
                 weight.copy_(drawn(key, weight))

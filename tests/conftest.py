@@ -171,3 +171,27 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vocabulary() -> str:
     """The folder of the demo's vocabulary, for checkpoints, which have none."""
     return str(DEMO / "tokenizer")
+
+
+class _BorderKernels:
+    """What Triton's kernels for bordered weights do, in PyTorch's words."""
+
+    @staticmethod
+    def updated(wide: Any, count: int, factor: Any, scale: float, previous: Any = None) -> tuple[Any, Any]:
+        out = wide[:, :count] + scale * wide[:, count:] @ factor.T
+        return out if previous is None else out + previous, wide[:, count:].clone()
+
+    @staticmethod
+    def spread_table(places: Any, device: Any) -> Any:
+        return places
+
+    @staticmethod
+    def spread(vector: Any, table: Any) -> None:
+        for first, matrix in table:
+            matrix.copy_(vector[first : first + matrix.numel()].view(matrix.shape))
+
+
+@pytest.fixture
+def border_kernels() -> type[_BorderKernels]:
+    """For machines without a graphics card, in the place of `bordered._kernels(...)`."""
+    return _BorderKernels

@@ -1,6 +1,5 @@
 """LoRA on bordered weights and on narrow copies, against the operations that PyTorch differentiates."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,29 +53,9 @@ def close(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...], most: float) ->
         assert (one.float() - other.float()).norm() <= most * other.float().norm()
 
 
-class Kernels(SimpleNamespace):
-    """What Triton's kernels do, in PyTorch's words."""
-
-    @staticmethod
-    def updated(
-        wide: Tensor, count: int, factor: Tensor, scale: float, previous: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        out = wide[:, :count] + scale * wide[:, count:] @ factor.T
-        return out if previous is None else out + previous, wide[:, count:].clone()
-
-    @staticmethod
-    def spread_table(places: Any, device: Any) -> Any:
-        return places
-
-    @staticmethod
-    def spread(vector: Tensor, table: Any) -> None:
-        for first, matrix in table:
-            matrix.copy_(vector[first : first + matrix.numel()].view(matrix.shape))
-
-
 @pytest.mark.parametrize("rank", RANKS)
-def test_bordered_weights_learn_the_same(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bordered, "_kernels", lambda _: Kernels)
+def test_bordered_weights_learn_the_same(rank: int, border_kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bordered, "_kernels", lambda _: border_kernels)
     adapters = adapters_of(rank)
     flat = flat_of(adapters)
     base = [adapter.layer.weight.clone() for adapter in adapters]

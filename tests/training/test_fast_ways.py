@@ -61,35 +61,15 @@ def test_the_same_loss_and_gradients(
     assert (ours[1] - plain[1]).norm() < 2e-5 * plain[1].norm()
 
 
-class Kernels:
-    """What Triton's kernels for bordered weights do, in PyTorch's words."""
-
-    @staticmethod
-    def updated(
-        wide: Tensor, count: int, factor: Tensor, scale: float, previous: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        out = wide[:, :count] + scale * wide[:, count:] @ factor.T
-        return out if previous is None else out + previous, wide[:, count:].clone()
-
-    @staticmethod
-    def spread_table(places: Any, device: Any) -> Any:
-        return places
-
-    @staticmethod
-    def spread(vector: Tensor, table: Any) -> None:
-        for first, matrix in table:
-            matrix.copy_(vector[first : first + matrix.numel()].view(matrix.shape))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("memory", [{}, {"gradient_checkpointing": "whole"}], ids=["kept", "computed again"])
 def test_the_ways_of_a_graphics_card_learn_the_same(
-    tree: dict[str, Any], memory: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tree: dict[str, Any], memory: dict[str, str], border_kernels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lean blocks, narrow copies and bordered weights together, in float32 on the CPU."""
     plan = make_plan(validate(tree | {"memory": memory}))
     wanted = learned_through(assemble(plan))
-    monkeypatch.setattr(bordered, "_kernels", lambda _: Kernels)
+    monkeypatch.setattr(bordered, "_kernels", lambda _: border_kernels)
     monkeypatch.setattr(assembling, "_freeze", assembling._lean)
     monkeypatch.setattr(
         FlatParameters, "compute_in", lambda flat, _: setattr(flat, "narrow", Narrow(flat, torch.float32))

@@ -24,7 +24,7 @@ from tehon.data.feed.texts import (
 from tehon.data.plan.epochs import Batch
 from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
-from tehon.families.family import Behaviour, behaviour_of
+from tehon.families.family import Behaviour, Parts, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -162,43 +162,18 @@ def assemble(
     """Loads the model, draws the adapters, encodes the pictures; of these each of several processes does a share."""
     ranks = ranks or Alone()
     settings = plan.settings
-    seed = settings.training.seed or 0
-    device = choose_device(settings.training.device)
+    device, dtype = choose_device(settings.training.device), computing(settings.precision.mixed_precision)
     runner = _runner(plan, device, notice)
     behaviour = behaviour_of(plan.family)
-    dtype = computing(settings.precision.mixed_precision)
-    parts = behaviour.load(plan.model, dtype, device, stored(plan))
-    if device.type == "cpu" and dtype != torch.float32:
-        notice(say("notice.half_on_cpu", precision=settings.precision.mixed_precision))
-    for base in plan.base_weights:
-        parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
-    if device.type == "cpu" and dtype == torch.float32 and not stored(plan):
-        parts.when_loaded.append(_freeze)
-    if device.type == "cuda":
-        parts.when_loaded.append(_lean)
+    parts = _loaded(plan, behaviour, dtype, device, notice)
     latents = latent_source(plan, behaviour, parts, device, notice, progress, ranks)
     encode, moment = text_encoder(plan, behaviour, parts), Moment()
     texts = text_source(plan, behaviour, parts, encode, moment, notice)
     needed = needed_by(plan, texts)
     parts.release_but(needed)
-    network = settings.network
-    unit = network.unit if network.kind == "dylora" else 0
-    adapters = new_adapters(
-        behaviour,
-        parts,
-        plan.modules,
-        seed=seed,
-        moment=moment,
-        shares=Shares(network.dropout, network.rank_dropout, network.module_dropout),
-        training=Training(network.init, frozen_down=network.kind == "lora_fa", unit=unit),
-    )
     attention = choose_attention(settings.memory.attention, device, dtype)
     behaviour.use_attention(parts, attention)
-    join(parts.unet, adapters)
-    for root, paths in recomputed(plan).items():
-        compute_again(behaviour.roots(parts, [root])[root], paths)
-    if plan.start is not None:
-        start_from(adapters, plan.modules, plan.start.path)
+    adapters = _joined(plan, behaviour, parts, moment)
     state = _state(plan, adapters, dtype)
     for adapter in (adapter for layers in adapters.values() for adapter in layers.values()):
         if isinstance(adapter, Lora):
@@ -212,14 +187,14 @@ def assemble(
         partial(view_of, plan),
         plan.caption,
         [settings.objective.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
-        seed,
+        plan.seed,
         settings.objective.masked_loss,
         partial(_begin, moment, state, plan, device),
         *build_objective(settings.objective),
         plan.model.prediction,
     )
     masked = settings.objective.masked_loss
-    validation = Validation(behaviour, parts, latents, encode, held_out(plan), seed, masked, plan.model.prediction)
+    validation = Validation(behaviour, parts, latents, encode, held_out(plan), plan.seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
     learning = Learning(step, state, runner)
     return Trainer(
@@ -238,6 +213,41 @@ def assemble(
         attention,
         ranks,
     )
+
+
+def _loaded(plan: Plan, behaviour: Behaviour, dtype: torch.dtype, device: torch.device, notice: Notice) -> Parts:
+    """The model, whose networks come when they are asked for and are then made ready for this device."""
+    parts = behaviour.load(plan.model, dtype, device, stored(plan))
+    if device.type == "cpu" and dtype != torch.float32:
+        notice(say("notice.half_on_cpu", precision=plan.settings.precision.mixed_precision))
+    for base in plan.base_weights:
+        parts.when_loaded.append(partial(merge_file, behaviour, base.path, base.strength))
+    if device.type == "cpu" and dtype == torch.float32 and not stored(plan):
+        parts.when_loaded.append(_freeze)
+    if device.type == "cuda":
+        parts.when_loaded.append(_lean)
+    return parts
+
+
+def _joined(plan: Plan, behaviour: Behaviour, parts: Parts, moment: Moment) -> Adapters:
+    """New adapters in their places, with the weights that training starts from."""
+    network = plan.settings.network
+    unit = network.unit if network.kind == "dylora" else 0
+    adapters = new_adapters(
+        behaviour,
+        parts,
+        plan.modules,
+        seed=plan.seed,
+        moment=moment,
+        shares=Shares(network.dropout, network.rank_dropout, network.module_dropout),
+        training=Training(network.init, frozen_down=network.kind == "lora_fa", unit=unit),
+    )
+    join(parts.unet, adapters)
+    for root, paths in recomputed(plan).items():
+        compute_again(behaviour.roots(parts, [root])[root], paths)
+    if plan.start is not None:
+        start_from(adapters, plan.modules, plan.start.path)
+    return adapters
 
 
 def _freeze(part: str, network: nn.Module) -> None:

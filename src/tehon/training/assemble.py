@@ -24,7 +24,7 @@ from tehon.data.feed.texts import (
 from tehon.data.plan.epochs import Batch
 from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
-from tehon.families.family import Behaviour, Parts, behaviour_of
+from tehon.families.family import Behaviour, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -215,7 +215,7 @@ def assemble(
     )
 
 
-def _loaded(plan: Plan, behaviour: Behaviour, dtype: torch.dtype, device: torch.device, notice: Notice) -> Parts:
+def _loaded(plan: Plan, behaviour: Behaviour, dtype: torch.dtype, device: torch.device, notice: Notice) -> Any:
     """The model, whose networks come when they are asked for and are then made ready for this device."""
     parts = behaviour.load(plan.model, dtype, device, stored(plan))
     if device.type == "cpu" and dtype != torch.float32:
@@ -229,7 +229,7 @@ def _loaded(plan: Plan, behaviour: Behaviour, dtype: torch.dtype, device: torch.
     return parts
 
 
-def _joined(plan: Plan, behaviour: Behaviour, parts: Parts, moment: Moment) -> Adapters:
+def _joined(plan: Plan, behaviour: Behaviour, parts: Any, moment: Moment) -> Adapters:
     """New adapters in their places, with the weights that training starts from."""
     network = plan.settings.network
     unit = network.unit if network.kind == "dylora" else 0

@@ -187,6 +187,6 @@ def _caption_files(options: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
             listing = list_folder(folder)
         except OSError as error:
             raise Problem("file_unreadable", path=folder, reason=error.strerror or error) from None
-        for name, *_ in listing.pictures:
+        for name in listing.pictures.names:
             yield folder / name, caption_file(folder / name, options.extension)
         waiting += [path for path in listing.folders if not path.is_symlink()]

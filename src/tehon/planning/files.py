@@ -4,39 +4,44 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from tehon.data.plan.images import Measured
 from tehon.data.plan.index import Index
-from tehon.data.plan.listing import Listing, list_folder
-from tehon.data.plan.scan import measure_all
+from tehon.data.plan.listing import Listing, Stamps, list_folder
+from tehon.data.plan.measurements import Measurements
 from tehon.messages.problem import Problem
 from tehon.planning.troubles import Troubles
 
 
 class Files:
-    """`listings` and `measured`, what was seen of each picture of a listing, by folder. `texts` are the extensions of
+    """`listings` and `measured`, what was seen of the pictures of a listing, by folder. `texts` are the extensions of
     captions."""
 
     def __init__(self, index: Index, troubles: Troubles, texts: Collection[str]) -> None:
         self.index = index
         self.listings: dict[Path, Listing] = {}
-        self.measured: dict[Path, list[Measured]] = {}
+        self.measured: dict[Path, Measurements] = {}
         self._troubles = troubles
         self._texts = texts
 
     def measure(self, folders: Iterable[Path]) -> None:
         """Lists folders and measures their pictures, those of all folders together."""
         fresh = [folder for folder in dict.fromkeys(folders) if folder not in self.listings]
-        known = {folder: self.index.pictures(folder, self._list(folder).pictures) for folder in fresh}
-        new = [
-            os.path.join(folder, stamp[0])
-            for folder, seen in known.items()
-            for stamp, one in zip(self.listings[folder].pictures, seen, strict=True)
-            if one is None
-        ]
-        found = iter(measure_all(new))
-        for folder, seen in known.items():
-            measured = self.measured[folder] = [next(found) if one is None else one for one in seen]
-            self.index.keep_pictures(folder, self.listings[folder].pictures, measured)
+        unknown: dict[Path, list[int]] = {}
+        for folder in fresh:
+            self.measured[folder], unknown[folder] = self.index.pictures(folder, self._list(folder).pictures)
+        self._look_at([(folder, number) for folder, numbers in unknown.items() for number in numbers])
+        for folder in fresh:
+            self.index.keep_pictures(folder, self.listings[folder].pictures, self.measured[folder])
+
+    def _look_at(self, pictures: list[tuple[Path, int]]) -> None:
+        """Measures pictures by their folders and numbers."""
+        if not pictures:
+            return
+        from tehon.data.plan.scan import measure_all  # Pillow and processes, which most plans need not load
+
+        names = (self.listings[folder].pictures.names[number] for folder, number in pictures)
+        found = measure_all([os.path.join(folder, name) for (folder, _), name in zip(pictures, names, strict=True)])
+        for (folder, number), one in zip(pictures, found, strict=True):
+            self.measured[folder][number] = one
 
     def _list(self, folder: Path) -> Listing:
         try:
@@ -44,6 +49,6 @@ class Files:
         except OSError as error:
             reason = error.strerror or error
             self._troubles.problems.append(Problem("folder_unreadable", field="data", path=folder, reason=reason))
-            listing = Listing(folder, texts={extension: {} for extension in self._texts})
+            listing = Listing(folder, texts={extension: Stamps.of(()) for extension in self._texts})
         self.listings[folder] = listing
         return listing

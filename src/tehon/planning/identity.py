@@ -16,8 +16,8 @@ from typing import Any
 
 from tehon.catalog.model import Model
 from tehon.planning.notices import listed
-from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
+from tehon.planning.planned import PlannedPicture
 
 _FREE_SECTIONS = ("feed", "output", "samples", "logs", "validation", "memory")
 _FREE = (
@@ -126,7 +126,7 @@ def _without_places(value: Any) -> Any:
 
 def _of_picture(picture: PlannedPicture) -> str:
     mask = blake2b(picture.mask.read_bytes()).digest() if picture.mask is not None else b""
-    facts = picture.digest, picture.placement, picture.caption.text, picture.repeats, mask
+    facts = picture.digest, picture.placement, picture.text, picture.repeats, mask
     return _digest(repr(facts).encode())
 
 

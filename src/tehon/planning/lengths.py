@@ -33,10 +33,11 @@ def overlong_captions(plan: Plan) -> Iterator[tuple[str, int, str]]:
 def longest_captions(plan: Plan, over: int = -1) -> dict[str, str]:
     """{the longest that a caption can become: the first picture with it}, for those of more than `over` bytes."""
     texts: dict[str, str] = {}
-    for picture in (*plan.pictures, *plan.validation):
-        text = longest(picture.caption.text, picture.set.wording)
-        if len(text.encode()) > over:
-            texts.setdefault(text, picture.name)
+    for pictures in (plan.pictures, plan.validation):
+        for caption, one, name in zip(pictures.texts, pictures.sets, pictures.names, strict=True):
+            text = longest(caption, one.wording)
+            if len(text) > over or (not text.isascii() and len(text.encode()) > over):
+                texts.setdefault(text, name)
     return texts
 
 

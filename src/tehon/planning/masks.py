@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tehon.data.plan.buckets import Size
-from tehon.data.plan.images import Measured
 from tehon.data.plan.listing import split_name
+from tehon.data.plan.measurements import Measured
 from tehon.messages.problem import Problem
 from tehon.planning.files import Files
 
@@ -42,6 +42,5 @@ class Masks:
 
 def _masks_in(folder: Path, files: Files) -> dict[str, tuple[Path, Measured]]:
     """{name without extension: a mask and what was seen of it}."""
-    listing = files.listings[folder]
-    rows = zip(listing.stems, listing.pictures, files.measured[folder], strict=True)
-    return {stem: (folder / stamp[0], one) for stem, stamp, one in rows}
+    pictures, measured = files.listings[folder].pictures, files.measured[folder]
+    return {stem: (folder / pictures.names[number], measured[number]) for number, stem in enumerate(pictures.stems)}

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import compress
+from operator import not_
 
 from tehon.catalog.optimizers import optimizer_row
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
@@ -57,7 +59,7 @@ def picture_notices(plan: Plan) -> Iterator[str]:
 
 
 def _captions(plan: Plan) -> Iterator[str]:
-    sources = Counter(picture.caption.source for picture in plan.pictures if not picture.is_reg)
+    sources = Counter(compress(plan.pictures.text_sources, map(not_, plan.pictures.is_reg)))
     del sources[CLASS_WORDS]
     if len(sources) > 1:
         sources = {say("plan.metadata") if kind == METADATA else kind: n for kind, n in sources.items()}

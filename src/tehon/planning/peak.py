@@ -159,9 +159,9 @@ def _bytes_of_latents(plan: Plan) -> int:
     if not plan.settings.feed.cache_latents:
         return 0
     found = 0
-    for picture in (*plan.pictures, *plan.validation):
-        wide, high = (side // plan.family.stride for side in picture.placement.bucket)
-        found += 2 * 4 * plan.family.latent_channels * wide * high * (1 + picture.set.look.flip)
+    for one, placement, numbers in (*plan.pictures.alike, *plan.validation.alike):
+        wide, high = (side // plan.family.stride for side in placement.bucket)
+        found += 2 * 4 * plan.family.latent_channels * wide * high * (1 + one.look.flip) * len(numbers)
     return found
 
 
@@ -171,4 +171,4 @@ def _bytes_of_texts(plan: Plan) -> int:
         return 0
     wide = sum(plan.model.configs[part]["hidden_size"] for part in plan.family.text_encoders)
     size = _SIZES[plan.settings.precision.mixed_precision]
-    return len({picture.caption.text for picture in plan.pictures}) * tokens(plan) * wide * size
+    return len({*plan.pictures.texts}) * tokens(plan) * wide * size

@@ -4,14 +4,14 @@
 >>> plan.steps, plan.rate("lora_unet", 0)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from tehon.catalog.detect import find_model
 from tehon.catalog.families import Family
 from tehon.catalog.model import Model
-from tehon.data.plan.buckets import Size
+from tehon.data.plan.buckets import BucketRule, Size
 from tehon.data.plan.epochs import Batch, Group, Read, batches_per_epoch, epoch_batches
 from tehon.data.plan.variation import Look, Source, look_at, stream_of
 from tehon.data.plan.wording import worded
@@ -27,7 +27,8 @@ from tehon.planning.modules import (
     part_of,
     plan_modules,
 )
-from tehon.planning.pictures import FoundPictures, PictureSet, PlannedPicture, find_pictures
+from tehon.planning.pictures import FoundPictures, find_pictures
+from tehon.planning.planned import PictureSet, PlannedPictures
 from tehon.planning.prompts import PlannedSamples, plan_samples
 from tehon.planning.rates import Schedule, schedule_for, text_steps
 from tehon.planning.seed import with_seed_of_state
@@ -49,8 +50,8 @@ class Plan:
     given: Settings
     settings: Settings
     model: Model
-    pictures: tuple[PlannedPicture, ...]
-    validation: tuple[PlannedPicture, ...]
+    pictures: PlannedPictures
+    validation: PlannedPictures
     groups: tuple[Group, ...]
     reg_reads: int
     troubles: Troubles
@@ -94,10 +95,10 @@ class Plan:
             own.every_n_steps, own.every_n_epochs, self.steps, self.steps_per_epoch
         ).due(step)
 
-    @cached_property
+    @property
     def repeats(self) -> list[int]:
         """How often each picture is read in an epoch."""
-        return [picture.repeats for picture in self.pictures]
+        return self.pictures.repeats
 
     @cached_property
     def reads_per_epoch(self) -> int:
@@ -106,7 +107,7 @@ class Plan:
     @cached_property
     def sets(self) -> list[PictureSet]:
         """The sets that pictures are learned from, in their order."""
-        return list({picture.set.place: picture.set for picture in self.pictures}.values())
+        return list({one.place: one for one in self.pictures.sets}.values())
 
     def rate(self, group: str, step: int) -> float:
         """The learning rate of a part, or of a group of parameters with a factor on it, at an update counted from 0."""
@@ -138,14 +139,13 @@ class Plan:
 
     def look(self, epoch: int, read: Read) -> Look:
         """Crop, mirroring and colours of one reading."""
-        picture = self.pictures[read.picture]
-        return look_at(picture.placement, picture.set.look, stream_of(self.seed, epoch, read.picture, read.repeat))
+        placement, one = self.pictures.placements[read.picture], self.pictures.sets[read.picture]
+        return look_at(placement, one.look, stream_of(self.seed, epoch, read.picture, read.repeat))
 
     def caption(self, epoch: int, read: Read) -> str:
         """The caption that one reading is learned with."""
-        picture = self.pictures[read.picture]
-        streams = stream_of(self.seed, epoch, read.picture, read.repeat)
-        return worded(picture.caption.text, picture.set.wording, streams, epoch)
+        text, one = self.pictures.texts[read.picture], self.pictures.sets[read.picture]
+        return worded(text, one.wording, stream_of(self.seed, epoch, read.picture, read.repeat), epoch)
 
     @property
     def processes(self) -> int:
@@ -185,11 +185,11 @@ def draft_plan(given: Settings) -> Plan:
     zero_snr_anyway = model.zero_snr
     if settings.objective.zero_terminal_snr and not zero_snr_anyway:
         model = model.with_zero_snr()
-    if all(picture.is_reg for picture in found.pictures):
+    if all(found.pictures.is_reg):
         raise_all(found.troubles.problems or found.troubles.skipped or [_nothing_to_learn(settings, found.troubles)])
     training, rates = settings.training, settings.optimizer
     groups = _grouped(found.pictures, training.num_processes or 1)
-    batches = batches_per_epoch(groups, [picture.repeats for picture in found.pictures])
+    batches = batches_per_epoch(groups, found.pictures.repeats)
     per_epoch = -(-batches // training.gradient_accumulation_steps)
     epochs = min(training.epochs, training.max_train_epochs or training.epochs)
     steps = per_epoch * epochs
@@ -282,19 +282,15 @@ def _nothing_to_learn(settings: Settings, troubles: Troubles) -> Problem:
     return Problem("folder_empty", field="data.folder", path=folder)
 
 
-def _grouped(pictures: Sequence[PlannedPicture], processes: int) -> tuple[Group, ...]:
+def _grouped(pictures: PlannedPictures, processes: int) -> tuple[Group, ...]:
     """The pictures by what may share a batch: rules in the order of their sets, then sizes. A batch is what all
     processes learn at once."""
-    found: dict[object, dict[Size, list[int]]] = {}
-    of_set: dict[int, dict[Size, list[int]]] = {}  # a look-up by identity is faster than one by all of a set's rules
-    for number, picture in enumerate(pictures):
-        buckets = of_set.get(id(picture.set))
-        if buckets is None:
-            buckets = of_set[id(picture.set)] = found.setdefault(picture.set.sizing, {})
-        buckets.setdefault(picture.placement.bucket, []).append(number)
+    found: dict[tuple[BucketRule, int], dict[Size, list[int]]] = {}
+    for one, placement, numbers in pictures.alike:
+        found.setdefault(one.sizing, {}).setdefault(placement.bucket, []).extend(numbers)
     return tuple(
-        Group(bucket, pictures[numbers[0]].set.batch_size * processes, tuple(numbers))
-        for buckets in found.values()
+        Group(bucket, batch_size * processes, tuple(sorted(numbers)))
+        for (_, batch_size), buckets in found.items()
         for bucket, numbers in sorted(buckets.items())
     )
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import compress
+from operator import not_
 from typing import Any
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
@@ -12,8 +14,8 @@ from tehon.messages.catalogue import say
 from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
 from tehon.planning.peak import estimate, gigabytes
-from tehon.planning.pictures import PlannedPicture
 from tehon.planning.plan import Plan
+from tehon.planning.planned import PlannedPicture
 from tehon.planning.saves import bytes_needed, final_name, planned_loras
 from tehon.settings.fields import fields
 
@@ -181,17 +183,17 @@ def _memory_lines(plan: Plan) -> Iterator[str]:
 
 
 def _counts(plan: Plan) -> Iterator[str]:
-    learned = [picture for picture in plan.pictures if not picture.is_reg]
-    captioned = sum(picture.caption.source != CLASS_WORDS for picture in learned)
-    reads = sum(picture.repeats for picture in learned)
-    yield say("plan.pictures", count=len(learned), captioned=captioned, reads=reads)
+    pictures = plan.pictures
+    learned = list(map(not_, pictures.is_reg))
+    count, reads = sum(learned), sum(compress(pictures.repeats, learned))
+    uncaptioned = Counter(compress(pictures.text_sources, learned))[CLASS_WORDS]
+    yield say("plan.pictures", count=count, captioned=count - uncaptioned, reads=reads)
     if len(plan.sets) > 1:
-        counts = Counter(picture.set.place for picture in plan.pictures)
+        counts = Counter(one.place for one in pictures.sets)
         yield say("plan.sets", sets=", ".join(f"{place} {count}" for place, count in counts.items()))
     if plan.reg_reads:
-        used = [picture for picture in plan.pictures if picture.is_reg]
-        total = sum(picture.repeats for picture in used)
-        yield say("plan.reg", count=len(used), own=plan.reg_reads, reads=total)
+        used, total = len(pictures) - count, plan.reads_per_epoch - reads
+        yield say("plan.reg", count=used, own=plan.reg_reads, reads=total)
     if plan.validation:
         yield say("plan.validation", count=len(plan.validation))
 

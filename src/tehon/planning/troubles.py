@@ -1,5 +1,6 @@
 """What is wrong or odd about the pictures, collected so that one plan tells all of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tehon.messages.problem import Problem
@@ -22,6 +23,9 @@ KINDS = (
     "held_out_elsewhere",
 )
 """Oddities that stop nothing; each has its sentence in the messages."""
+
+LeftOut = tuple[Problem, bool]
+"""Why a picture is not learned, and whether the settings let the training go on without it."""
 
 
 @dataclass
@@ -46,3 +50,22 @@ class Troubles:
         self.problems = list({str(problem): problem for problem in self.problems}.values())
         self.skipped = list({str(problem): problem for problem in self.skipped}.values())
         self.odd = {kind: list(dict.fromkeys(names)) for kind, names in self.odd.items()}
+
+
+class Unused:
+    """Masks and entries of metadata files of no picture. Sets may share a folder or a file: what one of them uses is
+    in use."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, str], dict[str, None]] = {}
+
+    def add(self, kind: str, place: str, names: Iterable[str]) -> None:
+        """What one set leaves of a folder or file."""
+        left = dict.fromkeys(names)
+        known = self._left.get((kind, place), left)
+        self._left[kind, place] = {name: None for name in known if name in left}
+
+    def note(self, troubles: Troubles) -> None:
+        for (kind, _), names in self._left.items():
+            for name in names:
+                troubles.note(kind, name)

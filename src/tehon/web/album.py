@@ -82,7 +82,7 @@ class Album:
         folder, repeats = Path(str(self.draft.get("data.folder"))), self.draft.get("data.repeats")
         try:
             folders = [folder] if repeats else [one.path for one in find_folders(folder)]
-            names = [(one, row[0]) for one in folders for row in list_folder(one).pictures]
+            names = [(one, name) for one in folders for name in list_folder(one).pictures.names]
         except (Problem, OSError):
             return []
         tokens = [(self.pictures.token(one / name), name) for one, name in names]

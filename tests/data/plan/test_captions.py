@@ -23,9 +23,11 @@ def found(picture: Path, extension: str = "", index: Path | None = None) -> Capt
     kept = Index(index or picture.parent / "cache")
     suffixes = caption_suffixes(extension)
     listing = list_folder(picture.parent, suffixes)
-    caption = read_captions(listing, suffixes, kept, every_line=True).get(picture.name)
+    captions = read_captions(listing, suffixes, kept, every_line=True)
     kept.close()
-    return caption
+    number = listing.pictures.names.index(picture.name)
+    text = captions.texts[number]
+    return Caption(text, captions.sources[number]) if isinstance(text, str) else text
 
 
 def test_a_caption_file_comes_before_a_text_file(picture: Path) -> None:

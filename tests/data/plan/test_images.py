@@ -30,7 +30,7 @@ def test_pictures_are_found_by_extension_in_any_case_and_sorted(tmp_path: Path) 
     for name in [*names, "a.txt", "g.gif", "png", ".png", "h.png.txt"]:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    assert [stamp[0] for stamp in list_folder(tmp_path).pictures] == sorted(names)
+    assert list_folder(tmp_path).pictures.names == sorted(names)
 
 
 @pytest.mark.parametrize("extension", sorted(EXTENSIONS))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tehon.data.plan import index as module
-from tehon.data.plan.images import Measured
 from tehon.data.plan.index import Index, user_cache_folder
+from tehon.data.plan.listing import FileStamp, Stamps
+from tehon.data.plan.measurements import Measured, Measurements
 from tehon.messages.problem import Problem
 
 ONE = Measured((64, 96), b"0123456789abcdef", True, False)
@@ -21,11 +22,27 @@ TEXT = ("猫.txt", 9, 1, 1)
 A = Path("a")
 
 
+def stamps_of(*files: FileStamp) -> Stamps:
+    return Stamps.of((name, Path(name).stem, *numbers) for name, *numbers in files)
+
+
+def keep(index: Index, folder: Path, files: dict[FileStamp, Measured]) -> None:
+    measured = Measurements([(0, 0)] * len(files), [b""] * len(files), bytearray(len(files)), bytearray(len(files)))
+    for number, one in enumerate(files.values()):
+        measured[number] = one
+    index.keep_pictures(folder, stamps_of(*files), measured)
+
+
+def known(index: Index, folder: Path, *files: FileStamp) -> list[Measured | None]:
+    measured, unknown = index.pictures(folder, stamps_of(*files))
+    return [None if number in unknown else measured[number] for number in range(len(files))]
+
+
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     index = Index(tmp_path)
-    index.keep_pictures(A, [BAD, STAMP], [Measured(error="broken"), ONE])
-    index.keep_captions(A, ".txt", [TEXT], ["a cat\nsecond"])
+    keep(index, A, {BAD: Measured(error="broken"), STAMP: ONE})
+    index.keep_captions(A, ".txt", stamps_of(TEXT), ["a cat\nsecond"])
     index.close()
     assert index.trouble == ""
     return tmp_path
@@ -33,11 +50,11 @@ def filled(tmp_path: Path) -> Path:
 
 def test_what_was_kept_is_found_again_but_not_what_was_broken(filled: Path) -> None:
     index = Index(filled)
-    assert index.pictures(A, [STAMP]) == [ONE]
-    assert index.pictures(A, [BAD, STAMP]) == [None, ONE]
-    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
-    assert index.captions(A, ".caption", [TEXT]) == [None]
-    assert index.pictures(Path("b"), [STAMP]) == [None]
+    assert known(index, A, STAMP) == [ONE]
+    assert known(index, A, BAD, STAMP) == [None, ONE]
+    assert index.captions(A, ".txt", stamps_of(TEXT)) == ["a cat\nsecond"]
+    assert index.captions(A, ".caption", stamps_of(TEXT)) == [None]
+    assert known(index, Path("b"), STAMP) == [None]
     index.close()
 
 
@@ -46,21 +63,21 @@ def test_a_file_counts_as_known_only_with_its_name_its_bytes_and_both_its_times(
     changed: list[Any] = list(STAMP)
     changed[place] = "other.png" if place == 0 else changed[place] + 1
     index = Index(filled)
-    assert index.pictures(A, [tuple(changed)]) == [None]
+    assert known(index, A, tuple(changed)) == [None]
     index.close()
 
 
 def test_what_is_kept_takes_the_place_of_all_that_was_known_of_a_folder(filled: Path) -> None:
     index = Index(filled)
     newer, second = ("猫.png", 100, 7, 8), ("犬.png", 1, 2, 3)
-    index.pictures(A, [newer, second])
-    index.keep_pictures(A, [newer, second], [ONE, OTHER])
-    assert index.pictures(A, [second, newer, STAMP]) == [OTHER, ONE, None]
-    index.keep_pictures(A, [second], [OTHER])
-    assert index.pictures(A, [second, newer]) == [OTHER, None]
-    index.keep_pictures(A, [], [])
-    assert index.pictures(A, [second]) == [None]
-    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
+    known(index, A, newer, second)
+    keep(index, A, {newer: ONE, second: OTHER})
+    assert known(index, A, second, newer, STAMP) == [OTHER, ONE, None]
+    keep(index, A, {second: OTHER})
+    assert known(index, A, second, newer) == [OTHER, None]
+    keep(index, A, {})
+    assert known(index, A, second) == [None]
+    assert index.captions(A, ".txt", stamps_of(TEXT)) == ["a cat\nsecond"]
     index.close()
 
 
@@ -68,10 +85,10 @@ def test_a_caption_that_can_not_be_read_is_not_kept_and_any_other_text_is(tmp_pa
     texts: list[str | Problem] = ["", Problem("caption_not_utf8", path="2.txt"), 'a "b"\0\n\u2028', "猫 🐈"]
     stamps = [(f"{number}.txt", 1, 2, 3) for number in range(3)] + [("\udcff.txt", 1, 2, 3)]
     index = Index(tmp_path)
-    index.keep_captions(A, ".txt", stamps, texts)
+    index.keep_captions(A, ".txt", stamps_of(*stamps), texts)
     index.close()
     index = Index(tmp_path)
-    assert index.captions(A, ".txt", stamps) == ["", None, *texts[2:]]
+    assert index.captions(A, ".txt", stamps_of(*stamps)) == ["", None, *texts[2:]]
     index.close()
 
 
@@ -82,22 +99,22 @@ def test_a_file_of_this_moment_is_not_kept(tmp_path: Path) -> None:
     facts = os.stat(file)
     stamp = ("a.png", 1, facts.st_mtime_ns, facts.st_ctime_ns)
     index = Index(tmp_path)
-    index.keep_pictures(A, [STAMP, stamp], [ONE, OTHER])
-    assert index.pictures(A, [STAMP, stamp]) == [ONE, None]
+    keep(index, A, {STAMP: ONE, stamp: OTHER})
+    assert known(index, A, STAMP, stamp) == [ONE, None]
     index.close()
 
 
 def test_a_damaged_row_is_as_if_nothing_were_known_and_is_kept_anew(filled: Path) -> None:
     db = sqlite3.connect(filled / "pictures.sqlite")
     (columns,) = db.execute("SELECT columns FROM folders WHERE kind = 'pictures'").fetchone()
-    db.execute("UPDATE folders SET columns = ? WHERE kind = 'pictures'", (columns.replace(b"64", b"65"),))
+    db.execute("UPDATE folders SET columns = ? WHERE kind = 'pictures'", (columns.replace(b"0123", b"0124"),))
     db.commit()
     db.close()
     index = Index(filled)
-    assert index.pictures(A, [STAMP]) == [None]
-    assert index.captions(A, ".txt", [TEXT]) == ["a cat\nsecond"]
-    index.keep_pictures(A, [STAMP], [ONE])
-    assert index.pictures(A, [STAMP]) == [ONE]
+    assert known(index, A, STAMP) == [None]
+    assert index.captions(A, ".txt", stamps_of(TEXT)) == ["a cat\nsecond"]
+    keep(index, A, {STAMP: ONE})
+    assert known(index, A, STAMP) == [ONE]
     assert index.trouble == ""
     index.close()
 
@@ -108,20 +125,20 @@ def test_a_damaged_page_is_said_once_and_the_next_plan_begins_anew(filled: Path)
     content[4096:] = b"\xff" * (len(content) - 4096)
     file.write_bytes(content)
     index = Index(filled)
-    assert index.pictures(A, [STAMP]) == [None]
+    assert known(index, A, STAMP) == [None]
     assert "malformed" in index.trouble
     index = Index(filled)
-    index.keep_pictures(A, [STAMP], [ONE])
-    assert (index.trouble, index.pictures(A, [STAMP])) == ("", [ONE])
+    keep(index, A, {STAMP: ONE})
+    assert (index.trouble, known(index, A, STAMP)) == ("", [ONE])
     index.close()
 
 
 def test_two_processes_share_one_index_without_waiting(filled: Path) -> None:
     first, second = Index(filled), Index(filled)
-    first.keep_pictures(Path("b"), [STAMP], [ONE])
-    second.keep_pictures(Path("c"), [STAMP], [OTHER])
-    assert second.pictures(Path("b"), [STAMP]) == [ONE]
-    assert first.pictures(Path("c"), [STAMP]) == [OTHER]
+    keep(first, Path("b"), {STAMP: ONE})
+    keep(second, Path("c"), {STAMP: OTHER})
+    assert known(second, Path("b"), STAMP) == [ONE]
+    assert known(first, Path("c"), STAMP) == [OTHER]
     assert (first.trouble, second.trouble) == ("", "")
     first.close()
     second.close()
@@ -134,8 +151,8 @@ def test_the_index_of_an_older_version_is_begun_anew(tmp_path: Path) -> None:
     )
     db.close()
     index = Index(tmp_path)
-    index.keep_pictures(A, [STAMP], [ONE])
-    assert (index.trouble, index.pictures(A, [STAMP])) == ("", [ONE])
+    keep(index, A, {STAMP: ONE})
+    assert (index.trouble, known(index, A, STAMP)) == ("", [ONE])
     index.close()
 
 
@@ -146,15 +163,15 @@ def test_a_damaged_index_is_begun_anew(filled: Path, content: bytes) -> None:
     (filled / "pictures.sqlite").write_bytes(content)
     index = Index(filled)
     assert index.trouble == ""
-    index.keep_pictures(A, [STAMP], [ONE])
-    assert index.pictures(A, [STAMP]) == [ONE]
+    keep(index, A, {STAMP: ONE})
+    assert known(index, A, STAMP) == [ONE]
     index.close()
 
 
 def test_an_index_of_another_version_is_begun_anew(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_VERSION", 99)
     index = Index(filled)
-    assert index.pictures(A, [STAMP]) == [None]
+    assert known(index, A, STAMP) == [None]
     index.close()
     assert sqlite3.connect(filled / "pictures.sqlite").execute("PRAGMA user_version").fetchone() == (99,)
 
@@ -163,9 +180,9 @@ def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     index = Index(tmp_path / "file" / "cache")
     assert index.trouble
-    assert index.pictures(A, [STAMP]) == [None]
-    index.keep_pictures(A, [STAMP], [ONE])
-    index.keep_captions(A, ".txt", [TEXT], ["text"])
+    assert known(index, A, STAMP) == [None]
+    keep(index, A, {STAMP: ONE})
+    index.keep_captions(A, ".txt", stamps_of(TEXT), ["text"])
     index.close()
 
 
@@ -179,7 +196,7 @@ def test_a_locked_index_is_said_and_stops_nothing(filled: Path, monkeypatch: pyt
     other = connect(filled / "pictures.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     index = Index(filled)
-    assert index.pictures(A, [STAMP]) == [None]
+    assert known(index, A, STAMP) == [None]
     assert "locked" in index.trouble
     index.close()
     other.close()

@@ -1,17 +1,19 @@
 """Where the caption of each picture comes from.
 
 >>> listing = list_folder(Path("10_mofu"), (".txt",))
->>> read_captions(listing, (".txt",), Index(cache), every_line=False)["01.png"]
-CaptionFile(text='mofu on the left', source='.txt')
+>>> read_captions(listing, (".txt",), Index(cache), every_line=False).texts
+['mofu on the left', 'mofu']
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from tehon.data.plan.index import Index
-from tehon.data.plan.listing import FileStamp, Listing
+from tehon.data.plan.listing import Listing, Stamps
 from tehon.messages.problem import Problem
 
 CLASS_WORDS = "class words"
@@ -33,38 +35,55 @@ def caption_suffixes(extension: str) -> tuple[str, ...]:
     return ((extension if extension.startswith(".") else f".{extension}").lower(),)
 
 
-def read_captions(
-    listing: Listing, suffixes: Sequence[str], index: Index, every_line: bool
-) -> dict[str, Caption | Problem]:
-    """{picture: what its caption file says} for all pictures of a folder that have one; a Problem in its place where it
-    cannot be read. The folder was listed with these suffixes, or more; the first one that a picture has counts."""
-    found: dict[str, Caption | Problem] = {}
+@dataclass(frozen=True)
+class FolderCaptions:
+    """The captions of all pictures of a folder, column by column: what a `Caption` has of each. In the place of a text
+    there is a Problem where it cannot be read, and None where a picture has none."""
+
+    texts: list[str | Problem | None]
+    sources: list[str]
+
+
+def read_captions(listing: Listing, suffixes: Sequence[str], index: Index, every_line: bool) -> FolderCaptions:
+    """What the caption files of a folder say. The folder was listed with these suffixes, or more; the first one that a
+    picture has counts."""
+    count = len(listing.pictures)
+    found = FolderCaptions([None] * count, [CLASS_WORDS] * count)
     for suffix in reversed(suffixes):
-        found |= _read_suffix(listing, suffix, index, every_line)
-    return found
-
-
-def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool) -> dict[str, Caption | Problem]:
-    folder, files = listing.folder, listing.texts[suffix]
-    names = [name for (name, _, _, _), stem in zip(listing.pictures, listing.stems, strict=True) if stem in files]
-    stamps = [files[stem] for stem in listing.stems if stem in files]
-    known = index.captions(folder, suffix, stamps)
-    texts = [_read(folder, s) if text is None else text for text, s in zip(known, stamps, strict=True)]
-    index.keep_captions(folder, suffix, stamps, texts)
-    found = {
-        name: text if isinstance(text, Problem) else Caption(caption_text(text, every_line), suffix)
-        for name, text in zip(names, texts, strict=True)
-    }
-    if listing.unreadable:
-        for (name, _, _, _), stem in zip(listing.pictures, listing.stems, strict=True):
+        if listing.texts[suffix]:
+            _read_suffix(listing, suffix, index, every_line, found)
+        for number, stem in enumerate(listing.pictures.stems if listing.unreadable else ()):
             reason = listing.unreadable.get(stem + suffix)
             if reason:
-                found[name] = Problem("file_unreadable", path=folder / (stem + suffix), reason=reason)
+                path = listing.folder / (stem + suffix)
+                found.texts[number] = Problem("file_unreadable", path=path, reason=reason)
     return found
 
 
-def _read(folder: Path, stamp: FileStamp) -> str | Problem:
-    path = os.path.join(folder, stamp[0])
+def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool, found: FolderCaptions) -> None:
+    """Puts what the files of one suffix say in the place of what was found before."""
+    files = listing.texts[suffix]
+    number_of = dict(zip(files.stems, range(len(files)), strict=True))
+    wanted = list(map(number_of.get, listing.pictures.stems, repeat(-1)))  # for each picture, the number of its file
+    used = sorted({*wanted} - {-1})
+    said: list[str | Problem] = [""] * len(files)
+    for file, text in zip(used, _texts(listing.folder, suffix, files.select(used), index), strict=True):
+        said[file] = text if isinstance(text, Problem) else caption_text(text, every_line)
+    for number, file in enumerate(wanted):
+        if file >= 0:
+            found.texts[number], found.sources[number] = said[file], suffix
+
+
+def _texts(folder: Path, suffix: str, files: Stamps, index: Index) -> list[str | Problem]:
+    """What these files hold, from the index where it knows them."""
+    known = index.captions(folder, suffix, files)
+    texts = [_read(folder, name) if text is None else text for text, name in zip(known, files.names, strict=True)]
+    index.keep_captions(folder, suffix, files, texts)
+    return texts
+
+
+def _read(folder: Path, name: str) -> str | Problem:
+    path = os.path.join(folder, name)
     try:
         with open(path, "rb", buffering=0) as file:  # at half the time of a text file
             return file.read().decode("utf-8-sig")

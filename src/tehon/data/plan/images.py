@@ -11,25 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
+from tehon.data.plan.measurements import DIGEST, Measured
 from tehon.messages.problem import Problem
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset((5, 6, 7, 8))  # EXIF orientations that swap width and height
-
-
-class Measured(NamedTuple):
-    """What one look at a file tells. `size` is (width, height) as it is seen; `digest` is of the bytes; `error` says
-    why nothing else is known."""
-
-    size: tuple[int, int] = (0, 0)
-    digest: bytes = b""
-    alpha: bool = False
-    animated: bool = False
-    error: str = ""
 
 
 def measure(path: str | Path) -> Measured:
@@ -47,7 +36,7 @@ def measure(path: str | Path) -> Measured:
     except Exception as error:  # noqa: BLE001  decoders raise whatever they like on damaged data
         return Measured(error=_short(error))
     size = (height, width) if sideways else (width, height)
-    return Measured(size, blake2b(content, digest_size=16).digest(), alpha, animated)
+    return Measured(size, blake2b(content, digest_size=DIGEST).digest(), alpha, animated)
 
 
 def measure_here(paths: Iterable[str | Path]) -> list[Measured]:

@@ -12,22 +12,21 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
-from tehon.data.plan.images import Measured
-from tehon.data.plan.listing import FileStamp
+from tehon.data.plan.listing import Stamps
+from tehon.data.plan.measurements import Measurements
 from tehon.messages.problem import Problem
 
-_VERSION = 2
-_TABLE = "CREATE TABLE folders (folder TEXT, kind TEXT, checksum INT, columns BLOB, PRIMARY KEY (folder, kind))"
+_VERSION = 3
+_TABLE = """CREATE TABLE folders (
+    folder TEXT, kind TEXT, checksum INT, stamps BLOB, columns BLOB, PRIMARY KEY (folder, kind)
+)"""
 SETTLED = 2_000_000_000
 """Nanoseconds that a file must have been left alone to be remembered: on some file systems a second change within two
 seconds leaves the same time."""
-
-_Of = TypeVar("_Of")
 
 
 def user_cache_folder() -> Path:
@@ -48,7 +47,7 @@ class Index:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "pictures.sqlite"
         self.trouble = ""
-        self._held: dict[tuple[Path, str], list[FileStamp]] = {}
+        self._held: dict[tuple[Path, str], bytes] = {}
         self._db: sqlite3.Connection | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,31 +55,36 @@ class Index:
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def pictures(self, folder: Path, stamps: list[FileStamp]) -> list[Measured | None]:
-        """What is known of these pictures of a folder, in their order; None of those that are not known."""
-        known, (widths, heights, digests, alpha, animated) = self._read(folder, "pictures", 5)
-        sizes = zip(widths, heights, strict=True)
-        measured = list(map(Measured, sizes, map(bytes.fromhex, digests), alpha, animated))
-        return self._matched(folder, "pictures", stamps, known, measured)
+    def pictures(self, folder: Path, stamps: Stamps) -> tuple[Measurements, list[int]]:
+        """What is known of these pictures of a folder, and the numbers of those of which nothing is."""
+        places, columns = self._look_up(folder, "pictures", stamps)
+        known = Measurements.unpacked(columns).select(places)
+        return known, [number for number, digest in enumerate(known.digests) if not digest]
 
-    def captions(self, folder: Path, suffix: str, stamps: list[FileStamp]) -> list[str | None]:
+    def captions(self, folder: Path, suffix: str, stamps: Stamps) -> list[str | None]:
         """What these caption files of a folder say, which have one suffix; None of those that are not known."""
-        known, (texts,) = self._read(folder, suffix, 1)
-        return self._matched(folder, suffix, stamps, known, texts)
+        places, columns = self._look_up(folder, suffix, stamps)
+        texts: list[str | None] = [*json.loads(columns or "[]"), None]
+        return [texts[place] for place in places]
 
-    def keep_pictures(self, folder: Path, stamps: list[FileStamp], measured: Sequence[Measured]) -> None:
+    def keep_pictures(self, folder: Path, stamps: Stamps, measured: Measurements) -> None:
         """Remembers these pictures of a folder and no others; broken ones are looked at anew each time."""
-        rows = (
-            (*stamp, *one.size, one.digest.hex(), one.alpha, one.animated)
-            for stamp, one in zip(stamps, measured, strict=True)
-            if not one.error
-        )
-        self._write(folder, "pictures", stamps, rows)
+        if self._holds(folder, "pictures", stamps):
+            return
+        sound = [number for number in range(len(stamps)) if number not in measured.errors]
+        self._write(folder, "pictures", stamps, sound, lambda kept: measured.select(kept).packed())
 
-    def keep_captions(self, folder: Path, suffix: str, stamps: list[FileStamp], texts: Sequence[str | Problem]) -> None:
+    def keep_captions(self, folder: Path, suffix: str, stamps: Stamps, texts: Sequence[str | Problem]) -> None:
         """Remembers these caption files of a folder and no others of the suffix, but for those that can't be read."""
-        rows = ((*stamp, text) for stamp, text in zip(stamps, texts, strict=True) if isinstance(text, str))
-        self._write(folder, suffix, stamps, rows)
+        if self._holds(folder, suffix, stamps):
+            return
+
+        def packed(kept: list[int]) -> bytes:
+            columns = [texts[number] for number in kept]
+            return json.dumps(columns, ensure_ascii=False).encode("utf8", "surrogatepass")
+
+        sound = [number for number, text in enumerate(texts) if isinstance(text, str)]
+        self._write(folder, suffix, stamps, sound, packed)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -114,44 +118,45 @@ class Index:
             raise
         return db
 
-    def _read(self, folder: Path, kind: str, count: int) -> tuple[list[FileStamp], list[list[Any]]]:
-        """The stamps of the files that are known, and as many columns with what is known of them."""
+    def _look_up(self, folder: Path, kind: str, stamps: Stamps) -> tuple[Sequence[int], bytes]:
+        """(the place of each file in the columns, -1 where it is not known; the columns)."""
+        known, columns = self._read(folder, kind)
+        self._held[folder, kind] = known
+        if known == stamps.packed():  # nothing has changed, and no file needs to be looked up
+            return range(len(stamps)), columns
+        places = {stamp: place for place, stamp in enumerate(Stamps.unpacked(known))}
+        return [places.get(stamp, -1) for stamp in stamps], columns
+
+    def _read(self, folder: Path, kind: str) -> tuple[bytes, bytes]:
+        """The stamps of the files that are known, packed, and what is known of them; both empty for nothing."""
         row = None
         try:
             if self._db:
-                wanted = "SELECT checksum, columns FROM folders WHERE folder = ? AND kind = ?"
+                wanted = "SELECT checksum, stamps, columns FROM folders WHERE folder = ? AND kind = ?"
                 row = self._db.execute(wanted, (str(folder), kind)).fetchone()
         except (sqlite3.Error, UnicodeError) as error:
             self._give_up(error)
-        if not row or zlib.crc32(row[1]) != row[0]:
-            return [], [[]] * count
-        names, sizes, changed, created, *columns = json.loads(row[1]) or [[]] * (4 + count)
-        return list(zip(names, sizes, changed, created, strict=True)), columns
+        if not row or _checksum(row[1], row[2]) != row[0]:
+            return b"", b""
+        return row[1], row[2]
 
-    def _matched(
-        self, folder: Path, kind: str, stamps: list[FileStamp], known: list[FileStamp], values: list[_Of]
-    ) -> list[_Of | None]:
-        if known == stamps:  # nothing has changed, and no file needs to be looked up
-            self._held[folder, kind] = stamps
-            return [*values]
-        self._held[folder, kind] = known
-        found = dict(zip(known, values, strict=True))
-        return [found.get(stamp) for stamp in stamps]
+    def _holds(self, folder: Path, kind: str, stamps: Stamps) -> bool:
+        """Whether just these files are remembered."""
+        return self._held.get((folder, kind)) == stamps.packed()
 
-    def _write(self, folder: Path, kind: str, stamps: list[FileStamp], rows: Iterable[tuple[Any, ...]]) -> None:
-        """`rows` are what is worth keeping of the files of these stamps, and begin with them."""
-        held = self._held.get((folder, kind), [])
-        if not self._db or stamps == held:
-            return
+    def _write(
+        self, folder: Path, kind: str, stamps: Stamps, sound: list[int], packed: Callable[[list[int]], bytes]
+    ) -> None:
+        """`sound` are the numbers of the files that are worth keeping, `packed` makes columns of some of them."""
         latest = time.time_ns() - SETTLED
-        settled = [row for row in rows if max(row[2], row[3]) < latest]
-        kept: list[FileStamp] = [row[:4] for row in settled]
-        if kept == held:
+        settled = [number for number in sound if max(stamps.changed[number], stamps.created[number]) < latest]
+        kept = stamps.select(settled).packed()
+        if not self._db or kept == self._held.get((folder, kind), b""):
             return
-        columns = json.dumps(list(zip(*settled, strict=True)), ensure_ascii=False).encode("utf8", "surrogatepass")
+        columns = packed(settled)
         try:
-            values = str(folder), kind, zlib.crc32(columns), columns
-            self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?)", values)
+            values = str(folder), kind, _checksum(kept, columns), kept, columns
+            self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?, ?)", values)
             self._held[folder, kind] = kept
         except (sqlite3.Error, UnicodeError) as error:
             self._give_up(error)
@@ -163,6 +168,10 @@ class Index:
         if _is_damage(error):
             with suppress(OSError):
                 self.file.unlink()
+
+
+def _checksum(stamps: bytes, columns: bytes) -> int:
+    return zlib.crc32(columns, zlib.crc32(stamps))
 
 
 def _version(db: sqlite3.Connection) -> int:

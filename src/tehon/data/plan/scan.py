@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from tehon.data.plan.images import Measured, measure, measure_here
+from tehon.data.plan.images import measure, measure_here
+from tehon.data.plan.measurements import Measured
 
 FEW = 300
 """Up to so many pictures starting processes takes longer than it saves."""

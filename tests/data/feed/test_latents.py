@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from tehon.data.feed import latents as module
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import Arrays, FreshLatents, KeptLatents, Memory, Moments
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.npz import read_npz
-from tehon.data.feed.pixels import read_piece
-from tehon.data.feed.views import View
+from tehon.data.feed.pixels import Piece, read_piece
+from tehon.data.feed.views import View, read_views
 from tehon.data.plan.buckets import Placement
 from tehon.data.plan.variation import Look, Shift, Source
 from tehon.messages.problem import Problem
@@ -99,6 +100,35 @@ def test_buckets_are_encoded_together_in_batches(sources: list[Source]) -> None:
     assert encode.shapes == [(2, 3, 64, 64), (1, 3, 64, 64), (1, 3, 64, 96)]
     pixels = torch.tensor(read_piece(sources[0], Look((0, 0))).pixels).permute(2, 0, 1) / 127.5 - 1
     assert torch.allclose(latents.read(views(sources[:1])).mean[0], pixels[:, ::8, ::8])
+
+
+def test_the_next_pictures_are_decoded_while_some_are_encoded(
+    sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding begins when the encoder has begun with what comes before, and the encoder ends when it is done: done in
+    turn, the two would wait for each other."""
+    order = sorted(range(4), key=lambda number: sources[number].placement.bucket)
+    begun, decoded = [Event() for _ in range(5)], [Event() for _ in range(5)]
+    begun[-1].set(), decoded[-1].set()  # nothing comes before the first, or after the last
+    met: list[bool] = []
+
+    def decode(wanted: Sequence[View]) -> list[Piece]:
+        number = order.index(sources.index(wanted[0].source))
+        met.append(begun[number - 1].wait(20))
+        pieces = read_views(tuple(wanted))
+        decoded[number].set()
+        return pieces
+
+    class Slow(Encoder):
+        def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+            number = len(self.shapes)
+            begun[number].set()
+            met.append(decoded[number + 1].wait(20))
+            return super().__call__(pixels)
+
+    monkeypatch.setattr(module, "read_views", decode)
+    assert list(KeptLatents(Memory(), Slow(), "vae", CPU, nobody).fill(views(sources), 1, Loader(0))) == [1] * 4
+    assert met == [True] * 8
 
 
 class Side:

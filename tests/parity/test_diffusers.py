@@ -14,7 +14,8 @@ from diffusers import StableDiffusionPipeline
 from tehon.adapters.adapter import detach
 from tehon.catalog.detect import demo_folder
 from tehon.catalog.header import read_header
-from tehon.families.samplers import SampleRequest, make_scheduler, sample
+from tehon.families.samplers import SampleRequest, sample
+from tehon.families.schedulers import make_scheduler
 from tehon.training.assemble import Trainer
 from tehon.training.attach import file_tensors, lora_files
 from tehon.weights.lora_file import write_lora

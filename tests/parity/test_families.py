@@ -13,7 +13,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tehon.catalog.detect import find_model
 from tehon.catalog.header import read_header
 from tehon.families.family import behaviour_of
-from tehon.families.samplers import SampleRequest, make_scheduler, sample
+from tehon.families.samplers import SampleRequest, sample
+from tehon.families.schedulers import make_scheduler
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.training.attach import lora_files

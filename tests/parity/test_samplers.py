@@ -11,7 +11,8 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from tehon.catalog.detect import demo_folder, find_model
 from tehon.catalog.samplers import SAMPLERS
 from tehon.families.family import behaviour_of
-from tehon.families.samplers import SampleRequest, make_scheduler, sample
+from tehon.families.samplers import SampleRequest, sample
+from tehon.families.schedulers import make_scheduler
 
 # sd-scripts' library/train_util.py at commit 48d368fa
 CLASSES = {

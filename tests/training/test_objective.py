@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tehon.families.samplers import make_scheduler
+from tehon.families.schedulers import make_scheduler
 from tehon.messages.problem import Problem
 from tehon.planning.notices import notices_for
 from tehon.planning.plan import make_plan

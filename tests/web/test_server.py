@@ -23,7 +23,7 @@ def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
 def test_the_start_loads_nothing_that_the_page_does_not_need() -> None:
     code = """
 import sys
-from tehon.cli.ui import left_out
+from tehon.cli.imports import left_out
 with left_out("aiohttp", "requests"):
     from tehon.web.server import serve
 print(*sorted({"aiohttp", "requests", "numpy", "torch"} & set(sys.modules)))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tehon.cli.imports import import_networks
 from tehon.cli.json_text import json_text
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     watcher.say(say("cli.demo_start", count=COUNT))
     plan = make_plan(_prepare(options.folder, options.overwrite))
 
+    import_networks(options)
     from tehon.training.run import start_run
 
     outcome = start_run(plan, watcher)

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from tehon.cli.imports import import_networks
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     watcher.say(report(result, "tehon kohya", carried=False) + "\n")
     watcher.say(as_text(plan))
 
+    import_networks(options)
     from tehon.training.run import start_run
 
     return finish(start_run(plan, watcher), watcher)

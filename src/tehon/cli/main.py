@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
-        return _run(words)
+        return _run(words, alone=arguments is None)
     except Problem as problem:
         print(problem, file=sys.stderr)
         return EXIT_PROBLEM
@@ -57,7 +57,8 @@ def _fit_letters(stream: TextIOWrapper) -> None:
         stream.reconfigure(encoding="utf-8", errors="replace")
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], alone: bool) -> int:
+    """`alone` tells the command that the process is its own, and no other program's that calls it."""
     parser = _parser(words)
     settings = {}
     if words[:1] and words[0] in WITH_SETTINGS:
@@ -66,7 +67,7 @@ def _run(words: list[str]) -> int:
         settings, words = split_options(words)
     words, foreign = _foreign(words)
     options = parser.parse(words)
-    options.foreign = foreign
+    options.foreign, options.alone = foreign, alone
     if options.command in WITH_SETTINGS:
         options.settings = settings
     return options.run(options)

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from tehon.cli.imports import import_networks
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         allowed = ["--allow-changes", *options.allow_changes] if options.allow_changes else []
         return await_start(begin(directory, [*_words(options.settings), *allowed]), watcher)
 
+    import_networks(options)
     from tehon.training.run import resume_run
 
     return finish(resume_run(directory, watcher, options.settings, options.allow_changes), watcher)

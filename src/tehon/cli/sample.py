@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tehon.cli.imports import import_networks
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     _check_number("--count", options.count, 1, 10000)
     _check_number("--seed", options.seed, 0, 2**63 - options.count)
 
+    import_networks(options)
     import torch
     from PIL import Image
 

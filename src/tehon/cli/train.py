@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tehon.cli.imports import import_networks
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
 from tehon.messages.catalogue import say
@@ -53,6 +54,7 @@ def _train(options: argparse.Namespace, directory: "RunDirectory | None") -> int
     if options.background:
         return _launch(plan, watcher)
 
+    import_networks(options)
     from tehon.training.run import start_run
 
     return finish(start_run(plan, watcher, directory), watcher)

@@ -1,10 +1,8 @@
 """`tehon ui`: the page in a browser."""
 
 import argparse
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 
+from tehon.cli.imports import left_out
 from tehon.messages.catalogue import say
 
 
@@ -24,15 +22,3 @@ def run(options: argparse.Namespace) -> int:
 
     serve(options.host, options.port, os.environ.get("TEHON_PASSWORD", ""), show=not options.no_browser)
     return 0
-
-
-@contextmanager
-def left_out(*names: str) -> Generator[None, None, None]:
-    """Inside the block these modules are not there for those who import them if they are, and do without if not."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is Python's own way to say so
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tehon.catalog.model import Model
 from tehon.families.networks import Blank, fill
 from tehon.families.packing import pack
+from tehon.families.schedulers import ddim
 from tehon.messages.problem import Problem
 from tehon.weights.model import part_tensors
 
@@ -31,18 +32,16 @@ class LatentParts:
     def __init__(
         self, model: Model, dtype: torch.dtype, device: torch.device, storage: Mapping[str, str] | None = None
     ) -> None:
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
         self.model = model
         self.dtype = dtype
         self.device = device
         self.when_loaded: list[Callable[[str, nn.Module], None]] = []
         self.storage = storage or {}
         try:
-            scheduler: Any = DDIMScheduler.from_config(dict(model.schedule))
+            scheduler = ddim(model.schedule)
         except (ValueError, TypeError) as error:
             raise unreadable(model, error) from None
-        self.schedule: dict[str, Any] = dict(scheduler.config)
+        self.schedule: dict[str, Any] = {**model.schedule, **scheduler.config}
         self.alphas: Tensor = scheduler.alphas_cumprod.to(device)
 
     @cached_property

@@ -1,9 +1,6 @@
 """Pictures from prompts: the loop that a sampler needs around `Behaviour.predict`, with diffusers' schedulers."""
 
-import warnings
 from dataclasses import dataclass
-from importlib import import_module
-from inspect import signature
 from typing import Any
 
 import torch
@@ -11,6 +8,7 @@ from torch import Tensor
 
 from tehon.catalog.samplers import SAMPLERS
 from tehon.families.family import Behaviour
+from tehon.families.schedulers import make_scheduler
 
 
 @dataclass(frozen=True)
@@ -25,28 +23,6 @@ class SampleRequest:
     guidance: float = 7.5
     sampler: str = "euler_a"
     clip_skip: int = 1
-
-
-def make_scheduler(name: str, schedule: dict[str, Any]) -> Any:
-    """A diffusers scheduler for a model's own noise schedule."""
-    row = SAMPLERS[name]
-    kind = getattr(import_module(f"diffusers.schedulers.{row.module}"), row.scheduler)
-    if schedule.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in signature(kind).parameters:
-        schedule = {**schedule, "trained_betas": _betas_to_noise(schedule)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # diffusers wants to do without the first dpmsolver some day
-        return kind.from_config(schedule, **row.options)
-
-
-def _betas_to_noise(schedule: dict[str, Any]) -> list[float]:
-    """The betas of noise that ends in pure noise, for schedulers of diffusers that don't rescale them by themselves.
-    The last cumulative alpha is 2^-24, as in those that do, since some divide by it."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    rescaled: Any = DDIMScheduler.from_config(schedule)
-    alphas = rescaled.alphas_cumprod.double()
-    alphas[-1] = max(float(alphas[-1]), 2**-24)
-    return (1 - alphas / torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])).tolist()
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             _fit_letters(stream)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait longer sleep, or two programs starve each other
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
         return _run(words, alone=arguments is None)

@@ -1,10 +1,10 @@
 """How soon the demo's first step comes.
 
-`python benchmarks/start.py [--rounds N]` takes turns with fresh processes: one that only imports torch, one that imports
-the networks as their libraries do by themselves, and `tehon train` on the demo's recipe, which reads and encodes its 176
-pictures, up to its first step. Seconds by the clock, the least of all rounds, go to `benchmarks/results/start.json`,
-beside the machine's rate for products of large matrices, since machines differ. The loss of that step has to be the same
-in all rounds.
+`python benchmarks/start.py [--rounds N]` takes turns with fresh processes: one that only imports torch, one that
+imports the networks as their libraries do by themselves, and `tehon train` on the demo's recipe, which reads and
+encodes its 176 pictures, up to its first step. Seconds by the clock, the least of all rounds, go to
+`benchmarks/results/start.json`, beside the machine's rate for products of large matrices, since machines differ. The
+loss of that step has to be the same in all rounds.
 """
 
 import argparse

@@ -155,3 +155,14 @@ def test_output_never_fails_for_its_letters(around: dict[str, str], name: bytes,
     done = subprocess.run(words, capture_output=True, env={**os.environ, "TEHON_LANG": "en", **around})
     assert done.returncode == 0, done.stderr
     assert name in done.stdout
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1000"), ("7", "7")])
+def test_threads_that_wait_soon_sleep(given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two trainings at once starve each other; what somebody has set stays."""
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if given:
+        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["GOMP_SPINCOUNT"] == expected

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from tehon.frozen.pages import let_go
 from tehon.frozen.winograd import F4
 
 Way = Literal["winograd", "columns", "library"]
@@ -82,7 +83,10 @@ def freeze_convolutions(network: nn.Module, most_bytes: int) -> None:
         frozen.may_transform = _winogradable(layer) and wide <= most_bytes
         if frozen.may_transform:
             most_bytes -= wide
-        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+        before = layer.weight.data
+        layer.weight.data = before.contiguous(memory_format=torch.channels_last)
+        if layer.weight.data_ptr() != before.data_ptr():
+            let_go(before)
 
 
 def _plain(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:

@@ -1,0 +1,66 @@
+"""Pages of a mapped file are given back, and nothing else."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from tehon.frozen.convolution import freeze_convolutions
+from tehon.frozen.pages import let_go
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise(2) of Linux")
+MEGABYTES = 4_000_000 * 4 / 1e6
+
+
+def resident() -> float:
+    """Megabytes of mapped files that lie in memory."""
+    found = re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024 / 1e6
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> dict[str, torch.Tensor]:
+    file = tmp_path / "weights.safetensors"
+    numbers = torch.arange(4_000_000, dtype=torch.float32)
+    safetensors.torch.save_file({"a": numbers, "b": numbers + 1, "c": numbers + 2}, file)
+    with safe_open(file, "pt") as content:
+        return {name: content.get_tensor(name) for name in ("a", "b", "c")}
+
+
+def test_pages_go_and_come_back_from_the_file(mapped: dict[str, torch.Tensor]) -> None:
+    sums = {name: tensor.double().sum() for name, tensor in mapped.items()}
+    mapped["a"][-1] = mapped["c"][0] = 7.0  # written pages of the neighbours, which stay
+    before = resident()
+    let_go(mapped["b"])
+    assert before - resident() == pytest.approx(MEGABYTES, abs=1)
+    assert mapped["b"].double().sum() == sums["b"]
+    assert mapped["a"][-1] == mapped["c"][0] == 7.0
+
+
+def test_what_is_no_file_stays() -> None:
+    own = torch.arange(4_000_000)
+    let_go(own)
+    assert own.equal(torch.arange(4_000_000))
+    let_go(torch.ones(1))
+
+
+def test_convolutions_keep_one_copy_of_a_mapped_weight(tmp_path: Path) -> None:
+    layer = nn.Conv2d(640, 640, 3, padding=1)
+    torch.manual_seed(0)
+    pictures = torch.randn(1, 640, 8, 8)
+    expected = layer(pictures)
+    file = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(layer.state_dict(), file)
+    layer.load_state_dict(safetensors.torch.load_file(file), assign=True)
+    layer.requires_grad_(False)
+    layer(pictures)
+    before = resident()
+    freeze_convolutions(nn.Sequential(layer), 0)
+    assert before - resident() == pytest.approx(640 * 640 * 9 * 4 / 1e6, abs=1)
+    torch.testing.assert_close(layer(pictures), expected, rtol=1e-4, atol=1e-4)

@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
     place = place_here()
     if place.rank:
+        import_networks(options)
         return follow(place)
 
     from tehon.runs.known import find_run

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     place = place_here()
     if place.rank:
+        import_networks(options)
         return follow(place)
 
     from tehon.runs.claim import claimed

@@ -66,10 +66,15 @@ class Ours:
         }
         self.notices: list[str] = []
         self.trainer = assemble(make_plan(validate(tree)), self.notices.append)
+        self.trainer.state.good.every = self.trainer.looks_every
         self.updates = self.trainer.updates()
 
     def step(self) -> Tensor:
-        return next(self.updates).loss
+        """An update; as often as in a run, the weights before it are known to be good."""
+        report = next(self.updates)
+        if report.step % self.trainer.looks_every == 0:
+            self.trainer.state.good.confirm()
+        return report.loss
 
     def batch(self) -> Batch:
         trainer = self.trainer

@@ -63,6 +63,29 @@ def test_same_output_and_gradient(
         same((ours(x),), (wanted[0],))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@pytest.mark.parametrize(("stride", "side"), [(1, 8), (2, 8), (2, 9)])
+def test_a_card_gives_the_same_gradient(stride: int, side: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 32, 3, stride, 1).requires_grad_(False).cuda().double()
+    x = torch.randn(2, 64, side, side + 1).cuda().double()
+    x, given = x.requires_grad_(), torch.linspace(-1, 2, layer(x).numel()).cuda().double()
+    wanted = torch.autograd.grad(layer(x), x, given.view(layer(x).shape))[0]
+    out = frozen(layer)(x)
+    found = torch.autograd.grad(out, x, given.view(out.shape).contiguous(memory_format=torch.channels_last))[0]
+    assert (found - wanted).norm() < 1e-12 * wanted.norm()
+
+
+def test_a_bias_can_be_left_out() -> None:
+    torch.manual_seed(0)
+    for side in (8, 21, 100):
+        layer = nn.Conv2d(96, 80, 3, padding=1).requires_grad_(False)
+        x = torch.randn(1, 96, side, side, requires_grad=True)
+        assert layer.bias is not None
+        wanted = layer(x) - layer.bias[:, None, None]
+        same((frozen(layer).convolved(x, None),), (wanted,))
+
+
 @pytest.mark.parametrize("kind", [F2, F4], ids=["F2", "F4"])
 @pytest.mark.parametrize("size", [(4, 4), (9, 7), (16, 33)])
 def test_winograd_is_the_convolution_and_its_transpose(kind: Winograd, size: tuple[int, int]) -> None:

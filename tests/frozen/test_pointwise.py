@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tehon.again import again_of
-from tehon.frozen.pointwise import gate, layer_norm, norm_silu
+from tehon.frozen.pointwise import gate, layer_norm, norm_silu, normed_beside, sum_with_bias
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no card"))]
 
@@ -71,3 +71,29 @@ def test_layer_norm_is_made_again(device: str) -> None:
     again = again_of(out)
     assert again is not None
     assert torch.equal(again.make(*again.of), out)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("read", ["both", "norm", "around"])
+def test_gradients_of_a_norm_and_of_what_goes_around_it_meet(read: str, device: str) -> None:
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(70).to(device)
+    drawn_norm(norm)
+    x = (torch.randn(3, 5, 70, device=device) + 3).requires_grad_()
+    given, other = torch.randn(2, 3, 5, 70, device=device)
+    losses: list[Tensor] = []
+    for normed, around in (normed_beside(norm, x), (norm(x), x)):
+        parts = {"norm": (normed * given).sum(), "around": (around * other).sum()}
+        losses.append(parts[read] if read != "both" else parts["norm"] + parts["around"])
+    close(*(torch.autograd.grad(loss, x)[0] for loss in losses))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_sum_takes_a_bias_along(device: str) -> None:
+    torch.manual_seed(0)
+    one, other = (torch.randn(2, 24, 3, 5, device=device, requires_grad=True) for _ in range(2))
+    bias, given = torch.randn(24, device=device), torch.randn(2, 24, 3, 5, device=device)
+    out = sum_with_bias(one, other, bias)
+    close(out, one + other + bias[:, None, None])
+    assert all(torch.equal(found, given) for found in torch.autograd.grad(out, (one, other), given))
+    assert torch.equal(sum_with_bias(one, other, None), one + other)

@@ -37,13 +37,17 @@ class FrozenConv2d(nn.Conv2d):
     """The version of the weight that was transformed."""
 
     def forward(self, input: Tensor) -> Tensor:
-        way = self.way(input)
-        derived = torch.is_grad_enabled() and input.requires_grad
+        return self.convolved(input, self.bias)
+
+    def convolved(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """With another bias, or with none where somebody else adds it in a pass that is made anyway."""
+        way = self.way(x)
+        derived = torch.is_grad_enabled() and x.requires_grad
         if self.weight.requires_grad or (way == "library" and not derived):
-            return super().forward(input)
+            return F.conv2d(x, self.weight, bias, self.stride, _padding(self))
         if way == "library":
-            return _Library.apply(input, self)  # pyright: ignore[reportReturnType]
-        out: Any = _Convolution.apply(input.permute(0, 2, 3, 1), self, way)
+            return _Library.apply(x, self, bias)  # pyright: ignore[reportReturnType]
+        out: Any = _Convolution.apply(x.permute(0, 2, 3, 1), self, bias, way)
         return out.permute(0, 3, 1, 2)
 
     def way(self, x: Tensor) -> Way:
@@ -113,22 +117,22 @@ class _Convolution(torch.autograd.Function):
     """(n, h, w, in) to (n, h', w', out), without keeping the input."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: FrozenConv2d, way: Way) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: FrozenConv2d, bias: Tensor | None, way: Way) -> Tensor:
         ctx.layer, ctx.way, ctx.shape = layer, way, x.shape
         if way == "winograd":
             out = F4.forward(x, layer.winograd_weights())
-            return out if layer.bias is None else out.add_(layer.bias)
-        return _by_columns(x, layer)
+            return out if bias is None else out.add_(bias)
+        return _by_columns(x, layer, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = grad_outputs
         if ctx.way == "winograd":
-            return F4.backward(gradient, ctx.layer.winograd_weights()), None, None
-        return _columns_back(gradient, ctx.layer, ctx.shape), None, None
+            return F4.backward(gradient, ctx.layer.winograd_weights()), None, None, None
+        return _columns_back(gradient, ctx.layer, ctx.shape), None, None, None
 
 
-def _by_columns(x: Tensor, layer: FrozenConv2d) -> Tensor:
+def _by_columns(x: Tensor, layer: FrozenConv2d, bias: Tensor | None) -> Tensor:
     """The pixels under the kernel at each of its places as rows, times the weight."""
     n, height, width, channels = x.shape
     (tall, wide), (down, right), (top, left) = layer.kernel_size, layer.stride, _padding(layer)
@@ -143,7 +147,7 @@ def _by_columns(x: Tensor, layer: FrozenConv2d) -> Tensor:
         steps = (picture, down * row, right * column, row, column, one)
         seen = framed.as_strided(shape, steps).reshape(n * rows * columns, -1)
     weight = layer.matrix().T
-    out = seen @ weight if layer.bias is None else torch.addmm(layer.bias, seen, weight)
+    out = seen @ weight if bias is None else torch.addmm(bias, seen, weight)
     return out.view(n, rows, columns, -1)
 
 
@@ -175,12 +179,17 @@ class _Library(torch.autograd.Function):
     """The library's convolution, of which the backward needs the input's shape alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Conv2d) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
         ctx.layer, ctx.shape = layer, x.shape
-        return F.conv2d(x, layer.weight, layer.bias, layer.stride, _padding(layer))
+        return F.conv2d(x, layer.weight, bias, layer.stride, _padding(layer))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        layer = ctx.layer
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        layer, (gradient,) = ctx.layer, grad_outputs
         padding: Any = layer.padding
-        return conv2d_input(ctx.shape, layer.weight, grad_outputs[0], layer.stride, padding), None
+        if gradient.device.type == "cpu":
+            return conv2d_input(ctx.shape, layer.weight, gradient, layer.stride, padding), None, None
+        sizes = zip(ctx.shape[2:], gradient.shape[2:], layer.kernel_size, layer.stride, padding, strict=True)
+        beyond = [whole - ((part - 1) * step - 2 * edge + kernel) for whole, part, kernel, step, edge in sizes]
+        # the same, without two copies of the gradient in another order
+        return F.conv_transpose2d(gradient, layer.weight, None, layer.stride, padding, beyond), None, None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 _ROWS, _COLUMNS = 64, 64  # pixels and channels of a tile
 _WIDE = 1024
+_TILES = 32  # tiles whose sums are read at once
 
 
 def gated(projected: Tensor) -> Tensor:
@@ -43,6 +44,26 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple
     return out, mean, over
 
 
+def layer_norm_back(
+    gradient: Tensor, around: Tensor | None, x: Tensor, weight: Tensor, mean: Tensor, over: Tensor
+) -> Tensor:
+    """The gradient of x (m, c) from that of `layer_norm`'s output, plus what comes `around` the norm."""
+    out = torch.empty_like(gradient)
+    wide = gradient.shape[1]
+    others = gradient if around is None else around
+    options: dict[str, Any] = {"AROUND": around is not None, "WIDE": _power(wide)}
+    _layer_norm_back[(len(gradient),)](gradient, others, x, weight, mean, over, out, wide, **options)
+    return out
+
+
+def sum_with_bias(one: Tensor, other: Tensor, bias: Tensor) -> Tensor:
+    """one + other + bias, of (n, pixels, c) twice and (c,)."""
+    out = torch.empty_like(one)
+    count, channels = one.numel(), one.shape[2]
+    _sum_with_bias[(triton.cdiv(count, _WIDE),)](one, other, bias, out, count, channels, WIDE=_WIDE)
+    return out
+
+
 def group_norm(
     x: Tensor, shift: Tensor | None, weight: Tensor, bias: Tensor, groups: int, epsilon: float, silu: bool
 ) -> tuple[Tensor, Tensor]:
@@ -57,9 +78,8 @@ def group_norm(
     each = channels // groups
     options: dict[str, Any] = {"SHIFTED": shift is not None, "ROWS": _ROWS, "COLUMNS": _COLUMNS}
     _moments[grid](x, shifts, partial, pixels, channels, tiles, **options)
-    _gathered[(n, groups)](
-        partial, found, pixels, channels, tiles, groups, each, epsilon, ROWS=_ROWS, EACH=_power(each)
-    )
+    sizes: dict[str, Any] = {"EACH": _power(each), "TILES": _TILES}
+    _gathered[(n, groups)](partial, found, pixels, channels, tiles, groups, each, epsilon, ROWS=_ROWS, **sizes)
     _normed[grid](x, shifts, found, weight, bias, out, pixels, channels, groups, each, SILU=silu, **options)
     return out, found
 
@@ -80,7 +100,7 @@ def group_norm_back(
     options: dict[str, Any] = {"SILU": silu, "SHIFTED": shift is not None, "ROWS": _ROWS, "COLUMNS": _COLUMNS}
     given = (gradient, gradient.stride(0), gradient.stride(1), x, shifts, found, weight, bias)
     _slopes[grid](*given, partial, pixels, channels, groups, each, tiles, **options)
-    _summed[(n, groups)](partial, sums, pixels, channels, tiles, groups, each, EACH=_power(each))
+    _summed[(n, groups)](partial, sums, pixels, channels, tiles, groups, each, EACH=_power(each), TILES=_TILES)
     _turned_back[grid](*given, sums, out, pixels, channels, groups, each, **options)
     return out
 
@@ -141,6 +161,31 @@ def _layer_norm(x, weight, bias, out, mean, over, wide, epsilon, WIDE: tl.conste
 
 
 @triton.jit
+def _layer_norm_back(gradient, around, x, weight, mean, over, out, wide, AROUND: tl.constexpr, WIDE: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, WIDE)
+    inside, place = columns < wide, row * wide + columns
+    factor = tl.load(over + row)
+    normed = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - tl.load(mean + row)) * factor
+    normed = tl.where(inside, normed, 0.0)
+    slope = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+    slope *= tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    back = (slope - tl.sum(slope, 0) / wide - normed * (tl.sum(slope * normed, 0) / wide)) * factor
+    if AROUND:
+        back += tl.load(around + place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + place, back.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _sum_with_bias(one, other, bias, out, count, channels, WIDE: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * WIDE + tl.arange(0, WIDE)
+    inside = place < count
+    total = tl.load(one + place, mask=inside).to(tl.float32) + tl.load(other + place, mask=inside).to(tl.float32)
+    total += tl.load(bias + place % channels, mask=inside).to(tl.float32)
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _tile(x, shifts, pixels, channels, SHIFTED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """A tile of x + shift, where it lies, which of it is inside, and its columns."""
     n = tl.program_id(0).to(tl.int64)
@@ -169,27 +214,36 @@ def _moments(
     tl.store(place + 1, tl.sum(away * away, 0), mask=columns < channels)
 
 
+@triton.jit
+def _some_tiles(partial, first, channels, tiles, each, EACH: tl.constexpr, TILES: tl.constexpr):
+    """The numbers of some tiles, where both of a group's channels lie in `partial`, and which of them are there."""
+    tile, own = first + tl.arange(0, TILES), tl.arange(0, EACH)
+    place = (tl.program_id(0) * tiles + tile[:, None]) * channels + tl.program_id(1) * each + own[None, :]
+    return tile[:, None], partial + place * 2, (tile < tiles)[:, None] & (own < each)[None, :]
+
+
 @triton.jit(do_not_specialize=["pixels", "tiles", "groups", "each"])
-def _gathered(partial, found, pixels, channels, tiles, groups, each, epsilon, ROWS: tl.constexpr, EACH: tl.constexpr):
+def _gathered(
+    partial, found, pixels, channels, tiles, groups, each, epsilon,
+    ROWS: tl.constexpr, EACH: tl.constexpr, TILES: tl.constexpr,
+):  # fmt: skip
     """Mean and 1/deviation of a group from those of its tiles (Chan, Golub, LeVeque 1979)."""
-    n, group = tl.program_id(0), tl.program_id(1)
-    own = tl.arange(0, EACH)
-    inside = own < each
-    place = partial + (n * tiles * channels + group * each + own) * 2
-    total = tl.zeros([EACH], tl.float32)
-    for tile in range(tiles):
+    total = tl.zeros([TILES, EACH], tl.float32)
+    for first in range(0, tiles, TILES):
+        tile, place, inside = _some_tiles(partial, first, channels, tiles, each, EACH, TILES)
         count = tl.minimum(pixels - tile * ROWS, ROWS).to(tl.float32)
-        total += count * tl.load(place + tile * channels * 2, mask=inside, other=0.0)
+        total += count * tl.load(place, mask=inside, other=0.0)
     size = (pixels * each).to(tl.float32)
-    mean = tl.sum(total, 0) / size
-    spread = tl.zeros([EACH], tl.float32)
-    for tile in range(tiles):
+    mean = tl.sum(tl.sum(total, 1), 0) / size
+    spread = tl.zeros([TILES, EACH], tl.float32)
+    for first in range(0, tiles, TILES):
+        tile, place, inside = _some_tiles(partial, first, channels, tiles, each, EACH, TILES)
         count = tl.minimum(pixels - tile * ROWS, ROWS).to(tl.float32)
-        away = tl.load(place + tile * channels * 2, mask=inside, other=0.0) - mean
-        spread += tl.where(inside, count * away * away, 0.0)
-        spread += tl.load(place + tile * channels * 2 + 1, mask=inside, other=0.0)
-    tl.store(found + (n * groups + group) * 2, mean)
-    tl.store(found + (n * groups + group) * 2 + 1, 1.0 / tl.sqrt(tl.sum(spread, 0) / size + epsilon))
+        away = tl.load(place, mask=inside, other=0.0) - mean
+        spread += tl.where(inside, count * away * away, 0.0) + tl.load(place + 1, mask=inside, other=0.0)
+    where = found + (tl.program_id(0) * groups + tl.program_id(1)) * 2
+    tl.store(where, mean)
+    tl.store(where + 1, 1.0 / tl.sqrt(tl.sum(tl.sum(spread, 1), 0) / size + epsilon))
 
 
 @triton.jit
@@ -253,19 +307,18 @@ def _slopes(
 
 
 @triton.jit(do_not_specialize=["pixels", "tiles", "groups", "each"])
-def _summed(partial, sums, pixels, channels, tiles, groups, each, EACH: tl.constexpr):
+def _summed(partial, sums, pixels, channels, tiles, groups, each, EACH: tl.constexpr, TILES: tl.constexpr):
     """Both sums over a group, divided by the count of its numbers."""
-    n, group = tl.program_id(0), tl.program_id(1)
-    own = tl.arange(0, EACH)
-    place = partial + (n * tiles * channels + group * each + own) * 2
-    first = tl.zeros([EACH], tl.float32)
-    second = tl.zeros([EACH], tl.float32)
-    for tile in range(tiles):
-        first += tl.load(place + tile * channels * 2, mask=own < each, other=0.0)
-        second += tl.load(place + tile * channels * 2 + 1, mask=own < each, other=0.0)
+    ones = tl.zeros([TILES, EACH], tl.float32)
+    others = tl.zeros([TILES, EACH], tl.float32)
+    for first in range(0, tiles, TILES):
+        _, place, inside = _some_tiles(partial, first, channels, tiles, each, EACH, TILES)
+        ones += tl.load(place, mask=inside, other=0.0)
+        others += tl.load(place + 1, mask=inside, other=0.0)
     size = (pixels * each).to(tl.float32)
-    tl.store(sums + (n * groups + group) * 2, tl.sum(first, 0) / size)
-    tl.store(sums + (n * groups + group) * 2 + 1, tl.sum(second, 0) / size)
+    where = sums + (tl.program_id(0) * groups + tl.program_id(1)) * 2
+    tl.store(where, tl.sum(tl.sum(ones, 1), 0) / size)
+    tl.store(where + 1, tl.sum(tl.sum(others, 1), 0) / size)
 
 
 @triton.jit(do_not_specialize=["pixels", "groups", "each"])

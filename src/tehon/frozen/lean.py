@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from diffusers.models.activations import GEGLU
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from tehon.frozen.pointwise import gate, layer_norm, norm_silu
+from tehon.frozen.convolution import FrozenConv2d
+from tehon.frozen.pointwise import gate, layer_norm, norm_silu, normed_beside, sum_with_bias
 
 
 def make_lean(unet: nn.Module) -> None:
@@ -26,6 +28,7 @@ def make_lean(unet: nn.Module) -> None:
     ways: tuple[tuple[type, Callable[[Any], bool], Callable[..., Any]], ...] = (
         (ResnetBlock2D, _plain_resnet, _resnet),
         (Transformer2DModel, _plain_frame, _frame),
+        (BasicTransformerBlock, _plain_block, _block),
         (GEGLU, lambda _: True, _gated),
         (nn.LayerNorm, lambda norm: norm.elementwise_affine, layer_norm),
         (nn.GroupNorm, lambda norm: norm.affine, partial(norm_silu, silu=False)),
@@ -43,13 +46,43 @@ def _plain_resnet(block: Any) -> bool:
 
 
 def _resnet(block: Any, input_tensor: Tensor, temb: Tensor) -> Tensor:
-    h = block.conv1(norm_silu(block.norm1, input_tensor))
+    h, bias = _convolved(block.conv1, norm_silu(block.norm1, input_tensor))
     shift = block.time_emb_proj(block.nonlinearity(temb))
+    shift = shift if bias is None else shift + bias
     if shift.requires_grad:
         h, shift = h + shift[:, :, None, None], None
-    h = block.conv2(block.dropout(norm_silu(block.norm2, h, shift)))
+    h, bias = _convolved(block.conv2, block.dropout(norm_silu(block.norm2, h, shift)))
     shortcut = input_tensor if block.conv_shortcut is None else block.conv_shortcut(input_tensor)
-    return shortcut + h
+    return sum_with_bias(shortcut, h, bias)
+
+
+def _convolved(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What a layer makes of x, and a bias that is still to be added, in a pass that is made anyway."""
+    if isinstance(layer, FrozenConv2d) and "forward" not in layer.__dict__:
+        return layer.convolved(x, None), layer.bias
+    return layer(x), None
+
+
+def _plain_block(block: Any) -> bool:
+    return block.norm_type == "layer_norm" and block.pos_embed is None and block._chunk_size is None
+
+
+def _block(
+    block: Any,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    encoder_hidden_states: Tensor | None = None,
+    encoder_attention_mask: Tensor | None = None,
+) -> Tensor:
+    normed, x = normed_beside(block.norm1, hidden_states)
+    states = encoder_hidden_states if block.only_cross_attention else None
+    x = x + block.attn1(normed, encoder_hidden_states=states, attention_mask=attention_mask)
+    if block.attn2 is not None:
+        normed, x = normed_beside(block.norm2, x)
+        told = {"encoder_hidden_states": encoder_hidden_states, "attention_mask": encoder_attention_mask}
+        x = x + block.attn2(normed, **told)
+    normed, x = normed_beside(block.norm3, x)
+    return x + block.ff(normed)
 
 
 def _plain_frame(frame: Any) -> bool:

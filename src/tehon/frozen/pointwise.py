@@ -33,12 +33,23 @@ def norm_silu(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None, *, sil
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     """A frozen LayerNorm, whose output is made again rather than kept."""
+    return normed_beside(norm, x)[0]
+
+
+def normed_beside(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, and x for what goes around it: the gradients of both meet in one pass."""
 
     def make(x: Tensor) -> Tensor:
         return _layer_norm(norm, x)[0]
 
-    out: Any = _LayerNorm.apply(x, norm)
-    return made_again(out, make, (x,))
+    found: Any = _LayerNorm.apply(x, norm)
+    out, same = found
+    return made_again(out, make, (x,)), same
+
+
+def sum_with_bias(one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
+    """one + other + bias, of (n, c, h, w) twice and (c,)."""
+    return one + other if bias is None else _Sum.apply(one, other, bias)  # pyright: ignore[reportReturnType]
 
 
 @cache
@@ -71,18 +82,40 @@ def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 class _LayerNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def forward(ctx: Any, x: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
         out, mean, over = _layer_norm(norm, x)
         ctx.norm = norm
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, mean, over)
-        return out
+        return out, x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None]:
+        gradient, around = grad_outputs
         x, mean, over = ctx.saved_tensors
-        own, shape = (ctx.norm.weight, ctx.norm.bias), ctx.norm.normalized_shape
-        back = torch.ops.aten.native_layer_norm_backward
-        return back(grad_outputs[0], x, shape, mean, over, *own, [True, False, False])[0], None
+        if gradient is None:
+            return around, None
+        kernels = _kernels(x.device.type)
+        if kernels is None:
+            own, shape = (ctx.norm.weight, ctx.norm.bias), ctx.norm.normalized_shape
+            back = torch.ops.aten.native_layer_norm_backward
+            found = back(gradient, x, shape, mean, over, *own, [True, False, False])[0]
+            return found if around is None else found + around, None
+        given = [None if one is None else one.reshape(-1, x.shape[-1]).contiguous() for one in (gradient, around)]
+        return kernels.layer_norm_back(*given, x, ctx.norm.weight, mean, over).view(x.shape), None
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, other: Tensor, bias: Tensor) -> Tensor:
+        kernels = _kernels(one.device.type)
+        if kernels is None:
+            return one + (other + bias[:, None, None])
+        return _picture(kernels.sum_with_bias(_pixels(one), _pixels(other), bias), one)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad_outputs[0], grad_outputs[0], None
 
 
 class _Gate(torch.autograd.Function):

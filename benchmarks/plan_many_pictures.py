@@ -22,6 +22,8 @@ from typing import Any
 from PIL import Image
 
 RESULT = Path(__file__).parent / "results" / "plan_many_pictures.json"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""In which Python keeps what it has compiled, as it does unless it is told otherwise."""
 DIFFERENT = 500
 WARM = 3
 PLAN = """
@@ -63,7 +65,7 @@ Figures = tuple[int, float, float, int]
 
 def plan(config: Path, cache: Path) -> Figures:
     """(pictures, seconds, seconds that processors worked on it, peak bytes) of one plan in a process of its own."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "LOCALAPPDATA": str(cache)}
+    environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(cache), "LOCALAPPDATA": str(cache)}
     done = subprocess.run([sys.executable, "-c", PLAN, str(config)], env=environment, capture_output=True, check=True)
     pictures, seconds, computed, peak = json.loads(done.stdout)
     return pictures, seconds, computed, peak

@@ -3,6 +3,7 @@ validation, captions and masks."""
 
 import json
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import tomli_w
 from PIL import Image
 
+from tehon.data.plan.captions_beside import CaptionsBeside
 from tehon.data.plan.epochs import Read
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, draft_plan, make_plan
@@ -324,8 +326,20 @@ def test_transparency_may_be_the_mask(tmp_path: Path) -> None:
     assert plan.troubles.odd["without_alpha"] == [str(cat / "00.png")]
 
 
-def test_a_second_plan_opens_no_picture_and_no_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the index knows is taken from it; a change of one file is seen."""
+@pytest.mark.parametrize("many", [True, False])
+def test_a_second_plan_opens_no_picture_and_no_caption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """What the index knows is taken from it; a change of one file is seen, also where another process looks for it."""
+    started: list[Sequence[Path]] = []
+
+    def beside(folders: Sequence[Path], texts: Collection[str]) -> CaptionsBeside:
+        started.append(folders)
+        return CaptionsBeside(folders, texts)
+
+    monkeypatch.setattr("tehon.data.plan.captions_beside.CaptionsBeside", beside)
+    monkeypatch.setattr("tehon.planning.files._PAYS", many)
+    monkeypatch.setattr("tehon.planning.files.MANY", 3 * len("00.txt") + 3 * 25)
     folder = draw(tmp_path / "train" / "1_cat", 3, caption="a cat")
     monkeypatch.setattr("tehon.data.plan.index.SETTLED", -(10**12))
     data = {"folder": str(folder.parent), "bucket_reso_steps": 64}
@@ -352,6 +366,7 @@ def test_a_second_plan_opens_no_picture_and_no_caption(tmp_path: Path, monkeypat
         ([96, 64], "a cat 1"),
         ([64, 64], "a tomcat"),
     ]
+    assert started == ([[folder]] * 2 if many else []), "the first plan does not know that there are many"
 
 
 def test_a_cache_that_cannot_be_written_is_a_notice(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def longest_captions(plan: Plan, over: int = -1) -> dict[str, str]:
     texts: dict[str, str] = {}
     for pictures in (plan.pictures, plan.validation):
         for caption, one, name in zip(pictures.texts, pictures.sets, pictures.names, strict=True):
+            if len(caption) <= over and caption.isascii() and not one.wording.changes:
+                continue  # it becomes no longer
             text = longest(caption, one.wording)
             if len(text) > over or (not text.isascii() and len(text.encode()) > over):
                 texts.setdefault(text, name)

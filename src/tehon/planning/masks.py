@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tehon.data.plan.buckets import Size
-from tehon.data.plan.listing import split_name
+from tehon.data.plan.entries import split_name
 from tehon.data.plan.measurements import Measured
 from tehon.messages.problem import Problem
 from tehon.planning.files import Files

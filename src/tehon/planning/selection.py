@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tehon.data.plan.buckets import BucketRule, Placement, Size
+from tehon.data.plan.entries import EXTENSIONS, split_name
 from tehon.data.plan.folders import PictureFolder
-from tehon.data.plan.listing import EXTENSIONS, split_name
 from tehon.data.plan.measurements import Measurements
 from tehon.data.plan.variation import LookRules
 from tehon.data.plan.wording import Wording

@@ -13,9 +13,10 @@ from tehon.data.plan.captions import (
     caption_text,
     read_captions,
 )
+from tehon.data.plan.entries import split_name
 from tehon.data.plan.folders import PictureFolder, has_pictures
 from tehon.data.plan.index import Index
-from tehon.data.plan.listing import Listing, split_name
+from tehon.data.plan.listing import Listing
 from tehon.data.plan.metadata_file import MetadataFile
 from tehon.messages.problem import Problem
 from tehon.planning.troubles import LeftOut, Troubles

@@ -8,7 +8,7 @@ from pathlib import Path
 from nicegui import events, ui
 from PIL import Image
 
-from tehon.data.plan.listing import EXTENSIONS
+from tehon.data.plan.entries import EXTENSIONS
 from tehon.disk import write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tehon.data.plan import scan
+from tehon.data.plan.entries import EXTENSIONS
 from tehon.data.plan.images import measure, measure_here, open_upright
-from tehon.data.plan.listing import EXTENSIONS, list_folder
+from tehon.data.plan.listing import list_folder
 from tehon.data.plan.scan import measure_all
 from tehon.messages.problem import Problem
 

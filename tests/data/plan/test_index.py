@@ -23,7 +23,7 @@ A = Path("a")
 
 
 def stamps_of(*files: FileStamp) -> Stamps:
-    return Stamps.of((name, Path(name).stem, *numbers) for name, *numbers in files)
+    return Stamps.of((name, Path(name).stem, size, changed, created) for name, size, changed, created in files)
 
 
 def keep(index: Index, folder: Path, files: dict[FileStamp, Measured]) -> None:

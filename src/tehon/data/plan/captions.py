@@ -63,6 +63,11 @@ def read_captions(listing: Listing, suffixes: Sequence[str], index: Index, every
 def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool, found: FolderCaptions) -> None:
     """Puts what the files of one suffix say in the place of what was found before."""
     files = listing.texts[suffix]
+    if files.stems == listing.pictures.stems:  # as it is nearly always
+        said = _texts(listing.folder, suffix, files, index)
+        found.texts[:] = [text if isinstance(text, Problem) else caption_text(text, every_line) for text in said]
+        found.sources[:] = [suffix] * len(files)
+        return
     number_of = dict(zip(files.stems, range(len(files)), strict=True))
     wanted = list(map(number_of.get, listing.pictures.stems, repeat(-1)))  # for each picture, the number of its file
     used = sorted({*wanted} - {-1})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tehon.data.plan.listing import EXTENSIONS, split_name
+from tehon.data.plan.entries import EXTENSIONS, split_name
 from tehon.messages.problem import Problem
 
 _NAME = re.compile(r"(\d+)(?:_(.*))?", re.DOTALL)

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +66,16 @@ class Index:
         places, columns = self._look_up(folder, suffix, stamps)
         texts: list[str | None] = [*json.loads(columns or "[]"), None]
         return [texts[place] for place in places]
+
+    def size_of_captions(self, folders: Iterable[Path]) -> int:
+        """Bytes of the stamps of all captions that are known of these folders: 25 for each and its name."""
+        wanted = "SELECT total(length(stamps)) FROM folders WHERE folder = ? AND kind != 'pictures'"
+        try:
+            if self._db:
+                return sum(int(self._db.execute(wanted, (str(folder),)).fetchone()[0]) for folder in folders)
+        except (sqlite3.Error, UnicodeError) as error:
+            self._give_up(error)
+        return 0
 
     def keep_pictures(self, folder: Path, stamps: Stamps, measured: Measurements) -> None:
         """Remembers these pictures of a folder and no others; broken ones are looked at anew each time."""

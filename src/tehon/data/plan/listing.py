@@ -4,23 +4,15 @@
 ['01.png', '02.png']
 """
 
-import os
 from array import array
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 
-EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"))
-NOT_READ = frozenset((".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".psd", ".svg", ".jfif", ".tga", ".ico"))
-"""Extensions of pictures that are not read, and so are named instead of passed over."""
+from tehon.data.plan.entries import ALL, Row, columns, sort_out
 
 FileStamp = tuple[str, int, int, int]
 """A file by its name, and what changes when its content does: bytes, and two times in nanoseconds."""
-_Row = tuple[str, str, int, int, int]
-"""A stamp with the name without extension in second place."""
-_NAME = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -35,11 +27,9 @@ class Stamps:
     created: "array[int]"
 
     @classmethod
-    def of(cls, rows: Iterable[_Row]) -> "Stamps":
+    def of(cls, rows: Iterable[Row]) -> "Stamps":
         """Of these files, in their order."""
-        names, stems, *numbers = tuple(zip(*rows, strict=True)) or ((),) * 5
-        sizes, changed, created = (array("q", column) for column in numbers)
-        return cls(list(names), list(stems), sizes, changed, created)
+        return cls(*columns(rows))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,87 +74,29 @@ class Listing:
     not_read: list[str] = field(default_factory=list[str])
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
 
+    def with_captions(self, captions: "Listing") -> "Listing":
+        """This one of NO_CAPTIONS, with the CAPTIONS of the same folder."""
+        return Listing(
+            self.folder,
+            self.pictures,
+            captions.texts,
+            [*self.others, *captions.others],
+            sorted([*self.folders, *captions.folders]),
+            sorted([*self.not_read, *captions.not_read]),
+            self.unreadable | captions.unreadable,
+        )
 
-def list_folder(folder: Path, texts: Iterable[str] = ()) -> Listing:
+
+def list_folder(folder: Path, texts: Iterable[str] = (), part: str = ALL) -> Listing:
     """The folder's content, files sorted by name; OSError when the folder itself cannot be read. `texts` are the
-    extensions of captions, in lower case and with their dot."""
-    found = Listing(folder)
-    gathered = _Gathered(texts)
-    with _entries(folder) as entries:
-        _sort_in(entries, gathered, found)
-    found.pictures = Stamps.of(sorted(gathered.pictures, key=_NAME))
-    found.texts = {extension: Stamps.of(sorted(files, key=_NAME)) for extension, files in gathered.texts.items()}
-    found.folders.sort()
-    found.not_read.sort()
-    return found
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """(stem, lower-case extension), as os.path.splitext, at a fifth of its time.
-
-    >>> split_name("my.cat.PNG"), split_name(".png")
-    (('my.cat', '.png'), ('.png', ''))
-    """
-    stem, _, extension = name.rpartition(".")
-    return (stem, f".{extension.lower()}") if stem else (name, "")
-
-
-class _Gathered(dict[str, list[_Row] | None]):
-    """{an extension as it is written, without its dot: the files with it}; None where files are not gathered."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self.pictures: list[_Row] = []
-        self.texts: dict[str, list[_Row]] = {extension: [] for extension in texts}
-
-    def __missing__(self, written: str) -> list[_Row] | None:
-        extension = f".{written.lower()}"
-        if extension in EXTENSIONS:
-            self[written] = self.pictures
-        else:
-            self[written] = None if extension in NOT_READ else self.texts.get(extension)
-        return self[written]
-
-
-@contextmanager
-def _entries(folder: Path) -> "Generator[Iterable[os.DirEntry[str]], None, None]":
-    """The folder's entries, by its descriptor where the system can: a file is then found without following its path."""
-    if os.scandir not in os.supports_fd:
-        with os.scandir(folder) as entries:
-            yield entries
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with os.scandir(descriptor) as entries:
-            yield entries
-    finally:
-        os.close(descriptor)
-
-
-def _sort_in(entries: "Iterable[os.DirEntry[str]]", gathered: _Gathered, found: Listing) -> None:
-    for entry in entries:
-        name = entry.name
-        stem, _, written = name.rpartition(".")
-        files = gathered[written] if stem else None
-        try:
-            if files is None or not entry.is_file():
-                _sort_in_other(entry, found)
-                continue
-            if files is gathered.pictures and not name.isascii():
-                name.encode()
-            facts = entry.stat()
-            files.append((name, stem, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
-        except OSError as error:
-            found.unreadable[name] = error.strerror or str(error)
-        except UnicodeEncodeError:
-            found.unreadable[name.encode("utf8", "backslashreplace").decode()] = "the file name is not Unicode"
-
-
-def _sort_in_other(entry: "os.DirEntry[str]", found: Listing) -> None:
-    """What is no file, or none that is gathered."""
-    extension = split_name(entry.name)[1]
-    if entry.is_file():
-        (found.not_read if extension in NOT_READ else found.others).append(entry.name)
-    elif entry.is_dir():
-        found.folders.append(found.folder / entry.name)
-    elif extension in EXTENSIONS or entry.is_symlink():
-        entry.stat()  # says why: a link to nothing, or one that leads to itself
+    extensions of captions, in lower case and with their dot; `part` is one of `entries`."""
+    found = sort_out(str(folder), tuple(texts), part)
+    return Listing(
+        folder,
+        Stamps.of(found.pictures),
+        {extension: Stamps.of(files) for extension, files in found.texts.items()},
+        found.others,
+        sorted(folder / name for name in found.folders),
+        sorted(found.not_read),
+        found.unreadable,
+    )

@@ -133,7 +133,7 @@ def test_a_problem_ends_like_a_sentence_in_one_line(key: str) -> None:
 
 
 def test_there_are_two_languages() -> None:
-    assert languages() == ["en", "ja"]
+    assert languages() == ("en", "ja")
     for code in languages():
         assert json.loads((SOURCE / "messages" / f"{code}.json").read_text("utf8"))
 

@@ -13,9 +13,10 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 
 
-def languages() -> list[str]:
-    """Codes of the languages that there are, for example ["en", "ja"]."""
-    return sorted(file.stem for file in _HERE.glob("*.json"))
+@cache
+def languages() -> tuple[str, ...]:
+    """Codes of the languages that there are, for example ("en", "ja")."""
+    return tuple(sorted(file.stem for file in _HERE.glob("*.json")))
 
 
 @cache

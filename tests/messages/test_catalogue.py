@@ -21,7 +21,7 @@ from tehon.settings.fields import fields
 from tehon.web.placing import GROUPS
 from tehon.web.presets import PRESETS
 from tehon.web.run_view import ACTIONS, INNER_TABS
-from tehon.web.shell import TABS
+from tehon.web.sheets import TABS
 from tehon.web.toolbar import DEMO
 from tehon.web.tools_tab import TOOLS
 

@@ -8,7 +8,7 @@ import pytest
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.web.charts import SEAL, blocks
-from tehon.web.plan_panel import block_numbers_of
+from tehon.web.plan_view import block_numbers_of
 
 
 def test_bars_are_as_high_as_the_numbers() -> None:

@@ -110,7 +110,7 @@ def test_with_a_password_nothing_is_told_before_the_login(tmp_path: Path, reques
     helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     server = helpers.start_server(tmp_path, helpers.free_port(), "--host", "0.0.0.0", TEHON_PASSWORD="geheim")
     try:
-        for path in ("/", "/api/runs", "/api/openapi.json", "/thumb/0"):
+        for path in ("/", "/words", "/api/runs", "/api/openapi.json", "/thumb/0"):
             assert ask(server.url, path)[0] == 401
         form = {"Content_Type": "application/x-www-form-urlencoded", "Origin": server.url}
         assert ask(server.url, "/login", "POST", b"password=wrong", **form)[0] == 401

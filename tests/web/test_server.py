@@ -1,34 +1,88 @@
 """Where the page is served."""
 
+import json
 import socket
 import subprocess
 import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from typing import Any
 
 import pytest
 
 from tehon.messages.problem import Problem
-from tehon.web.server import check_port
+from tehon.settings.fields import fields
+from tehon.web.late_api import LateApi
+from tehon.web.port import open_browser, take
 
 
 def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(Problem, match=rf"^--port: 127.0.0.1:{port} cannot be served"):
-            check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)
+            take("127.0.0.1", port)
+    take("127.0.0.1", port).close()
     with pytest.raises(Problem, match="give another port"):
-        check_port("127.0.0.1", 99999)
+        take("127.0.0.1", 99999)
+
+
+def test_who_comes_before_the_page_is_loaded_waits_for_it() -> None:
+    with take("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=5) as early:
+        early.sendall(b"early")
+        there, _ = listener.accept()
+        with there:
+            assert there.recv(5) == b"early"
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("here.example", "here.example")],
+)
+def test_the_browser_gets_an_address_that_it_can_open(monkeypatch: pytest.MonkeyPatch, host: str, address: str) -> None:
+    opened: Queue[str] = Queue()
+    monkeypatch.setattr("webbrowser.open", opened.put)
+    open_browser(host, 7861)
+    assert opened.get(timeout=5) == f"http://{address}:7861/"
 
 
 def test_the_start_loads_nothing_that_the_page_does_not_need() -> None:
     code = """
 import sys
 from tehon.cli.imports import left_out
-with left_out("aiohttp", "requests"):
+with left_out("aiohttp", "requests", "pydantic.v1"):
+    import tehon.web.train
     from tehon.web.server import serve
-print(*sorted({"aiohttp", "requests", "numpy", "torch"} & set(sys.modules)))
+later = {"tehon.web.api", "tehon.planning.plan", "tehon.settings.kohya.read", "tehon.reports.comparison", "PIL"}
+print(*sorted(({"aiohttp", "requests", "pydantic.v1", "numpy", "torch"} | later) & set(sys.modules)))
 import requests
 print(requests.__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[:2] == ["", "requests"]
+
+
+def test_the_interface_for_programs_is_made_once_however_many_ask() -> None:
+    late = LateApi()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: late.made(), range(4)))) == 1
+
+
+@pytest.mark.slow
+def test_the_interface_for_programs_describes_itself(server: Any) -> None:
+    with urllib.request.urlopen(f"{server.url}/api/openapi.json", timeout=60) as answer:
+        described = json.load(answer)
+    assert described["info"]["title"] == "tehon"
+    assert {"/api/plan", "/api/runs/{name}/metrics", "/api/queue/{number}"} <= described["paths"].keys()
+    assert all(path.startswith("/api/") for path in described["paths"])
+
+
+@pytest.mark.slow
+def test_the_search_is_given_the_words_of_every_setting(server: Any) -> None:
+    with urllib.request.urlopen(f"{server.url}/words", timeout=60) as answer:
+        words = json.load(answer)
+    assert words.keys() == {field.name for field in fields()}
+    card, text = words["objective.min_snr_gamma"]
+    assert card == "loss"
+    assert text.startswith("objective.min_snr_gamma min snr gamma ")
+    assert all(text == text.lower() for _, text in words.values())

@@ -11,7 +11,6 @@ from argparse import Namespace
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +35,23 @@ def left_out(*names: str) -> Generator[None, None, None]:
     """Inside the block these modules are not there for those who import them if they are, and do without if not."""
     with _replaced(dict.fromkeys(names)):
         yield
+
+
+@contextmanager
+def models_made_late() -> Generator[None, None, None]:
+    """Inside the block pydantic's models are declared only, and made when they are first used: FastAPI has 60 of them
+    that describe OpenAPI, a tenth of the start of the page. A pydantic that has no such switch makes them at once."""
+    from pydantic._internal import _config as pydantic_config
+
+    switches: Any = getattr(pydantic_config, "config_defaults", {})
+    before = switches.get("defer_build")
+    if before is not None:
+        switches["defer_build"] = True
+    try:
+        yield
+    finally:
+        if before is not None:
+            switches["defer_build"] = before
 
 
 def import_networks(options: Namespace) -> None:
@@ -82,6 +98,9 @@ def _package(name: str) -> ModuleType:
     package = ModuleType(name)
     package.__path__ = _folder(name)
     if "." not in name:
+        # not above: it reads the headers of mail, which takes a twentieth of the start of the page
+        from importlib.metadata import version
+
         package.__dict__["__version__"] = version(name)
     return package
 

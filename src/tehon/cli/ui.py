@@ -1,9 +1,11 @@
 """`tehon ui`: the page in a browser."""
 
 import argparse
+from importlib import import_module
 
-from tehon.cli.imports import left_out
+from tehon.cli.imports import left_out, models_made_late
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The password, which any address but this machine's own needs, comes from TEHON_PASSWORD, so that it stands in no
     list of processes."""
+    import gc
     import os
 
-    with left_out("aiohttp", "requests"):  # only Socket.IO's clients use them, and their import is a fifth of the start
+    from tehon.web.port import LOOPBACK, open_browser, take
+
+    password = os.environ.get("TEHON_PASSWORD", "")
+    if options.host not in LOOPBACK and not password:
+        raise Problem("web_password", host=options.host)
+    listener = take(options.host, options.port)
+    if not options.no_browser:
+        open_browser(options.host, options.port)
+    gc.disable()  # until the page is served: nearly all that is made before stays
+    with left_out("pydantic.v1"):  # FastAPI would ask it about each of its types
+        with left_out("aiohttp", "requests"), models_made_late():  # the first two are for Socket.IO's clients
+            import_module("nicegui")
         from tehon.web.server import serve
 
-    serve(options.host, options.port, os.environ.get("TEHON_PASSWORD", ""), show=not options.no_browser)
+        serve(listener, options.host, options.port, password)
     return 0

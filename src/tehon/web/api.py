@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import JSONResponse
+from nicegui.json import NiceGUIJSONResponse
 
 from tehon.messages.problem import Problem
 from tehon.planning.plan import draft_plan
@@ -27,13 +28,18 @@ Row = dict[str, Any]
 router = APIRouter(prefix="/api")
 
 
-def add_api(app: FastAPI) -> None:
-    """Adds the interface, and its description at /api/openapi.json, to the page's server."""
+def api_app() -> FastAPI:
+    """The interface as an application of its own, with its description at /api/openapi.json."""
+    app = FastAPI(
+        title="tehon",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=NiceGUIJSONResponse,
+    )
     app.include_router(router)
     app.add_exception_handler(Problem, _refused)
-    app.openapi_url = "/api/openapi.json"
-    app.title = "tehon"
-    app.setup()
+    return app
 
 
 async def _refused(request: Request, problem: Exception) -> JSONResponse:

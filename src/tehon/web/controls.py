@@ -19,6 +19,28 @@ from tehon.web.values import as_text, from_text
 Changed = Callable[[str], None]
 
 
+class Setting(ui.element, component="setting.js"):
+    """What stands around a control. `on_back` is called when the default is wanted again."""
+
+    def __init__(self, field: SettingField, on_back: Callable[[], None]) -> None:
+        super().__init__()
+        self.props.update(
+            id=f"set-{_id(field.name)}",
+            name=field.name,
+            label=field.label,
+            help=field.help,
+            back=say("web.reset", name=field.label),
+        )
+        self.on("back", on_back, [])
+
+    def tell(self, *, changed: bool | None = None, trouble: str | None = None) -> None:
+        """Shows that the value is not the default, or what is wrong with it."""
+        if changed is not None and changed != self.props.get("changed", False):
+            self.props["changed"] = changed
+        if trouble is not None and trouble != self.props.get("trouble", ""):
+            self.props["trouble"] = trouble
+
+
 class Row:
     """The controls of one setting, always showing what the draft holds."""
 
@@ -27,43 +49,27 @@ class Row:
         self.draft = draft
         self.on_change = on_change
         self.showing = False  # while a control is set from here, its event is not somebody's typing
-        with (
-            ui.element("div")
-            .classes("setting")
-            .props(f'data-name="{field.name}" id="set-{_id(field.name)}"') as self.box
-        ):
-            with ui.element("div").classes("setting-head"):
-                ui.label(field.label).classes("setting-label").tooltip(field.name)
-                self.reset = ui.button(icon="undo", on_click=self._reset).props(
-                    f'flat dense round size=sm aria-label="{say("web.reset", name=field.label)}"'
-                )
-            with ui.element("div").classes("setting-control"):
-                self.control = self._control()
-            ui.label(field.help).classes("setting-help")
-            self.trouble = ui.label("").classes("setting-trouble").props('role="alert"')
-            self.trouble.set_visibility(False)
+        with Setting(field, self._reset) as self.setting:
+            self.control = self._control()
         self.show()
 
     def show(self) -> None:
         """Puts the draft's value into the control."""
-        changed = self.draft.is_changed(self.field.name)
         value = self.draft.get(self.field.name)
         self.showing = True
         shown = value if _keeps_type(self.field) else as_text(value)
         if self.control.value != shown:
             self.control.value = shown
         self.showing = False
-        self.reset.set_visibility(changed)
-        self.box.classes(add="changed") if changed else self.box.classes(remove="changed")
+        self._mark()
 
     def complain(self, sentences: list[str]) -> None:
         """Shows what is wrong with the value, or that nothing is. The field's own name in front is left out."""
         prefix = f"{self.field.name}: "
-        text = "\n".join(sentence.removeprefix(prefix) for sentence in sentences)
-        if text != self.trouble.text:
-            self.trouble.text = text
-            self.trouble.set_visibility(bool(text))
-            self.box.classes(add="wrong") if text else self.box.classes(remove="wrong")
+        self.setting.tell(trouble="\n".join(sentence.removeprefix(prefix) for sentence in sentences))
+
+    def _mark(self) -> None:
+        self.setting.tell(changed=self.draft.is_changed(self.field.name))
 
     def _control(self) -> ValueElement[Any]:
         field, name = self.field, self.field.name
@@ -102,9 +108,7 @@ class Row:
             return
         value = event.value if _keeps_type(self.field) else from_text(self.field, event.value or "")
         self.draft.set(self.field.name, value)
-        changed = self.draft.is_changed(self.field.name)
-        self.reset.set_visibility(changed)
-        self.box.classes(add="changed") if changed else self.box.classes(remove="changed")
+        self._mark()
         self.on_change(self.field.name)
 
     def _reset(self) -> None:

@@ -1,6 +1,6 @@
 """The tab Pictures: thumbnails with their crops, captions to edit alone or many at once, what is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,9 @@ from tehon.web.workplace import Desk
 _TAGS = 60  # shown as filters
 
 
-def data_tab(desk: Desk) -> None:
-    """Builds the tab in the element at hand."""
-    tab = DataTab(desk)
-    ui.timer(0.05, tab.load, once=True)
+def data_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
+    """Builds the tab in the element at hand; gives what is to be done when it is first looked at."""
+    return DataTab(desk).load
 
 
 class DataTab:

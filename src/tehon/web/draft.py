@@ -16,7 +16,6 @@ import tomli_w
 from tehon.disk import write_whole
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
-from tehon.settings.files import read_toml, validate
 from tehon.settings.settings import Settings
 
 
@@ -38,6 +37,8 @@ class Draft:
         self.defaults = {one.name: None if one.required else one.default for one in fields()}
         self.values: dict[str, Any] = {}
         if file.exists():
+            from tehon.settings.files import read_toml
+
             self.replace(read_toml(file))
 
     def get(self, name: str) -> Any:
@@ -96,6 +97,8 @@ class Draft:
 
     def checked(self) -> Checked:
         """What the model of all settings says of the values, each mistake under its field."""
+        from tehon.settings.files import validate  # with all rules; the form is there without them
+
         try:
             return Checked(validate(self.tree()))
         except Problem as problem:

@@ -18,7 +18,6 @@ from tehon.messages.catalogue import language, say
 
 COOKIE = "tehon"
 LOGIN = "/login"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST = 64 * 1024**2  # bytes of a request; uploads of pictures come one by one
 
 

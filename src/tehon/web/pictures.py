@@ -8,8 +8,6 @@ PosixPath('.../thumbs/5f1c....webp')
 from hashlib import blake2b
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
 from tehon.disk import fill_whole
 
 _THUMB = 320  # pixels of the longer side
@@ -42,6 +40,8 @@ class Pictures:
         path = self.known.get(token)
         if path is None:
             return None
+        from PIL import Image, ImageOps  # the page is there without them
+
         try:
             facts = path.stat()
             name = blake2b(

@@ -1,33 +1,25 @@
 """Beside the form: what will happen, worked out anew whenever a setting changes."""
 
 import asyncio
-from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nicegui import run, ui
 
-from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.planning.blocks import block_numbers, rate_weights
-from tehon.planning.module_table import network_line
-from tehon.planning.notices import notices_for
-from tehon.planning.peak import estimate, gigabytes
-from tehon.planning.plan import Plan, draft_plan
-from tehon.planning.report import arithmetic
-from tehon.planning.saves import bytes_needed, planned_loras
 from tehon.settings.settings import Settings
-from tehon.web import actions, charts
 from tehon.web.complaint import complain
 from tehon.web.draft import by_field
 from tehon.web.workplace import Desk
 
 if TYPE_CHECKING:
+    from tehon.planning.plan import Plan
+    from tehon.runs.layout import RunDirectory
+    from tehon.runs.queue import Job
     from tehon.web.train import Form
 
 _WAIT = 0.35  # seconds without typing before a plan is made
-_POINTS = 160  # of a curve
-_ROWS = 12  # buckets shown
 
 
 class PlanPanel:
@@ -49,6 +41,13 @@ class PlanPanel:
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
                 self.later.props("outline no-caps")
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
+
+    async def begin(self) -> None:
+        """Makes the first plan, when the form has had time to be drawn."""
+        self.turn += 1
+        turn = self.turn
+        await asyncio.sleep(_WAIT)
+        await self._make(turn)
 
     def again(self) -> None:
         """The settings have changed."""
@@ -84,7 +83,9 @@ class PlanPanel:
                 self._mark(say("web.needed", name=self.form.fields[name].label), name, "edit", "needed")
             self._problems(found)
             if plan is not None:
-                self._plan(plan)
+                from tehon.web.plan_view import show_plan
+
+                show_plan(plan, lambda notice: self._mark(notice, _setting_in(notice, self.form), "info", "notice"))
 
     async def _start(self) -> None:
         """Begins the run and shows it."""
@@ -93,7 +94,7 @@ class PlanPanel:
             return
         self.start.disable()
         try:
-            directory = await run.io_bound(actions.start, settings)
+            directory = await run.io_bound(_start, settings)
         except Problem as problem:
             complain(problem)
         else:
@@ -106,7 +107,7 @@ class PlanPanel:
         if settings is None:
             return
         try:
-            job = await run.io_bound(actions.enqueue, settings)
+            job = await run.io_bound(_enqueue, settings)
         except Problem as problem:
             complain(problem)
         else:
@@ -127,67 +128,34 @@ class PlanPanel:
         if name:
             mark.on("click", lambda: self.form.go_to(name))
 
-    def _plan(self, plan: Plan) -> None:
-        with ui.element("div").classes("figures"):
-            _figure(str(len(plan.pictures)), say("web.pictures"))
-            _figure(str(plan.steps), say("web.steps"))
-            _figure(str(plan.epochs), say("web.epochs"))
-        ui.label(arithmetic(plan)).classes("small")
-        for notice in notices_for(plan):
-            self._mark(notice, _setting_in(notice, self.form), "info", "notice")
-        ui.label(say("web.buckets")).classes("sub")
-        reads = [(f"{g.bucket[0]}×{g.bucket[1]}", g.reads(plan.repeats)) for g in plan.groups]
-        shown = sorted(reads, key=lambda row: -row[1])[:_ROWS]
-        ui.echart(charts.buckets(shown)).style(f"height:{40 + 24 * len(shown)}px").classes("chart")
-        ui.label(say("web.rates")).classes("sub")
-        ui.echart(charts.curves(_rates(plan))).classes("chart rates")
-        for title, numbers in block_numbers_of(plan).items():
-            ui.label(title).classes("sub")
-            ui.html(charts.blocks(title, numbers), sanitize=False)
-        ui.label(network_line(plan)).classes("small")
-        saves = say("web.saves", count=len(planned_loras(plan)) + 1, size=megabytes(bytes_needed(plan)))
-        ui.label(saves).classes("small")
-        memory = estimate(plan)
-        if memory is not None:
-            size, phase = gigabytes(memory.peak.total), say(f"memory.phase_{memory.peak.name}")
-            ui.label(say("web.memory", size=size, phase=phase)).classes("small")
 
-
-async def _planned(settings: Settings) -> Plan:
-    plan = await run.io_bound(draft_plan, settings)
+async def _planned(settings: Settings) -> "Plan":
+    plan = await run.io_bound(_plan, settings)
     if plan is None:  # the server is going down
         raise asyncio.CancelledError
     return plan
 
 
-def _figure(number: str, what: str) -> None:
-    with ui.element("div").classes("figure"):
-        ui.label(number).classes("figure-number")
-        ui.label(what).classes("figure-what")
+# These run in threads, and import there what the form does not need.
 
 
-def _rates(plan: Plan) -> dict[str, list[tuple[float, float]]]:
-    steps = sorted({round(i * (plan.steps - 1) / max(1, _POINTS - 1)) for i in range(_POINTS)})
-    return {say(f"plan.part_{root}"): [(step + 1, plan.rate(root, step)) for step in steps] for root in plan.base_rates}
+def _plan(settings: Settings) -> "Plan":
+    from tehon.planning.plan import draft_plan
+
+    import_module("tehon.web.plan_view")  # which then is there when the plan is shown
+    return draft_plan(settings)
 
 
-def block_numbers_of(plan: Plan) -> dict[str, dict[str, float]]:
-    """By title: what each block of the U-Net has of its own, for those of the lists by block that are given."""
-    network, blocks = plan.settings.network, plan.family.blocks
-    lists: dict[str, Sequence[float]] = {}
-    if (network.down_lr_weight, network.mid_lr_weight, network.up_lr_weight) != ("", "", ""):
-        lists[say("web.block_rates")] = rate_weights(network, blocks)
-    for title, name in (
-        (say("web.block_ranks"), "block_dims"),
-        (say("web.block_alphas"), "block_alphas"),
-        (say("web.block_conv_ranks"), "conv_block_dims"),
-        (say("web.block_conv_alphas"), "conv_block_alphas"),
-    ):
-        value = getattr(network, name)
-        if value != "":
-            lists[title] = block_numbers(f"network.{name}", value, blocks.count)
-    names = [blocks.name(index) for index in range(blocks.count)]
-    return {title: dict(zip(names, numbers, strict=True)) for title, numbers in lists.items()}
+def _start(settings: Settings) -> "RunDirectory":
+    from tehon.web.actions import start
+
+    return start(settings)
+
+
+def _enqueue(settings: Settings) -> "Job":
+    from tehon.web.actions import enqueue
+
+    return enqueue(settings)
 
 
 def _setting_in(sentence: str, form: "Form") -> str:

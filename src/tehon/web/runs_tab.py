@@ -1,6 +1,6 @@
 """The tab Runs: all runs and the queue on the left, the chosen run on the right."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from nicegui import run, ui
 
@@ -16,11 +16,17 @@ from tehon.web.workplace import Desk
 _EVERY = 2.0  # seconds between two looks
 
 
-def runs_tab(desk: Desk) -> None:
-    """Builds the tab in the element at hand."""
+def runs_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
+    """Builds the tab in the element at hand; gives what is to be done when it is first looked at."""
     tab = RunsTab(desk)
-    ui.timer(_EVERY, tab.refresh)
     desk.open_run = tab.open
+    looks = ui.timer(_EVERY, tab.refresh, active=False)
+
+    async def look() -> None:
+        looks.activate()
+        await tab.refresh()
+
+    return look
 
 
 class RunsTab:

@@ -1,12 +1,20 @@
 // Leaves the settings whose text has all the words, and their cards; without words all of them. The server is not asked.
 export default {
   template: `<component is="style">{{ rules }}</component>`,
-  props: { places: Object }, // {name: [card, text in small letters]}
-  data: () => ({ rules: "" }),
+  props: { address: String }, // of {name: [card, text in small letters]}
+  data: () => ({ rules: "", text: "" }),
+  mounted() { this.load(); },
   methods: {
-    search(text) {
+    load() { // again, where it failed
+      this.places ??= fetch(this.address).then((answer) => answer.json()).catch(() => { this.places = undefined; });
+      return this.places;
+    },
+    async search(text) {
+      this.text = text;
+      const places = await this.load();
+      if (!places || text !== this.text) return; // more letters were typed meanwhile
       const words = (text || "").toLowerCase().split(/\s+/).filter(Boolean);
-      const found = Object.entries(this.places).filter(([, [, all]]) => words.every((word) => all.includes(word)));
+      const found = Object.entries(places).filter(([, [, all]]) => words.every((word) => all.includes(word)));
       const settings = found.map(([name]) => `.form .setting[data-name="${name}"]`);
       const cards = new Set(found.map(([, [card]]) => `.form .card[data-group="${card}"]`));
       this.rules = !words.length

@@ -1,4 +1,4 @@
-"""The frame of the page: its header, and the tabs, which are built when they are first shown and then kept."""
+"""The frame of the page: its header, and the tabs, of which one is built at once and the others when it is there."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,7 @@ from pathlib import Path
 from nicegui import ui
 
 from tehon.messages.catalogue import languages, say
-from tehon.web.data_tab import data_tab
-from tehon.web.runs_tab import runs_tab
-from tehon.web.tools_tab import tools_tab
-from tehon.web.train import train_tab
+from tehon.web.sheets import TABS, Sheets
 from tehon.web.workplace import Desk, Workplace
 
 STYLE = Path(__file__).parent / "style.css"
@@ -19,7 +16,6 @@ _TURN = """(name) => {
     document.querySelectorAll(".turn").forEach((tab) => tab.setAttribute("aria-selected", tab.dataset.name === name));
     window.history.replaceState({}, "", name === "train" ? "/" : "/" + name);
 }"""
-TABS: dict[str, Callable[[Desk], None]] = {"train": train_tab, "data": data_tab, "runs": runs_tab, "tools": tools_tab}
 _NAMES = {"en": "English", "ja": "日本語"}
 
 
@@ -34,18 +30,11 @@ def _frame(workplace: Workplace, first: str) -> None:
     ui.add_css(STYLE.read_text("utf8"))
     ui.colors(primary="#a93522", secondary="#2d4a6e", accent="#a93522", positive="#3c7a4b", negative="#b3261e")
     dark = ui.dark_mode(preferences.dark)
-    built: set[str] = set()
-    sheets: dict[str, ui.element] = {}
+    sheets = Sheets()
     desk = Desk(workplace, lambda name: show(name))
 
-    def build(name: str) -> None:
-        if name not in built:
-            built.add(name)
-            with sheets[name]:
-                TABS[name](desk)
-
     def show(name: str) -> None:
-        build(name)
+        sheets.look_at(name)
         ui.run_javascript(f"({_TURN})('{name}')")
 
     with ui.header().classes("top"):
@@ -53,7 +42,7 @@ def _frame(workplace: Workplace, first: str) -> None:
         ui.label("tehon").classes("brand")
         with ui.element("div").classes("turns").props('role="tablist"'):
             for name in TABS:
-                _tab(name, name == first, build)
+                _tab(name, name == first, sheets.look_at)
         ui.space()
         ui.select(
             {code: _NAMES.get(code, code) for code in languages()},
@@ -63,16 +52,13 @@ def _frame(workplace: Workplace, first: str) -> None:
         ui.button(icon="contrast", on_click=lambda: _turn(workplace, dark)).props(
             f'flat round dense aria-label="{say("web.dark")}"'
         )
-    for name in TABS:
-        sheets[name] = ui.element("section").classes("sheet" if name == first else "sheet behind")
-        sheets[name].props(f'data-name="{name}"')
-    build(first)
+    sheets.lay(desk, first)
 
 
-def _tab(name: str, selected: bool, build: Callable[[str], None]) -> None:
+def _tab(name: str, selected: bool, look_at: Callable[[str], None]) -> None:
     tab = ui.element("button").classes("turn")
     tab.props(f'role="tab" aria-selected="{str(selected).lower()}" data-name="{name}"')
-    tab.on("click", lambda: build(name), js_handler=f"() => {{ ({_TURN})('{name}'); emit() }}")
+    tab.on("click", lambda: look_at(name), js_handler=f"() => {{ ({_TURN})('{name}'); emit() }}")
     with tab:
         ui.label(say(f"web.tab_{name}"))
 

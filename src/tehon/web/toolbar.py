@@ -11,14 +11,11 @@ from nicegui import events, run, ui
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
-from tehon.settings.files import parse_toml
-from tehon.settings.kohya.lines import Line
-from tehon.settings.kohya.read import bring
-from tehon.web.import_report import import_report
 from tehon.web.presets import PRESETS
 from tehon.web.search import search_box
 
 if TYPE_CHECKING:
+    from tehon.settings.kohya.lines import Line
     from tehon.web.train import Form
 
 _LARGEST = 60_000_000  # bytes; a LoRA is larger than a settings file
@@ -28,7 +25,7 @@ DEMO = "demo"
 def toolbar(form: "Form") -> None:
     """Builds the bar for a form."""
     with ui.element("div").classes("toolbar"):
-        search_box(form.places(), form.build)
+        search_box(form.build)
         with ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps"):
             for name in (DEMO, *PRESETS):
                 with ui.item(on_click=partial(_apply, form, name)), ui.item_section():
@@ -89,12 +86,14 @@ class Loaded:
     """What a file came to. `lines` say of each foreign key what it became, `strangers` are names of no setting."""
 
     tree: dict[str, Any]
-    lines: list[Line]
+    lines: "list[Line]"
     strangers: list[str]
 
 
 def load(name: str, content: bytes) -> Loaded:
     """Reads a settings file of ours, or imports one of another program; a Problem when it is neither."""
+    from tehon.settings.files import parse_toml
+
     name = Path(name.replace("\\", "/")).name or "settings"
     if name.endswith(".toml"):
         tree = parse_toml(_text(name, content), name)
@@ -103,6 +102,8 @@ def load(name: str, content: bytes) -> Loaded:
             known = {field.name for field in fields()}
             given = {f"{section}.{key}" for section, inner in tree.items() if isinstance(inner, dict) for key in inner}
             return Loaded(tree, [], sorted(given - known))
+    from tehon.settings.kohya.read import bring  # hundreds of rows, which the page itself does not need
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_bytes(content)
@@ -125,4 +126,6 @@ def _report(name: str, loaded: Loaded) -> None:
     if not loaded.lines:
         ui.notify(said, type="warning" if loaded.strangers else "positive", multi_line=True)
         return
+    from tehon.web.import_report import import_report
+
     import_report(loaded.lines)

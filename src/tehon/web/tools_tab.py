@@ -1,6 +1,6 @@
 """The tab Tools: looking into a LoRA, its settings back into the form, and merge, resize, extract, convert."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nicegui import run, ui
@@ -27,8 +27,8 @@ Words = Callable[[], list[str]]
 Needed = Callable[[], list[Any]]
 
 
-def tools_tab(desk: Desk) -> None:
-    """Builds the tab in the element at hand."""
+def tools_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
+    """Builds the tab in the element at hand; nothing is left to be done when it is looked at."""
     with ui.element("div").classes("tools"):
         with ui.tabs().props("vertical no-caps").classes("tools-side") as tabs:
             for name in TOOLS:
@@ -39,6 +39,11 @@ def tools_tab(desk: Desk) -> None:
                     ui.label(say(f"web.tool_{name}")).classes("panel-title")
                     ui.label(say(f"web.tool_{name}_help")).classes("small")
                     build(desk)
+
+    async def nothing() -> None:
+        pass
+
+    return nothing
 
 
 def _merge(desk: Desk) -> None:

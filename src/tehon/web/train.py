@@ -1,5 +1,7 @@
 """The tab Train: the form on the left, what will happen on the right."""
 
+from collections.abc import Awaitable, Callable
+
 from nicegui import ui
 
 from tehon.messages.catalogue import say
@@ -10,6 +12,8 @@ from tehon.web.plan_panel import PlanPanel
 from tehon.web.toolbar import toolbar
 from tehon.web.workplace import Desk
 
+_AT_ONCE = 10  # settings: as many as a usual window shows
+_SOON = 0.05  # seconds
 _GO_TO = """setTimeout(() => {
     const row = document.getElementById("PLACE");
     row?.scrollIntoView({block: "center", behavior: "smooth"});
@@ -17,19 +21,20 @@ _GO_TO = """setTimeout(() => {
 }, 150)"""
 
 
-def train_tab(desk: Desk) -> None:
-    """Builds the tab in the element at hand."""
+def train_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
+    """Builds the tab in the element at hand; gives what is to be done when it is first looked at."""
     with ui.element("div").classes("train"):
         form = Form(desk)
         with ui.element("aside").classes("side"):
             panel = PlanPanel(desk, form)
     form.panel = panel
     desk.refresh_form = form.refresh
-    panel.again()
+    return panel.begin
 
 
 class Form:
-    """The cards of settings. Folded settings are built when their card is opened, or when a search looks into them."""
+    """The cards of settings. Those that are seen at first are built at once, the others when the page is there, some at
+    a time, for whoever is typing. Folded settings are built when their card is opened, or a search looks into them."""
 
     panel: PlanPanel | None = None
 
@@ -39,11 +44,29 @@ class Form:
         self.fields = {field.name: field for field in fields()}
         self.rows: dict[str, Row] = {}
         self.folds: dict[str, ui.expansion] = {}
+        self.wrong: dict[str, list[str]] = {}
+        self.waiting = list(GROUPS)
         with ui.element("main").classes("form") as self.box:
             toolbar(self)
-            for group in GROUPS:
-                self._card(group)
+            self._some_cards()
         self.show_help(self.workplace.preferences.help)
+
+    def _some_cards(self) -> None:
+        """Builds the next cards, and sees to it that the rest are built later."""
+        rows = 0
+        with self.box:
+            while self.waiting and rows < _AT_ONCE:
+                group = self.waiting.pop(0)
+                self._card(group)
+                rows += len(group.basic) or 1
+            if self.waiting:
+                ui.timer(_SOON, self._some_cards, once=True)
+
+    def _all_cards(self) -> None:
+        """Builds those that still wait, for what has to find every setting."""
+        with self.box:
+            while self.waiting:
+                self._card(self.waiting.pop(0))
 
     def _card(self, group: Group) -> None:
         with ui.element("section").classes("card").props(f'data-group="{group.name}"'):
@@ -70,7 +93,8 @@ class Form:
                     self._row(name)
 
     def _row(self, name: str) -> None:
-        self.rows[name] = Row(self.fields[name], self.draft, self._changed)
+        self.rows[name] = row = Row(self.fields[name], self.draft, self._changed)
+        row.complain(self.wrong.get(name, []))
 
     def _changed(self, name: str) -> None:
         if self.panel is not None:
@@ -78,6 +102,7 @@ class Form:
 
     def refresh(self) -> None:
         """Shows the draft again after it was replaced; cards with changed settings open."""
+        self._all_cards()
         for group in GROUPS:
             if any(self.draft.is_changed(name) for name in group.advanced):
                 self._build(group)
@@ -86,30 +111,25 @@ class Form:
             row.show()
         self._changed("")
 
-    def places(self) -> dict[str, tuple[str, str]]:
-        """{setting: (its card, all words that it is found by)}."""
-        return {name: (group.name, self._text(name)) for group in GROUPS for name in group.all}
-
     def build(self, names: set[str]) -> None:
         """Builds the folded settings of the cards that have one of these."""
+        self._all_cards()
         for group in GROUPS:
             if names.intersection(group.advanced):
                 self._build(group)
 
-    def _text(self, name: str) -> str:
-        field = self.fields[name]
-        return f"{name} {field.label} {field.help}".lower()
-
     def complain(self, found: dict[str, list[str]]) -> None:
-        """Shows each sentence under its setting."""
-        for name in found:
-            if name in self.fields and name not in self.rows:
-                self._build(next(group for group in GROUPS if name in group.advanced))
+        """Shows each sentence under its setting, also where that is built later."""
+        self.wrong = found
+        for group in GROUPS:
+            if group not in self.waiting and found.keys() & set(group.advanced):
+                self._build(group)
         for name, row in self.rows.items():
             row.complain(found.get(name, []))
 
     def go_to(self, name: str) -> None:
         """Scrolls to a setting and puts the cursor there."""
+        self._all_cards()
         group = next(group for group in GROUPS if name in group.all)
         self._build(group)
         if name in group.advanced:

@@ -5,10 +5,10 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tehon.data.plan.index import user_cache_folder
 from tehon.disk import write_whole
 from tehon.messages.catalogue import language, languages
 from tehon.runs.layout import RunDirectory
@@ -34,10 +34,15 @@ class Workplace:
         self.folder = folder
         self.file = folder / "preferences.json"
         self.draft = Draft(folder / "form.toml")
-        self.pictures = Pictures(user_cache_folder() / "thumbs")
         self.pages: dict[str, str] = {}
         self.preferences = _preferences(self.file)
         self._speak()
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        from tehon.data.plan.index import user_cache_folder
+
+        return Pictures(user_cache_folder() / "thumbs")
 
     def prefer(self, **values: Any) -> None:
         """Changes preferences and keeps them."""

@@ -1,0 +1,19 @@
+// One row of the form, around its control. One component in place of nine elements: after each message from the server
+// NiceGUI goes over all elements of the page.
+export default {
+  template: `
+    <div class="setting" :class="{changed, wrong: trouble}" :data-name="name">
+      <div class="setting-head">
+        <div class="setting-label" @mouseenter.once="told = tip = true" @touchstart.passive.once="told = true">
+          {{ label }}<q-tooltip v-if="told" v-model="tip">{{ name }}</q-tooltip>
+        </div>
+        <q-btn v-if="changed" icon="undo" flat dense round size="sm" :aria-label="back" @click="$emit('back')" />
+      </div>
+      <div class="setting-control"><slot></slot></div>
+      <div class="setting-help">{{ help }}</div>
+      <div class="setting-trouble" role="alert" v-show="trouble">{{ trouble }}</div>
+    </div>`,
+  props: { name: String, label: String, help: String, back: String, changed: Boolean, trouble: String },
+  emits: ["back"],
+  data: () => ({ told: false, tip: false }), // a tooltip is made when the pointer first comes
+};

@@ -4,7 +4,8 @@
 
 Two VAEs: the demo's at 128 x 128, and one of Stable Diffusion's size with random weights at 256 x 256. The pictures are
 JPEGs of 3 million pixels. Each pass goes over all of them into memory; "overlap" is what `tehon train` does, the next
-pictures are decoded while some are encoded; "in turn" each waits for the other. All rows are measured in turn, several
+pictures are decoded while some are encoded; "in turn" each waits for the other. With "quick" layers it encodes as
+`tehon train` does on a CPU, else with diffusers' own in that layout. All rows are measured in turn, several
 times, and the fastest pass counts, since other programs may be at work. `waited` is the share of the pass in which
 nothing could be encoded for want of decoded pictures. The figures go to `benchmarks/results/encoding.json`.
 """
@@ -16,6 +17,8 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tehon.catalog.activations import MOST_TRANSFORMED
 from tehon.catalog.detect import find_model
 from tehon.data.feed.cache import ArrayCache
 from tehon.data.feed.latents import KeptLatents, Memory
@@ -31,6 +35,8 @@ from tehon.data.feed.views import View, read_views
 from tehon.data.plan.buckets import Placement
 from tehon.data.plan.variation import Look, Source
 from tehon.families.family import behaviour_of
+from tehon.frozen.encoder import make_quick
+from tehon.frozen.pages import large_blocks_kept
 
 RESULT = Path(__file__).parent / "results" / "encoding.json"
 STORED = (2048, 1536)
@@ -68,6 +74,7 @@ class Row(NamedTuple):
     batch: int
     decoding: str
     kept: str = "in memory"
+    layers: str = "quick"
 
 
 def rows(pictures: int) -> list[Row]:
@@ -75,6 +82,7 @@ def rows(pictures: int) -> list[Row]:
     demo += [Row("demo", 128, pictures, "channels_last", 4, how) for how in ("in turn", "1 workers", "2 workers")]
     demo += [Row("demo", 128, pictures, "channels_last", 4, "overlap", "on disk")]
     sd = [Row("sd", 256, 4, "channels_last", 1, how) for how in ("overlap", "in turn")]
+    sd += [Row("sd", 256, 4, layout, 1, "overlap", layers="diffusers'") for layout in LAYOUTS]
     return [*demo, *sd]
 
 
@@ -125,15 +133,19 @@ def encoder(vae: Any, layout: torch.memory_format) -> Callable[[torch.Tensor], A
 
 def measure(row: Row, vae: Any, files: list[Path], cache: Path) -> tuple[float, float]:
     """(seconds of a pass, the seconds of them that it waited for pictures)."""
+    vae = deepcopy(vae)
+    if row.layers == "quick":
+        make_quick(vae.encoder, MOST_TRANSFORMED)
     encode = encoder(vae, LAYOUTS[row.layout])
     encode(torch.zeros(row.batch, 3, row.side, row.side))
     arrays = ArrayCache(cache) if row.kept == "on disk" else Memory()
     latents = KeptLatents(arrays, encode, "benchmark", torch.device("cpu"), print)
     workers = int(row.decoding.split()[0]) if row.decoding.endswith("workers") else 0
     loader = Watched(workers, ahead=row.decoding != "in turn")
-    start = time.perf_counter()
-    assert sum(latents.fill(views_of(files[: row.pictures], row.side), row.batch, loader)) == row.pictures
-    return time.perf_counter() - start, loader.waited
+    with large_blocks_kept() if row.layers == "quick" else nullcontext():
+        start = time.perf_counter()
+        assert sum(latents.fill(views_of(files[: row.pictures], row.side), row.batch, loader)) == row.pictures
+        return time.perf_counter() - start, loader.waited
 
 
 def decoded_per_second(files: list[Path], side: int) -> float:

@@ -15,6 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+_STRIP = 2**21
+"""Numbers of tiles that are worked on at once, which stay in a processor's cache."""
+
 
 @dataclass(frozen=True)
 class Winograd:
@@ -49,22 +52,26 @@ class Winograd:
         return -(-height // self.step), -(-width // self.step)
 
     def weights(self, weight: Tensor) -> Tensor:
-        """G g Gᵀ, worked out in float64: (out, in, 3, 3) to float32 (side², in, out)."""
-        kernel = torch.tensor(self.kernel, dtype=torch.float64)
-        found = weight.new_empty(self.side**2, weight.shape[1], weight.shape[0], dtype=torch.float32)
-        spread = torch.kron(kernel, kernel)
-        for first in range(0, weight.shape[0], 64):  # so that little of it is there in float64 at a time
-            some = weight[first : first + 64].double().flatten(2)
-            found[:, :, first : first + 64] = torch.einsum("ak,ock->aco", spread, some)
-        return found
+        """G g Gᵀ in float32: (out, in, 3, 3) to (side², in, out)."""
+        out, wide = weight.shape[:2]
+        kernels = weight.float().permute(2, 3, 1, 0).reshape(9, -1)
+        return (_on_both(self.kernel) @ kernels).view(-1, wide, out)
 
     def forward(self, x: Tensor, transformed: Tensor) -> Tensor:
         """The convolution with a border of zeros: (n, h, w, in) to (n, h, w, out)."""
         n, height, width, _ = x.shape
         down, right = self.tiles(height, width)
-        tiles = self._cut(x, down, right)
-        products = torch.bmm((self._into @ tiles).view(self.side**2, n * down * right, -1), transformed)
-        return self._joined((self._back @ products.flatten(1)), (n, down, right), (height, width))
+        wide, out = transformed.shape[1:]
+        framed = self._framed(x, down, right)
+        whole = x.new_empty(n, down, self.step, right, self.step, out)
+        some = max(1, _STRIP // (self.side**2 * n * right * max(wide, out)))
+        for first in range(0, down, some):
+            rows = min(some, down - first)
+            tiles = self._into @ self._cut(framed, first, rows, right)
+            products = torch.bmm(tiles.view(self.side**2, -1, wide), transformed)
+            made = (self._back @ products.flatten(1)).view(self.step, self.step, n, rows, right, out)
+            whole[:, first : first + rows] = made.permute(2, 3, 0, 4, 1, 5)
+        return whole.view(n, down * self.step, right * self.step, out)[:, :height, :width]
 
     def backward(self, gradient: Tensor, transformed: Tensor) -> Tensor:
         """The input's gradient from the output's: (n, h, w, out) to (n, h, w, in)."""
@@ -75,24 +82,25 @@ class Winograd:
         rows = torch.bmm(products, transformed.transpose(1, 2)).flatten(1)
         return self._overlaid(self._into.T @ rows, (n, down, right), (height, width))
 
-    def _cut(self, x: Tensor, down: int, right: int) -> Tensor:
-        """Overlapping tiles (side², n tiles c)."""
+    def _framed(self, x: Tensor, down: int, right: int) -> Tensor:
+        """A picture in a border of zeros, which are more where its last tiles reach beyond it."""
         n, height, width, channels = x.shape
-        framed = x.new_zeros(n, down * self.step + 2, right * self.step + 2, channels)
+        framed = x.new_empty(n, down * self.step + 2, right * self.step + 2, channels)
         framed[:, 1 : height + 1, 1 : width + 1] = x
-        picture, row, column, one = framed.stride()
-        shape = (self.side, self.side, n, down, right, channels)
-        steps = (row, column, picture, self.step * row, self.step * column, one)
-        return framed.as_strided(shape, steps).reshape(self.side**2, -1)
+        for edge in (framed[:, :1], framed[:, height + 1 :], framed[:, :, :1], framed[:, :, width + 1 :]):
+            edge.zero_()
+        return framed
 
-    def _joined(self, tiles: Tensor, counts: tuple[int, int, int], size: tuple[int, int]) -> Tensor:
-        """Pictures of tiles of outputs (step², n tiles c)."""
-        n, down, right = counts
-        whole = tiles.view(self.step, self.step, n, down, right, -1).permute(2, 3, 0, 4, 1, 5)
-        return whole.reshape(n, down * self.step, right * self.step, -1)[:, : size[0], : size[1]]
+    def _cut(self, framed: Tensor, first: int, rows: int, right: int) -> Tensor:
+        """Overlapping tiles (side², n tiles c) of some rows of tiles."""
+        n, _, _, channels = framed.shape
+        picture, row, column, one = framed.stride()
+        shape = (self.side, self.side, n, rows, right, channels)
+        steps = (row, column, picture, self.step * row, self.step * column, one)
+        return framed.as_strided(shape, steps, first * self.step * row).reshape(self.side**2, -1)
 
     def _apart(self, pictures: Tensor, down: int, right: int) -> Tensor:
-        """What `_joined` joins."""
+        """The tiles of outputs (step², n tiles c) that lie side by side."""
         n, height, width, channels = pictures.shape
         step = self.step
         if (height, width) != (down * step, right * step):

@@ -26,6 +26,7 @@ from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
+from tehon.frozen.encoder import make_quick
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed, stored
@@ -251,9 +252,11 @@ def _joined(plan: Plan, behaviour: Behaviour, parts: Any, moment: Moment) -> Ada
 
 
 def _freeze(part: str, network: nn.Module) -> None:
-    """Lets the U-Net's convolutions compute as what is frozen can on a CPU."""
+    """Lets convolutions compute as what is frozen can on a CPU."""
     if part == "unet":
         freeze_convolutions(network, MOST_TRANSFORMED)
+    if part == "vae":
+        make_quick(network.get_submodule("encoder"), MOST_TRANSFORMED)
 
 
 def _lean(part: str, network: nn.Module) -> None:

@@ -28,6 +28,7 @@ from tehon.data.feed.texts import (
 from tehon.data.feed.views import View
 from tehon.data.plan.index import user_cache_folder
 from tehon.families.family import Behaviour
+from tehon.frozen.pages import large_blocks_kept
 from tehon.messages.catalogue import say
 from tehon.planning.lengths import longest_captions
 from tehon.planning.plan import Plan
@@ -62,10 +63,11 @@ def latent_source(
         taken = latents.take(views, partial(_given, behaviour.latent_scale(parts), plan.family.stride))
         notice(say("notice.npz_used", count=taken, total=len(views)))
     done, total = 0, len(latents.missing([*learned, *held]))
-    for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
-        for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
-            done += count
-            progress(done, total)
+    with large_blocks_kept():
+        for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
+            for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
+                done += count
+                progress(done, total)
     parts.release_but(())
     return latents
 

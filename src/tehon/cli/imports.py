@@ -2,10 +2,11 @@
 
 Half the time from a command to its first step would else be spent on them: diffusers and transformers load PyTorch's
 compiler for the sake of decorators, its distributed tensors for models in several pieces, each other, all their own
-networks, and scipy, peft, bitsandbytes and accelerate because they are there. Only a command does without, whose
-process is its own: to a program that uses `tehon.api`, all of them stay what they are.
+networks, the lists of files of all packages, and scipy, peft, bitsandbytes and accelerate because they are there. Only
+a command does without, whose process is its own: to a program that uses `tehon.api`, all of them stay what they are.
 """
 
+import importlib.metadata
 import sys
 from argparse import Namespace
 from collections.abc import Generator
@@ -81,6 +82,8 @@ def _import_networks() -> None:
         around.enter_context(_replaced({COMPILER: compiler}))
         around.enter_context(_attribute(torch.compiler, "disable", _unchanged))
         around.enter_context(_attribute(torch.distributed, "is_available", lambda: False))
+        # diffusers goes through the files of all packages to find three, which are not ours, by another name.
+        around.enter_context(_attribute(importlib.metadata, "packages_distributions", dict))
         with left_out("transformers"), _replaced({name: _package(name) for name in PACKAGES}):
             found = import_module("diffusers.utils.import_utils"), "_scipy_available"  # which the LMS samplers look at
             around.enter_context(_attribute(*found, False))

@@ -174,7 +174,8 @@ class ArrayCache:
         known = self._maps.get(place.shard)
         try:
             if known is None or place.end > len(known):
-                known = self._maps[place.shard] = np.memmap(place.shard, np.uint8, "r")
+                mapped = np.memmap(place.shard, np.uint8, "r")
+                known = self._maps[place.shard] = np.asarray(mapped)  # of which pieces are cut with less ado
         except (OSError, ValueError):
             return None
         return known[place.offset : place.end] if place.end <= len(known) else None

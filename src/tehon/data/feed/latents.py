@@ -173,7 +173,7 @@ class KeptLatents:
 
     def read(self, views: Sequence[View]) -> Moments:
         rows = [self._latent(view) for view in views]
-        mean, std = to_device(torch.from_numpy(np.stack(rows, 1)), self.device)
+        mean, std = to_device(torch.from_numpy(np.stack(rows, 1)), self.device).unbind()
         return Moments(mean, std, _masks([self._mask(view) for view in views], mean))
 
     def _latent_kept(self, view: View) -> bool:

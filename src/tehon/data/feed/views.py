@@ -4,6 +4,7 @@
 [(512, 512, 3)]
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ def frame(view: View) -> tuple[int, ...]:
     return height, width, top, left, high, wide
 
 
+@lru_cache(maxsize=4096)
 def pixels_key(view: View, encoder: str) -> bytes:
     """16 bytes that name all that a view's latents depend on: the file's content, what is made of it, the encoder."""
     source, look = view

@@ -35,8 +35,8 @@ from tehon.training.assemble import Trainer, assemble
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
 SQUARE = [(512, 512)]
-TWELVE = [(448, 576), (384, 640), (320, 768), (256, 1024), (256, 960), (448, 512)]
-TWELVE = [shape for pair in TWELVE for shape in (pair, pair[::-1])]
+UPRIGHT = [(448, 576), (384, 640), (320, 768), (256, 1024), (256, 960), (448, 512)]
+TWELVE = UPRIGHT + [(high, wide) for wide, high in UPRIGHT]
 LATENTS, EACH = 2000, 50
 Seconds = dict[str, list[float]]
 """Of a step, by name and round."""

@@ -1,5 +1,7 @@
 """The quick encoder of a VAE against diffusers' own."""
 
+import gc
+import weakref
 from copy import deepcopy
 from typing import Any
 
@@ -53,3 +55,16 @@ def test_weights_take_no_more_room_than_given(vae: Any) -> None:
     frozen = [module for module in quick.encoder.modules() if isinstance(module, FrozenConv2d)]
     wide = [36 * layer.in_channels * layer.out_channels * 4 for layer in frozen if layer.may_transform]
     assert 0 < sum(wide) <= 2**20
+
+
+def test_it_is_gone_with_its_last_user(vae: Any) -> None:
+    """Nothing in it points back at it, which would keep it until the next collection of garbage."""
+    quick = deepcopy(vae.encoder)
+    make_quick(quick, 2**30)
+    gone = weakref.ref(quick.down_blocks[0].resnets[0])
+    gc.disable()
+    try:
+        del quick
+        assert gone() is None
+    finally:
+        gc.enable()

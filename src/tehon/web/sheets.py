@@ -1,4 +1,4 @@
-"""The sheets of the page, one for each tab. The one in front is built at once, the others when it is there and at rest.
+"""The sheets of the page, one for each tab. The one in front is built at once, the others when it has been read.
 
 Building a tab imports what it needs, and sends it to a browser that then goes over the whole page; so it is not left
 until somebody wants to see it. What a tab reads from the disk waits until it is looked at.
@@ -6,6 +6,7 @@ until somebody wants to see it. What a tab reads from the disk waits until it is
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from nicegui import background_tasks, run, ui
 
@@ -54,7 +55,7 @@ class Sheets:
     def __init__(self) -> None:
         self.sheets: dict[str, ui.element] = {}
         self.built: dict[str, FirstLook] = {}
-        self.seen: set[str] = set()
+        self.looks: dict[str, asyncio.Task[None]] = {}
 
     def lay(self, desk: Desk, first: str) -> None:
         """Puts the sheets into the element at hand, with one in front."""
@@ -63,14 +64,13 @@ class Sheets:
             sheet = ui.element("section").classes("sheet" if name == first else "sheet behind")
             self.sheets[name] = sheet.props(f'data-name="{name}"')
         self.look_at(first)
-        ui.timer(_REST, self._build_others, once=True)
+        ui.timer(_REST, partial(self._build_others, first), once=True)
 
     def look_at(self, name: str) -> None:
         """To be called when the browser brings a sheet to the front."""
         self._build(name)
-        if name not in self.seen:
-            self.seen.add(name)
-            task = background_tasks.create(self._look(name), name=f"first look at {name}")
+        if name not in self.looks:
+            task = self.looks[name] = background_tasks.create(self._look(name), name=f"first look at {name}")
             self.sheets[name].client.on_delete(lambda: task.cancel())
 
     async def _look(self, name: str) -> None:
@@ -86,7 +86,10 @@ class Sheets:
             with self.sheets[name]:
                 self.built[name] = TABS[name]()(self.desk)
 
-    async def _build_others(self) -> None:
+    async def _build_others(self, first: str) -> None:
+        if not self.looks[first].done():
+            await asyncio.wait([self.looks[first]])
+            await asyncio.sleep(_REST)
         for name, load in TABS.items():
             if name not in self.built and await run.io_bound(load) is not None:
                 self._build(name)

@@ -3,7 +3,7 @@
     python benchmarks/growth.py [--rounds 5] [--folder FOLDER]
 
 What is compared takes steps in turns in one process, so that the ratio is free of what else the machine does. Ranks are
-8 and 64 on the model "small" at 256 x 256. Buckets are 512 x 512 alone against twelve of other shapes, on the model
+8 and 64 on the model "small" at 256 x 256. Buckets are 384 x 384 alone against twelve of other shapes, on the model
 "nano"; their steps are compared by the pixel, since the shapes differ a little in size. The loader reads kept latents
 of 512 x 512 pixels from memory and from a cache on the disk, as a training does before each step. Writes
 `results/growth.json`.
@@ -34,8 +34,8 @@ from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
-SQUARE = [(512, 512)]
-UPRIGHT = [(448, 576), (384, 640), (320, 768), (256, 1024), (256, 960), (448, 512)]
+SQUARE = [(384, 384)]
+UPRIGHT = [(320, 448), (256, 576), (192, 768), (256, 512), (192, 704), (320, 384)]
 TWELVE = UPRIGHT + [(high, wide) for wide, high in UPRIGHT]
 LATENTS, EACH = 2000, 50
 Seconds = dict[str, list[float]]
@@ -45,7 +45,7 @@ Seconds = dict[str, list[float]]
 def trainer(model: Path, pictures: Path, side: int, rank: int = 8) -> Trainer:
     tree: dict[str, Any] = {
         "model": {"path": str(model)},
-        "data": {"folder": str(pictures), "resolution": side, "batch_size": 1},
+        "data": {"folder": str(pictures), "resolution": side, "batch_size": 1, "min_bucket_reso": 192},
         "network": {"rank": rank, "alpha": float(rank)},
         "optimizer": {"text_encoder_lr": 0.0},
         "training": {"seed": 1, "device": "cpu", "epochs": 10_000},
@@ -94,7 +94,7 @@ def ranks(root: Path, rounds: int) -> dict[str, Any]:
 def buckets(root: Path, rounds: int) -> dict[str, Any]:
     model = model_folder(root, SIZES["nano"])
     both = {
-        name: trainer(model, shaped_pictures(root, shapes, name), 512)
+        name: trainer(model, shaped_pictures(root, shapes, name), SQUARE[0][0])
         for name, shapes in (("one", SQUARE), ("twelve", TWELVE))
     }
     count = {name: len({group.bucket for group in one.plan.groups}) for name, one in both.items()}

@@ -17,6 +17,7 @@ Builder = Callable[[Desk], FirstLook]
 """Builds a tab in the element at hand, and gives what is to be done when it is looked at for the first time."""
 
 _REST = 1.0  # seconds from the page to the other tabs: the first plan is there by then
+_FETCHING = 5.0  # where the browser still fetches pictures or curves
 _PAUSE = 0.2  # seconds between two tabs, for whoever is typing
 _DRAWN = 0.05  # seconds in which the browser draws a sheet that was turned to, before more is sent
 
@@ -89,7 +90,8 @@ class Sheets:
     async def _build_others(self, first: str) -> None:
         if not self.looks[first].done():
             await asyncio.wait([self.looks[first]])
-            await asyncio.sleep(_REST)
+        if first != "train":
+            await asyncio.sleep(_FETCHING)
         for name, load in TABS.items():
             if name not in self.built and await run.io_bound(load) is not None:
                 self._build(name)

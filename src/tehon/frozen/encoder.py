@@ -17,7 +17,7 @@ from tehon.frozen.convolution import freeze_convolutions
 class QuickResnet(ResnetBlock2D):
     """A ResnetBlock2D of diffusers without a time, whose forward in place is as good as its own."""
 
-    def forward(self, input_tensor: Tensor, temb: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, input_tensor: Tensor, temb: Any, *args: Any, **kwargs: Any) -> Tensor:
         if temb is not None or torch.is_grad_enabled() or self.training:
             return super().forward(input_tensor, temb, *args, **kwargs)
         h = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))

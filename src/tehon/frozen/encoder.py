@@ -18,8 +18,9 @@ class QuickResnet(ResnetBlock2D):
     """A ResnetBlock2D of diffusers without a time, whose forward in place is as good as its own."""
 
     def forward(self, input_tensor: Tensor, temb: Any, *args: Any, **kwargs: Any) -> Tensor:
+        own: Any = super().forward
         if temb is not None or torch.is_grad_enabled() or self.training:
-            return super().forward(input_tensor, temb, *args, **kwargs)
+            return own(input_tensor, temb, *args, **kwargs)
         h = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
         h = self.conv2(F.silu(self.norm2(h), inplace=True))
         shortcut = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)

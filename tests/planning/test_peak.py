@@ -143,6 +143,8 @@ def test_what_lasts_is_counted_to_the_byte(demo: Tree) -> None:
     assert part(foretold(demo), "networks") == 4 * (unet + text), "the demo's files are of 16 bits"
     assert part(foretold(demo, optimizer={"text_encoder_lr": 0.0}), "networks") == 4 * unet
     assert part(foretold(demo, precision={"base_storage": "fp8"}), "networks") == unet + text
+    encoder = part(foretold(demo), "networks", "encoding")
+    assert part(foretold(demo, feed={"cache_latents": False}), "networks") == 4 * (unet + text) + encoder
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def _phases(plan: Plan) -> Iterator[Phase]:
     size = _SIZES[plan.settings.precision.mixed_precision]
     moving = (kept.numbers + kept.transient) * size
     slack = round(SLACK * moving)
-    networks += bytes_transformed(plan)
+    networks += bytes_transformed(plan) + (_bytes_quick(plan, held["vae"]) if "vae" in needed else 0)
     lasting: Parts = {"libraries": LIBRARIES + WARM, "networks": networks, "adapters": bytes_of_adapters(plan)}
     data: Parts = {"data": latents + texts}
     yield Phase("training", lasting | {"activations": moving, "heap": slack} | data)

@@ -89,6 +89,20 @@ def test_gradients_of_a_norm_and_of_what_goes_around_it_meet(read: str, device: 
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_a_norm_takes_rows_however_they_lie(device: str) -> None:
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(70).to(device)
+    drawn_norm(norm)
+    whole = torch.randn(3, 140, 5, device=device)
+    given = torch.randn(3, 5, 70, device=device)
+    for x in (whole[:, :70].transpose(1, 2), whole.view(3, 5, 140)[..., :70]):
+        x = x.detach().requires_grad_()
+        out, wanted = layer_norm(norm, x), norm(x)
+        close(out, wanted)
+        close(*(torch.autograd.grad((one * given).sum(), x)[0] for one in (out, wanted)))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_sum_takes_a_bias_along(device: str) -> None:
     torch.manual_seed(0)
     one, other = (torch.randn(2, 24, 3, 5, device=device, requires_grad=True) for _ in range(2))

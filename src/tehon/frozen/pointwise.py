@@ -76,7 +76,7 @@ def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     kernels = _kernels(x.device.type)
     if kernels is None:
         return torch.native_layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    out, mean, over = kernels.layer_norm(x.reshape(-1, x.shape[-1]), norm.weight, norm.bias, norm.eps)
+    out, mean, over = kernels.layer_norm(_rows(x), norm.weight, norm.bias, norm.eps)
     return out.view(x.shape), mean.view(*x.shape[:-1], 1), over.view(*x.shape[:-1], 1)
 
 
@@ -101,8 +101,8 @@ class _LayerNorm(torch.autograd.Function):
             back = torch.ops.aten.native_layer_norm_backward
             found = back(gradient, x, shape, mean, over, *own, [True, False, False])[0]
             return found if around is None else found + around, None
-        given = [None if one is None else one.reshape(-1, x.shape[-1]).contiguous() for one in (gradient, around)]
-        return kernels.layer_norm_back(*given, x, ctx.norm.weight, mean, over).view(x.shape), None
+        given = [None if one is None else _rows(one) for one in (gradient, around, x)]
+        return kernels.layer_norm_back(*given, ctx.norm.weight, mean, over).view(x.shape), None
 
 
 class _Sum(torch.autograd.Function):
@@ -163,6 +163,11 @@ def _plainly(norm: nn.GroupNorm, silu: bool, x: Tensor, shift: Tensor | None) ->
     shifted = x if shift is None else x + shift[:, :, None, None]
     out = F.group_norm(shifted, norm.num_groups, norm.weight, norm.bias, norm.eps)
     return F.silu(out) if silu else out
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(..., c) to (m, c), a view where one row lies behind the other."""
+    return x.contiguous().view(-1, x.shape[-1])
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from nicegui.version import __version__ as nicegui_version
 from PIL import Image
 
 import tehon
@@ -79,6 +80,11 @@ def test_no_address_leads_to_a_file(server: Any, path: str) -> None:
     assert "root:" not in text
 
 
+@pytest.mark.parametrize("name", ["%00.js", f"{'a' * 300}.js", "..%2fversion.py"])
+def test_a_script_that_cannot_be_is_not_found(server: Any, name: str) -> None:
+    assert ask(server.url, f"/_nicegui/{nicegui_version}/static/{name}")[0] == 404
+
+
 def test_a_picture_has_no_address_before_it_was_shown(server: Any, tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(file)
@@ -110,7 +116,8 @@ def test_with_a_password_nothing_is_told_before_the_login(tmp_path: Path, reques
     helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     server = helpers.start_server(tmp_path, helpers.free_port(), "--host", "0.0.0.0", TEHON_PASSWORD="geheim")
     try:
-        for path in ("/", "/words", "/api/runs", "/api/openapi.json", "/thumb/0"):
+        script = f"/_nicegui/{nicegui_version}/static/nicegui.js"
+        for path in ("/", "/words", "/api/runs", "/api/openapi.json", "/thumb/0", script):
             assert ask(server.url, path)[0] == 401
         form = {"Content_Type": "application/x-www-form-urlencoded", "Origin": server.url}
         assert ask(server.url, "/login", "POST", b"password=wrong", **form)[0] == 401

@@ -10,6 +10,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from nicegui.version import __version__ as nicegui_version
 
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
@@ -86,3 +87,14 @@ def test_the_search_is_given_the_words_of_every_setting(server: Any) -> None:
     assert card == "loss"
     assert text.startswith("objective.min_snr_gamma min snr gamma ")
     assert all(text == text.lower() for _, text in words.values())
+
+
+@pytest.mark.slow
+def test_scripts_come_as_they_are_and_pages_packed(server: Any) -> None:
+    """To a browser of this machine: packing a script takes longer than to send it."""
+    packed: dict[str, str | None] = {}
+    for path in ("/", "/words", f"/_nicegui/{nicegui_version}/static/nicegui.js"):
+        asked = urllib.request.Request(f"{server.url}{path}", headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            packed[path] = answer.headers["Content-Encoding"]
+    assert list(packed.values()) == ["gzip", "gzip", None]

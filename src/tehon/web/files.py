@@ -5,6 +5,7 @@ took a third of a second before anything could be drawn.
 """
 
 import gzip
+from contextlib import suppress
 from pathlib import Path
 
 import nicegui
@@ -46,9 +47,10 @@ def _file(path: str) -> Path | None:
     if kind == "components" and name in js_components:
         return js_components[name].path
     if kind == "static":
-        file = (_FOLDER / name).resolve()
-        if file.is_relative_to(_FOLDER) and file.suffix in _KINDS and file.is_file():
-            return file
+        with suppress(OSError, ValueError):  # names that no file can have
+            file = (_FOLDER / name).resolve()
+            if file.is_relative_to(_FOLDER) and file.suffix in _KINDS and file.is_file():
+                return file
     return None
 
 

@@ -5,7 +5,7 @@
 
 import gc
 import socket
-from functools import partial, partialmethod
+from functools import partialmethod
 from pathlib import Path
 
 from nicegui import app, ui
@@ -43,7 +43,9 @@ def serve(listener: socket.socket, host: str, port: int, password: str) -> None:
     _other_routes(workplace)
     app.router.routes.append(Route("/api/{rest:path}", LateApi()))
     hosts = LOOPBACK if host in LOOPBACK else None
-    app.user_middleware[:0] = [Middleware(Guard, hosts=hosts, password=password), Middleware(Files)]
+    # NiceGUI would put the packing around all of it, and so around what `Files` leaves as it is.
+    packing = Middleware(GZipMiddleware, compresslevel=_EFFORT)
+    app.user_middleware[:0] = [Middleware(Guard, hosts=hosts, password=password), Middleware(Files), packing]
     app.on_startup(_collect_garbage)
     setattr(Server, "run", partialmethod(Server.run, sockets=[listener]))  # noqa: B010  ui.run has no way to say it
     ui.run(
@@ -56,7 +58,7 @@ def serve(listener: socket.socket, host: str, port: int, password: str) -> None:
         reload=False,
         show=False,
         tailwind=False,
-        gzip_middleware_factory=partial(GZipMiddleware, compresslevel=_EFFORT),
+        gzip_middleware_factory=None,
         show_welcome_message=False,
         reconnect_timeout=_PATIENCE,
     )

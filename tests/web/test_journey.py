@@ -156,6 +156,23 @@ def test_what_a_tab_shows_is_read_when_it_is_first_looked_at(server: Any, visit:
     page.locator('.setting[data-name="data.folder"].changed').wait_for(state="detached")
 
 
+def test_a_folder_that_is_opened_among_the_pictures_stands_in_the_form(server: Any, visit: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "1_thing"
+    folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    page = visit(f"{server.url}/data")
+    page.locator('.setting[data-name="samples.prompts"]').wait_for(state="attached")  # the form is there already
+    page.get_by_role("textbox", name="Image folder", exact=True).fill(str(tmp_path))
+    page.keyboard.press("Enter")
+    page.locator(".tile").wait_for()
+    page.get_by_role("tab", name="Train").click()
+    row = page.locator('.setting[data-name="data.folder"].changed')
+    row.wait_for()
+    assert row.get_by_role("textbox").input_value() == str(tmp_path)
+    row.get_by_role("button", name="Reset Image folder").click()
+    row.wait_for(state="detached")
+
+
 @pytest.mark.alone
 def test_a_search_and_a_tab_take_less_than_a_tenth_of_a_second(server: Any, visit: Any) -> None:
     page = visit(server.url)

@@ -28,6 +28,7 @@ class DataTab:
     """What is shown follows from the filter; edits are for the chosen pictures, or for all that are shown."""
 
     def __init__(self, desk: Desk) -> None:
+        self.desk = desk
         self.draft = desk.draft
         self.album = Album(desk.draft, desk.pictures)
         self.chosen: list[str] = []
@@ -140,6 +141,8 @@ class DataTab:
         self.chosen, self.album.entries = [], []
         self.gallery.select([])
         await self.load()
+        if self.desk.refresh_form is not None:  # now that the pictures are measured, and not twice at once
+            self.desk.refresh_form()
 
     async def _made(self, parent: str) -> None:
         await self._open(parent)

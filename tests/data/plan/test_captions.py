@@ -130,3 +130,12 @@ def test_a_caption_that_was_changed_or_removed_is_read_anew_and_others_are_not(
     assert found(picture, index=tmp_path / "kept") is None
     assert found(picture.with_name("02.png"), index=tmp_path / "kept") == Caption("old 02", ".txt")
     assert opened == ["01.txt"]
+
+
+def test_of_two_files_of_one_name_all_pictures_of_it_get_the_same(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "a.TXT").write_text("large")
+    (tmp_path / "a.txt").write_text("small")
+    if len([*tmp_path.iterdir()]) == 4:  # the system tells large letters from small ones
+        assert [found(tmp_path / name) for name in ("a.jpg", "a.png")] == [Caption("small", ".txt")] * 2

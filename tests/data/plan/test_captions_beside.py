@@ -1,6 +1,7 @@
 """Captions that another process lists are those that this one would have listed."""
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -76,3 +77,28 @@ def test_nothing_is_left_of_the_other_process(folder: Path) -> None:
         process = captions.process
     assert process
     assert process.returncode is not None
+
+
+SAME = """
+import sys
+from pathlib import Path
+from tehon.data.plan.captions_beside import CaptionsBeside
+from tehon.data.plan.entries import CAPTIONS
+from tehon.data.plan.listing import list_folder
+
+(folder,) = Path(sys.argv[1]).iterdir()
+with CaptionsBeside([folder], (".txt", ".tags")) as captions:
+    assert captions.of(folder) == list_folder(folder, (".txt", ".tags"), CAPTIONS)
+print(sys.getfilesystemencoding())
+"""
+
+
+@posix_only
+@pytest.mark.parametrize("mode", ["0", "1"])
+def test_names_are_read_alike_whatever_the_letters_of_the_system(folder: Path, mode: str) -> None:
+    """Python's UTF-8 mode can be switched on and off by a variable."""
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": mode}
+    command = [sys.executable, "-c", SAME, str(folder.parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.strip() == "utf-8") == (mode == "1") or sys.platform == "darwin"

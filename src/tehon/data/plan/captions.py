@@ -63,7 +63,7 @@ def read_captions(listing: Listing, suffixes: Sequence[str], index: Index, every
 def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool, found: FolderCaptions) -> None:
     """Puts what the files of one suffix say in the place of what was found before."""
     files = listing.texts[suffix]
-    if files.stems == listing.pictures.stems:  # as it is nearly always
+    if files.stems == listing.pictures.stems and len({*files.stems}) == len(files):  # as it is nearly always
         said = _texts(listing.folder, suffix, files, index)
         found.texts[:] = [text if isinstance(text, Problem) else caption_text(text, every_line) for text in said]
         found.sources[:] = [suffix] * len(files)

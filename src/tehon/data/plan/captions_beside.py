@@ -62,7 +62,8 @@ class CaptionsBeside:
 
 
 def _started(job: bytes) -> "subprocess.Popen[bytes] | None":
-    words = [sys.executable, "-I", "-S", entries.__file__]
+    # -I passes over PYTHONUTF8, and names of files have to be read as they are here.
+    words = [sys.executable, "-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", entries.__file__]
     try:
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,9 +129,13 @@ class Served:
 
 
 @contextmanager
-def served(home: Path) -> Generator[Served, None, None]:
+def served(home: Path, loaded: bool = True) -> Generator[Served, None, None]:
+    """With the page loaded, so that what is timed from a visit on has nothing of the start in it; else with an open
+    port alone."""
     found = Served(home)
     try:
+        if loaded:
+            urllib.request.urlopen(f"{found.url}/words").close()
         yield found
     finally:
         found.end()
@@ -171,7 +176,7 @@ def start(browser: Browser, folder: Path) -> dict[str, Any]:
     before, and asks as soon as the port is open."""
     found: list[tuple[float, float, float]] = []
     for number in range(AGAIN):
-        with served(folder / f"home-{number}") as server, visit(browser, server.url) as page:
+        with served(folder / f"home-{number}", loaded=False) as server, visit(browser, server.url) as page:
             page.get_by_role("textbox", name="Base model", exact=True).wait_for()
             drawn = server.passed()
             page.get_by_text("Base model is still to be chosen.").wait_for()

@@ -101,10 +101,7 @@ def _package(name: str) -> ModuleType:
     package = ModuleType(name)
     package.__path__ = _folder(name)
     if "." not in name:
-        # not above: it reads the headers of mail, which takes a twentieth of the start of the page
-        from importlib.metadata import version
-
-        package.__dict__["__version__"] = version(name)
+        package.__dict__["__version__"] = importlib.metadata.version(name)
     return package
 
 

@@ -26,13 +26,14 @@ def run(options: argparse.Namespace) -> int:
     if options.host not in LOOPBACK and not password:
         raise Problem("web_password", host=options.host)
     listener = take(options.host, options.port)
+    port: int = listener.getsockname()[1]  # the system's choice where 0 was asked for
     if not options.no_browser:
-        open_browser(options.host, options.port)
+        open_browser(options.host, port)
     gc.disable()  # until the page is served: nearly all that is made before stays
     with left_out("pydantic.v1"):  # FastAPI would ask it about each of its types
         with left_out("aiohttp", "requests"), models_made_late():  # the first two are for Socket.IO's clients
             import_module("nicegui")
         from tehon.web.server import serve
 
-        serve(listener, options.host, options.port, password)
+        serve(listener, options.host, port, password)
     return 0

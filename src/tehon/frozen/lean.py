@@ -73,6 +73,7 @@ def _block(
     attention_mask: Tensor | None = None,
     encoder_hidden_states: Tensor | None = None,
     encoder_attention_mask: Tensor | None = None,
+    **_options: Any,
 ) -> Tensor:
     normed, x = normed_beside(block.norm1, hidden_states)
     states = encoder_hidden_states if block.only_cross_attention else None

@@ -36,7 +36,8 @@ def let_go(tensor: Tensor) -> None:
 def large_blocks_kept() -> Generator[None, None, None]:
     """Within it glibc keeps large blocks that are freed, for those that come next; at the end it gives them back. By
     itself it asks the system for each above 32 MB and gets pages of zeros, one by one, which is a fifth of what the VAE
-    of Stable Diffusion takes for a picture of 256 x 256. With other C libraries nothing happens."""
+    of Stable Diffusion takes for a picture of 256 x 256. Afterwards glibc finds no threshold by itself any more; it has
+    the one that it would come to. With other C libraries nothing happens."""
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(library, "mallopt"):
         yield

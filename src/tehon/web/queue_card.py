@@ -18,7 +18,7 @@ class QueueCard:
         self.queue = Queue()
         self.shown: list[Job] | None = None
         self.box = ui.element("div").classes("panel queue")
-        self.refresh()
+        self.box.set_visibility(False)
 
     def refresh(self) -> None:
         """Reads the queue again, and draws it where it has changed."""

@@ -5,8 +5,8 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tehon.disk import write_whole
@@ -35,14 +35,20 @@ class Workplace:
         self.file = folder / "preferences.json"
         self.draft = Draft(folder / "form.toml")
         self.pages: dict[str, str] = {}
+        self._pictures: Pictures | None = None
+        self._making = Lock()
         self.preferences = _preferences(self.file)
         self._speak()
 
-    @cached_property
+    @property
     def pictures(self) -> Pictures:
-        from tehon.data.plan.index import user_cache_folder
+        """Made when first asked for, and once, whichever thread asks."""
+        with self._making:
+            if self._pictures is None:
+                from tehon.data.plan.index import user_cache_folder
 
-        return Pictures(user_cache_folder() / "thumbs")
+                self._pictures = Pictures(user_cache_folder() / "thumbs")
+            return self._pictures
 
     def prefer(self, **values: Any) -> None:
         """Changes preferences and keeps them."""

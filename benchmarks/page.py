@@ -44,6 +44,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 DIFFERENT = 500
 LIMIT = 120_000  # ms after which a thing is taken never to come
 AGAIN = 5
+EARLY = (300, 600, 1000)  # ms from a form that is drawn to a click on another tab
+INSIDE = {"train": ".setting", "data": ".data", "runs": ".runs", "tools": ".tools"}
 # ms from `act` until `there` holds and the frame after it is drawn.
 TIMED = """async ([act, there, limit]) => {
     const holds = new Function(`return ${there}`);
@@ -194,10 +196,7 @@ def turning(browser: Browser, server: Served) -> dict[str, Any]:
     with visit(browser, server.url) as page:
         page.locator(".mark").first.wait_for()
         page.wait_for_timeout(1500)
-        first = {
-            name: timed(page, tab(name), seen(inside))
-            for name, inside in (("data", ".data"), ("runs", ".runs"), ("tools", ".tools"))
-        }
+        first = {name: timed(page, tab(name), seen(INSIDE[name])) for name in ("data", "runs", "tools")}
         page.wait_for_timeout(1500)
         again: dict[str, list[float]] = {}
         for _ in range(AGAIN):
@@ -223,6 +222,29 @@ def turning(browser: Browser, server: Served) -> dict[str, Any]:
         "search_until_built_ms": server_part,
         "search_waits_for_letters_ms": 60,
     }
+
+
+def early(browser: Browser, folder: Path, server: Served) -> dict[str, Any]:
+    """ms for a tab in the first second of a window: after a form that was just drawn, for the tabs beside it; for the
+    form, after the tab Runs was. In the first window of a server the tabs are also imported."""
+
+    def once(server: Served, name: str, wait: int) -> float:
+        address = f"{server.url}/runs" if name == "train" else server.url
+        with visit(browser, address) as page:
+            page.locator(INSIDE["runs" if name == "train" else "train"]).first.wait_for()
+            page.wait_for_timeout(wait)
+            return timed(page, tab(name), seen(INSIDE[name]))
+
+    later = {
+        name: {wait: min(once(server, name, wait) for _ in range(AGAIN)) for wait in EARLY}
+        for name in ("data", "runs", "tools", "train")
+    }
+    first: dict[str, list[float]] = {}
+    for number in range(AGAIN):
+        for name in ("data", "runs", "tools"):
+            with served(folder / f"early-{number}-{name}", loaded=False) as new:
+                first.setdefault(name, []).append(once(new, name, EARLY[-1]))
+    return {"tab_early_ms": later, "tab_early_in_first_window_ms": {name: min(times) for name, times in first.items()}}
 
 
 def draw_pictures(folder: Path, count: int) -> Path:
@@ -357,7 +379,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         found["start"] = start(browser, folder)
         with served(folder / "empty") as server:
-            found["turning"] = turning(browser, server)
+            found["turning"] = turning(browser, server) | early(browser, folder, server)
             found["memory_mb"] = {"empty": server.memory()}
         home.mkdir()
         (home / "form.toml").write_text(tomli_w.dumps(settings), "utf8")

@@ -98,15 +98,17 @@ def browser() -> Generator[Any, None, None]:
 
 @pytest.fixture
 def visit(browser: Any) -> Generator[Callable[..., Any], None, None]:
-    """visit(url, width=1400): a page of the browser, which must not complain in its console."""
+    """visit(url, width=1400): a page of the browser, which must not complain in its console. `script` is run before the
+    page's own."""
     opened: list[Any] = []
     complaints: list[str] = []
 
-    def open_page(url: str, width: int = 1400, height: int = 1000, **options: Any) -> Any:
+    def open_page(url: str, width: int = 1400, height: int = 1000, script: str = "", **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.set_default_timeout(30_000)
+        page.add_init_script(script)
         page.goto(url)
         opened.append(context)
         return page

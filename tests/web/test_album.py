@@ -64,7 +64,7 @@ def test_of_two_who_load_at_once_the_later_one_is_shown(
             hold.wait(20)
         return draft_plan(settings)
 
-    monkeypatch.setattr("tehon.web.album.draft_plan", slow_at_first)
+    monkeypatch.setattr("tehon.planning.plan.draft_plan", slow_at_first)
     right = drafted.get("data.folder")
     drafted.set("data.folder", str(tmp_path / "nowhere"))
     earlier, later = Thread(target=shown.load), Thread(target=shown.load)

@@ -75,7 +75,6 @@ def test_choosing_does_not_send_all_pictures_again(shown: Any) -> None:
     everything = sum(heard)
     assert everything > 60 * 150
     shown.locator(".tools").wait_for(state="attached")  # the other tabs are sent while the page is at rest
-    shown.locator('.setting[data-name="samples.prompts"]').wait_for(state="attached")
     shown.wait_for_timeout(1000)
     heard.clear()
     shown.locator(".tile").nth(1).click()

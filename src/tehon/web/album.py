@@ -9,20 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tehon.captions import tags
 from tehon.captions.files import CaptionFiles
-from tehon.data.plan.captions import CLASS_WORDS, METADATA
-from tehon.data.plan.folders import find_folders
-from tehon.data.plan.listing import list_folder
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.planning.notices import picture_notices
-from tehon.planning.plan import Plan, draft_plan
-from tehon.settings.files import validate
 from tehon.web.draft import Draft
 from tehon.web.pictures import Pictures
+
+if TYPE_CHECKING:
+    from tehon.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ class Reading:
 
 
 class Album:
-    """`trouble` says why there is nothing to show; `sentences` are what is wrong with pictures."""
+    """`trouble` says why there is nothing to show; `sentences` are what is wrong with pictures. What reads is run in a
+    thread, and imports the plan there, which the tab itself does not need."""
 
     def __init__(self, draft: Draft, pictures: Pictures) -> None:
         self.draft = draft
@@ -79,6 +77,9 @@ class Album:
     def glance(self) -> list[dict[str, Any]]:
         """The pictures of the folder by their names alone, for the gallery to show while `load` measures them, which
         takes a second for each thousand or so; what is wrong with the folder is left to `load`."""
+        from tehon.data.plan.folders import find_folders
+        from tehon.data.plan.listing import list_folder
+
         folder, repeats = Path(str(self.draft.get("data.folder"))), self.draft.get("data.repeats")
         try:
             folders = [folder] if repeats else [one.path for one in find_folders(folder)]
@@ -94,6 +95,10 @@ class Album:
             self._load()
 
     def _load(self) -> None:
+        from tehon.planning.notices import picture_notices
+        from tehon.planning.plan import draft_plan
+        from tehon.settings.files import validate
+
         self.plan, self.entries, self.trouble, self.sentences = None, [], "", []
         tree = self.draft.tree()
         tree.setdefault("model", {}).setdefault("path", "demo")
@@ -103,25 +108,32 @@ class Album:
         except Problem as problem:
             self.trouble = str(problem)
             return
-        self.entries = [self._entry(plan, number) for number in range(len(plan.pictures))]
+        self.entries = self._entries(plan)
         self.sentences = [*map(str, plan.troubles.problems), *picture_notices(plan)]
 
-    def _entry(self, plan: Plan, number: int) -> Entry:
-        picture = plan.pictures[number]
-        source = picture.caption.source
-        suffix = source if source.startswith(".") else _dotted(plan.settings.data.caption_extension) or ".txt"
-        return Entry(
-            token=self.pictures.token(picture.path),
-            path=picture.path,
-            size=picture.size,
-            bucket=picture.placement.bucket,
-            crop=_shares(picture.placement.crop, picture.placement.bucket, picture.placement.resized),
-            repeats=picture.repeats,
-            caption=picture.caption.text,
-            caption_file=None if source == METADATA else picture.path.with_suffix(suffix),
-            captioned=source != CLASS_WORDS,
-            is_reg=picture.is_reg,
-        )
+    def _entries(self, plan: "Plan") -> list[Entry]:
+        from tehon.data.plan.captions import CLASS_WORDS, METADATA
+
+        usual = _dotted(plan.settings.data.caption_extension) or ".txt"
+        found: list[Entry] = []
+        for number in range(len(plan.pictures)):
+            picture = plan.pictures[number]
+            source = picture.caption.source
+            suffix = source if source.startswith(".") else usual
+            entry = Entry(
+                token=self.pictures.token(picture.path),
+                path=picture.path,
+                size=picture.size,
+                bucket=picture.placement.bucket,
+                crop=_shares(picture.placement.crop, picture.placement.bucket, picture.placement.resized),
+                repeats=picture.repeats,
+                caption=picture.caption.text,
+                caption_file=None if source == METADATA else picture.path.with_suffix(suffix),
+                captioned=source != CLASS_WORDS,
+                is_reg=picture.is_reg,
+            )
+            found.append(entry)
+        return found
 
     def readings(self, number: int, epoch: int) -> list[Reading]:
         """What the network is fed of a picture in an epoch, counted from 0."""

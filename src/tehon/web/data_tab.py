@@ -12,7 +12,6 @@ from tehon.web.album import Album, Entry
 from tehon.web.caption_editor import CaptionEditor
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
-from tehon.web.new_set import new_set
 from tehon.web.picker import pick
 from tehon.web.workplace import Desk
 
@@ -57,9 +56,7 @@ class DataTab:
                 placeholder=say("web.filter"), on_change=lambda event: self._filter(event.value or "")
             )
             filter_box.props(f'outlined dense clearable debounce=150 aria-label="{say("web.filter")}"')
-            ui.button(say("web.new_set"), icon="create_new_folder", on_click=lambda: new_set(self._made)).props(
-                "outline no-caps"
-            )
+            ui.button(say("web.new_set"), icon="create_new_folder", on_click=self._new).props("outline no-caps")
             ui.button(icon="refresh", on_click=self.load).props(f'flat round aria-label="{say("web.reload")}"')
 
     async def load(self) -> None:
@@ -144,8 +141,10 @@ class DataTab:
         if self.desk.refresh_form is not None:  # now that the pictures are measured, and not twice at once
             self.desk.refresh_form()
 
-    async def _made(self, parent: str) -> None:
-        await self._open(parent)
+    def _new(self) -> None:
+        from tehon.web.new_set import new_set  # checks pictures, and so loads PIL, which the tab itself does not need
+
+        new_set(self._open)
 
     async def edited(self, change: Callable[[], int]) -> None:
         """Runs an edit of the album and says how many captions it changed; a Problem is said too."""

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from nicegui import ui
+from nicegui import run, ui
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.queue import ENDED, WAITING, Job, Queue
-from tehon.web.actions import work_the_queue
 from tehon.web.complaint import complain
 
 
@@ -65,6 +64,13 @@ class QueueCard:
 
         ui.button(icon=icon, on_click=work).props(f'flat dense round size=sm aria-label="{label}"')
 
-    def _start(self) -> None:
-        work_the_queue()
+    async def _start(self) -> None:
+        await run.io_bound(_work)
         ui.notify(say("web.queue_started"))
+
+
+def _work() -> None:
+    """Run in a thread, as it imports the plan, which the tab itself does not need."""
+    from tehon.web.actions import work_the_queue
+
+    work_the_queue()

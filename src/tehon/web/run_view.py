@@ -9,7 +9,6 @@ from nicegui import run, ui
 from tehon.disk import megabytes
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.reports.comparison import as_page, compare
 from tehon.runs.inbox import ask, end_now
 from tehon.runs.known import known_runs
 from tehon.runs.launch import begin
@@ -152,7 +151,7 @@ class RunView:
 
             async def show() -> None:
                 directories = [self.run, *(RunDirectory(Path(path)) for path in chosen.value or ())]
-                page = await run.io_bound(lambda: as_page(compare(directories)))
+                page = await run.io_bound(_comparison, directories)
                 dialog.close()
                 ui.navigate.to(self.desk.workplace.page(page or ""), new_tab=True)
 
@@ -202,3 +201,10 @@ class RunView:
 
 def _download(file: Path) -> None:
     ui.download.file(file)
+
+
+def _comparison(directories: list[RunDirectory]) -> str:
+    """Run in a thread; draws, and so loads PIL, which a run's page itself does not need."""
+    from tehon.reports.comparison import as_page, compare
+
+    return as_page(compare(directories))

@@ -1,6 +1,8 @@
 """The tab Runs: all runs and the queue on the left, the chosen run on the right."""
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from nicegui import run, ui
 
@@ -9,9 +11,11 @@ from tehon.runs.known import known_runs
 from tehon.runs.layout import RunDirectory
 from tehon.runs.status import Status, look
 from tehon.web.queue_card import QueueCard
-from tehon.web.run_view import RunView
 from tehon.web.wording import progress_of, state_line
 from tehon.web.workplace import Desk
+
+if TYPE_CHECKING:
+    from tehon.web.run_view import RunView
 
 _EVERY = 2.0  # seconds between two looks
 
@@ -73,6 +77,8 @@ class RunsTab:
 
     def open(self, directory: RunDirectory) -> None:
         """Shows a run."""
+        from tehon.web.run_view import RunView
+
         self.place.clear()
         with self.place:
             self.view = RunView(self.desk, directory)
@@ -82,7 +88,11 @@ class RunsTab:
 
 
 def _look_at_all() -> list[Status]:
-    return [look(directory) for directory in known_runs()]
+    """Run in a thread; imports there what shows a run, so that it is there when one is shown."""
+    found = [look(directory) for directory in known_runs()]
+    if found:
+        import_module("tehon.web.run_view")
+    return found
 
 
 class _Card:

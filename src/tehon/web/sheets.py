@@ -1,12 +1,13 @@
-"""The sheets of the page, one for each tab. The one in front is built at once, the others when it has been read.
+"""The sheets of the page, one for each tab. The one in front is built at once, and as soon as it is there the others.
 
 Building a tab imports what it needs, and sends it to a browser that then goes over the whole page; so it is not left
-until somebody wants to see it. What a tab reads from the disk waits until it is looked at.
+until somebody wants to see it. That is why a tab is made of few elements, and imports little, until it is looked at:
+what it reads from the disk, and what is not seen at first, waits until then.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
+from importlib import import_module
 
 from nicegui import background_tasks, run, ui
 
@@ -16,9 +17,7 @@ FirstLook = Callable[[], Awaitable[None]]
 Builder = Callable[[Desk], FirstLook]
 """Builds a tab in the element at hand, and gives what is to be done when it is looked at for the first time."""
 
-_REST = 1.0  # seconds from the page to the other tabs: the first plan is there by then
-_FETCHING = 5.0  # where the browser still fetches pictures or curves
-_PAUSE = 0.2  # seconds between two tabs, for whoever is typing
+_SOON = 0.02  # seconds from the page to the other tabs, ahead of the rest of the one in front
 _DRAWN = 0.05  # seconds in which the browser draws a sheet that was turned to, before more is sent
 
 
@@ -65,7 +64,7 @@ class Sheets:
             sheet = ui.element("section").classes("sheet" if name == first else "sheet behind")
             self.sheets[name] = sheet.props(f'data-name="{name}"')
         self.look_at(first)
-        ui.timer(_REST, partial(self._build_others, first), once=True)
+        ui.timer(_SOON, self._build_others, once=True)
 
     def look_at(self, name: str) -> None:
         """To be called when the browser brings a sheet to the front."""
@@ -87,12 +86,15 @@ class Sheets:
             with self.sheets[name]:
                 self.built[name] = TABS[name]()(self.desk)
 
-    async def _build_others(self, first: str) -> None:
-        if not self.looks[first].done():
-            await asyncio.wait([self.looks[first]])
-        if first != "train":
-            await asyncio.sleep(_FETCHING)
-        for name, load in TABS.items():
-            if name not in self.built and await run.io_bound(load) is not None:
-                self._build(name)
-                await asyncio.sleep(_PAUSE)
+    async def _build_others(self) -> None:
+        """All at once, since what is sent costs the browser the same for one as for three."""
+        for name in await run.io_bound(_load) or ():
+            self._build(name)
+
+
+def _load() -> list[str]:
+    """Run in a thread, as it imports what the tabs need; their names."""
+    import_module("tehon.data.plan.index")  # of pictures, which the tab Pictures begins with
+    for load in TABS.values():
+        load()
+    return list(TABS)

@@ -2,19 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.settings.kohya.carry import Import
-from tehon.settings.kohya.read import bring
 from tehon.web import charts
-from tehon.web.import_report import import_report
 from tehon.web.tool_fields import LORA, Said, file_word, path_field
 from tehon.web.tool_process import ask_tool
 from tehon.web.workplace import Desk
+
+if TYPE_CHECKING:
+    from tehon.settings.kohya.carry import Import
 
 _LONGEST = 400  # signs of a value of the metadata
 
@@ -54,16 +54,25 @@ def inspect_panel(desk: Desk) -> None:
         if not is_named():
             return
         try:
-            found: Import | None = await run.io_bound(bring, Path(file_word(file)))
+            found = await run.io_bound(_brought, Path(file_word(file)))
         except Problem as problem:
             said.wrong(str(problem))
             return
         if found is not None:
+            from tehon.web.import_report import import_report
+
             desk.take_settings(found.tree)
             import_report(found.lines)
 
     look.on_click(show)
     back.on_click(take)
+
+
+def _brought(file: Path) -> "Import":
+    """Run in a thread, as it imports hundreds of rows, which the tab itself does not need."""
+    from tehon.settings.kohya.read import bring
+
+    return bring(file)
 
 
 def _found(data: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What stands above the form: search, presets, loading and saving."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,20 +23,25 @@ _LARGEST = 60_000_000  # bytes; a LoRA is larger than a settings file
 DEMO = "demo"
 
 
-def toolbar(form: "Form") -> None:
-    """Builds the bar for a form."""
+def toolbar(form: "Form") -> Callable[[], None]:
+    """Builds the bar for a form; gives what fills its menu, of as many elements as half of what is seen at first."""
     with ui.element("div").classes("toolbar"):
         search_box(form.build)
-        with ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps"):
-            for name in (DEMO, *PRESETS):
-                with ui.item(on_click=partial(_apply, form, name)), ui.item_section():
-                    ui.item_label(say(f"preset.{name}"))
-                    ui.item_label(say(f"preset.{name}_help")).props("caption")
+        menu = ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps")
         ui.button(say("web.load"), icon="file_open", on_click=lambda: _load(form)).props("outline no-caps")
         ui.button(say("web.save"), icon="save_alt", on_click=lambda: _save(form)).props("outline no-caps")
         ui.switch(
             say("web.help"), value=form.workplace.preferences.help, on_change=lambda e: _help(form, bool(e.value))
         )
+
+    def fill() -> None:
+        with menu:
+            for name in (DEMO, *PRESETS):
+                with ui.item(on_click=partial(_apply, form, name)), ui.item_section():
+                    ui.item_label(say(f"preset.{name}"))
+                    ui.item_label(say(f"preset.{name}_help")).props("caption")
+
+    return fill
 
 
 async def _apply(form: "Form", name: str) -> None:

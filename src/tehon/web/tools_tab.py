@@ -1,5 +1,6 @@
 """The tab Tools: looking into a LoRA, its settings back into the form, and merge, resize, extract, convert."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,25 +26,47 @@ from tehon.web.workplace import Desk
 
 Words = Callable[[], list[str]]
 Needed = Callable[[], list[Any]]
+_SOON = 0.1  # seconds between two tools
 
 
 def tools_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
-    """Builds the tab in the element at hand; nothing is left to be done when it is looked at."""
-    with ui.element("div").classes("tools"):
-        with ui.tabs().props("vertical no-caps").classes("tools-side") as tabs:
-            for name in TOOLS:
-                ui.tab(name, say(f"web.tool_{name}"))
-        with ui.tab_panels(tabs, value="inspect", animated=False, keep_alive=True).classes("tools-place"):
-            for name, build in TOOLS.items():
-                with ui.tab_panel(name):
-                    ui.label(say(f"web.tool_{name}")).classes("panel-title")
-                    ui.label(say(f"web.tool_{name}_help")).classes("small")
-                    build(desk)
+    """Builds the tab in the element at hand; gives what is to be done when it is looked at for the first time."""
+    return ToolsTab(desk).complete
 
-    async def nothing() -> None:
-        pass
 
-    return nothing
+class ToolsTab:
+    """The first tool's form is built with the tab, the others when the tab is looked at, one by one, or when somebody
+    turns to them: all of them together are as many elements as the rest of the page."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.places: dict[str, ui.tab_panel] = {}
+        self.waiting = list(TOOLS)
+        first = self.waiting[0]
+        with ui.element("div").classes("tools"):
+            with ui.tabs().props("vertical no-caps").classes("tools-side") as tabs:
+                for name in TOOLS:
+                    ui.tab(name, say(f"web.tool_{name}"))
+            panels = ui.tab_panels(tabs, value=first, animated=False, keep_alive=True).classes("tools-place")
+            panels.on_value_change(lambda event: self._build(str(event.value)))
+            with panels:
+                for name in TOOLS:
+                    self.places[name] = ui.tab_panel(name)
+        self._build(first)
+
+    async def complete(self) -> None:
+        """Builds what was not there yet."""
+        while self.waiting:
+            self._build(self.waiting[0])
+            await asyncio.sleep(_SOON)
+
+    def _build(self, name: str) -> None:
+        if name in self.waiting:
+            self.waiting.remove(name)
+            with self.places[name]:
+                ui.label(say(f"web.tool_{name}")).classes("panel-title")
+                ui.label(say(f"web.tool_{name}_help")).classes("small")
+                TOOLS[name](self.desk)
 
 
 def _merge(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """The tab Train: the form on the left, what will happen on the right."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from nicegui import ui
@@ -13,7 +14,7 @@ from tehon.web.toolbar import toolbar
 from tehon.web.workplace import Desk
 
 _AT_ONCE = 10  # settings: as many as a usual window shows
-_SOON = 0.05  # seconds
+_SOON = 0.15  # seconds between some cards and the next; the other tabs come before the second
 _GO_TO = """setTimeout(() => {
     const row = document.getElementById("PLACE");
     row?.scrollIntoView({block: "center", behavior: "smooth"});
@@ -29,12 +30,17 @@ def train_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
             panel = PlanPanel(desk, form)
     form.panel = panel
     desk.refresh_form = form.refresh
-    return panel.begin
+
+    async def begin() -> None:
+        await asyncio.gather(form.go_on(), panel.begin())
+
+    return begin
 
 
 class Form:
-    """The cards of settings. Those that are seen at first are built at once, the others when the page is there, some at
-    a time, for whoever is typing. Folded settings are built when their card is opened, or a search looks into them."""
+    """The cards of settings. Those that are seen at first are built at once, the others when the form is looked at,
+    some at a time, for whoever is typing. Folded settings are built when their card is opened, or a search looks into
+    them."""
 
     panel: PlanPanel | None = None
 
@@ -47,20 +53,25 @@ class Form:
         self.wrong: dict[str, list[str]] = {}
         self.waiting = list(GROUPS)
         with ui.element("main").classes("form") as self.box:
-            toolbar(self)
+            self.fill_toolbar = toolbar(self)
             self._some_cards()
         self.show_help(self.workplace.preferences.help)
 
     def _some_cards(self) -> None:
-        """Builds the next cards, and sees to it that the rest are built later."""
+        """Builds the next cards."""
         rows = 0
         with self.box:
             while self.waiting and rows < _AT_ONCE:
                 group = self.waiting.pop(0)
                 self._card(group)
                 rows += len(group.basic) or 1
-            if self.waiting:
-                ui.timer(_SOON, self._some_cards, once=True)
+
+    async def go_on(self) -> None:
+        """Builds what was not there yet."""
+        self.fill_toolbar()
+        while self.waiting:
+            await asyncio.sleep(_SOON)
+            self._some_cards()
 
     def _all_cards(self) -> None:
         """Builds those that still wait, for what has to find every setting."""
@@ -101,10 +112,10 @@ class Form:
             self.panel.again()
 
     def refresh(self) -> None:
-        """Shows the draft again after it was replaced; cards with changed settings open."""
-        self._all_cards()
+        """Shows the draft again after it was replaced; cards with changed settings open. Those that still wait will
+        show it by themselves."""
         for group in GROUPS:
-            if any(self.draft.is_changed(name) for name in group.advanced):
+            if group not in self.waiting and any(self.draft.is_changed(name) for name in group.advanced):
                 self._build(group)
                 self.folds[group.name].value = True
         for row in self.rows.values():

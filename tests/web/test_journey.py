@@ -147,6 +147,18 @@ def test_a_tab_that_was_never_open_takes_less_than_a_tenth_of_a_second(server: A
     assert max(map(min, times.values())) < 100, times
 
 
+def test_the_other_tabs_come_before_what_nobody_sees_of_the_one_in_front(server: Any, visit: Any) -> None:
+    """So that who turns to one in the first second finds it there."""
+    page = visit(server.url, script=ORDER)
+    page.locator('.setting[data-name="samples.prompts"]').wait_for(state="attached")
+    assert page.evaluate("window.came") == ["tools", "more"]
+    page = visit(f"{server.url}/tools", script=ORDER)
+    page.locator('.setting[data-name="model.path"]').wait_for(state="attached")
+    page.get_by_role("tab", name="Train").click()
+    page.locator('.setting[data-name="samples.prompts"]').wait_for(state="attached")
+    assert page.evaluate("window.came") == ["tools", "more"]
+
+
 def test_what_a_tab_shows_is_read_when_it_is_first_looked_at(server: Any, visit: Any, tmp_path: Path) -> None:
     folder = tmp_path / "1_thing"
     folder.mkdir()
@@ -221,15 +233,23 @@ def test_a_search_and_a_tab_take_less_than_a_tenth_of_a_second(server: Any, visi
     assert measured - 60 < 100  # the box waits 60 ms for more letters
 
 
-def test_both_languages_have_the_whole_form(server: Any, visit: Any) -> None:
-    page = visit(server.url)
+def test_all_windows_speak_the_language_that_is_chosen_in_one(server: Any, visit: Any) -> None:
+    page, other = visit(server.url), visit(server.url)
+    other.get_by_text("Base model").first.wait_for()
     page.get_by_label("Language").click()
     page.get_by_text("日本語").click()
     page.get_by_text("ベースモデル").first.wait_for()
     assert page.get_by_role("tab", name="学習").is_visible()
+    assert page.evaluate("document.documentElement.lang") == "ja"
+    other.get_by_text("ベースモデル").first.wait_for()  # so that a search there looks for words that are shown there
+    other.get_by_label("設定を検索").fill("ランク")
+    other.locator('.setting[data-name="network.rank"]').wait_for()
+    other.locator('.setting[data-name="model.path"]').wait_for(state="hidden")
     page.get_by_label("言語").click()
     page.get_by_text("English").click()
     page.get_by_text("Base model").first.wait_for()
+    assert page.evaluate("document.documentElement.lang") == "en-US"
+    other.get_by_text("Base model").first.wait_for()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process can be halted there")

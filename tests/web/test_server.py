@@ -23,17 +23,32 @@ def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
         port = other.getsockname()[1]
         with pytest.raises(Problem, match=rf"^--port: 127.0.0.1:{port} cannot be served"):
             take("127.0.0.1", port)
-    take("127.0.0.1", port).close()
+    take("127.0.0.1", port)[0].close()
     with pytest.raises(Problem, match="give another port"):
         take("127.0.0.1", 99999)
 
 
 def test_who_comes_before_the_page_is_loaded_waits_for_it() -> None:
-    with take("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=5) as early:
+    with take("127.0.0.1", 0)[0] as listener, socket.create_connection(listener.getsockname(), timeout=5) as early:
         early.sendall(b"early")
         there, _ = listener.accept()
         with there:
             assert there.recv(5) == b"early"
+
+
+def test_a_name_is_served_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is ::1 first for some browsers; where a machine lacks an address, the others are served."""
+    places = [(socket.AF_INET6, "::1"), (socket.AF_INET6, "2001:db8::1"), (socket.AF_INET, "127.0.0.1")]
+    found = [(family, socket.SOCK_STREAM, 6, "", (address, 0)) for family, address in places]
+    monkeypatch.setattr("tehon.web.port.socket.getaddrinfo", lambda *_, **__: found)
+    listeners = take("localhost", 0)
+    monkeypatch.undo()
+    addresses = [listener.getsockname()[0] for listener in listeners]
+    assert addresses == (["::1", "127.0.0.1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"])
+    assert len({listener.getsockname()[1] for listener in listeners}) == 1
+    for listener in listeners:
+        with listener, socket.create_connection(listener.getsockname()[:2], timeout=5):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -47,7 +62,7 @@ def test_the_browser_gets_an_address_that_it_can_open(monkeypatch: pytest.Monkey
     assert opened.get(timeout=5) == f"http://{address}:7861/"
 
 
-def test_the_start_loads_nothing_that_the_page_does_not_need() -> None:
+def test_neither_the_start_nor_the_tabs_load_what_is_not_looked_at() -> None:
     code = """
 import sys
 from tehon.cli.imports import left_out
@@ -56,11 +71,15 @@ with left_out("aiohttp", "requests", "pydantic.v1"):
     from tehon.web.server import serve
 later = {"tehon.web.api", "tehon.planning.plan", "tehon.settings.kohya.read", "tehon.reports.comparison", "PIL"}
 print(*sorted(({"aiohttp", "requests", "pydantic.v1", "numpy", "torch"} | later) & set(sys.modules)))
+from tehon.web.sheets import TABS
+for load in TABS.values():
+    load()
+print(*sorted(later & set(sys.modules)))
 import requests
 print(requests.__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[:2] == ["", "requests"]
+    assert done.stdout.splitlines()[:3] == ["", "", "requests"]
 
 
 def test_the_interface_for_programs_is_made_once_however_many_ask() -> None:

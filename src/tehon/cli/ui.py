@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> int:
     password = os.environ.get("TEHON_PASSWORD", "")
     if options.host not in LOOPBACK and not password:
         raise Problem("web_password", host=options.host)
-    listener = take(options.host, options.port)
-    port: int = listener.getsockname()[1]  # the system's choice where 0 was asked for
+    listeners = take(options.host, options.port)
+    port: int = listeners[0].getsockname()[1]  # the system's choice where 0 was asked for
     if not options.no_browser:
         open_browser(options.host, port)
     gc.disable()  # until the page is served: nearly all that is made before stays
@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
             import_module("nicegui")
         from tehon.web.server import serve
 
-        serve(listener, options.host, port, password)
+        serve(listeners, options.host, port, password)
     return 0

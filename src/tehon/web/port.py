@@ -1,8 +1,9 @@
 """The port of the page. It is taken before the page is loaded: who comes meanwhile waits, and so the browser can start.
 
->>> listener = take("127.0.0.1", 7861)
+>>> listeners = take("127.0.0.1", 7861)
 """
 
+import errno
 import socket
 import threading
 
@@ -10,15 +11,31 @@ from tehon.messages.problem import Problem
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WAITING = 100  # visitors
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def take(host: str, port: int) -> socket.socket:
-    """A socket that listens there. A Problem when nothing can be served there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def take(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen there, all at one port: one for each address of the name, since browsers may look for
+    `localhost` at ::1 first. Addresses that this machine lacks are passed over. A Problem when none can be served."""
+    taken: list[socket.socket] = []
+    trouble: OSError | OverflowError | None = None
     try:
-        return socket.create_server((host, port), family=family, backlog=_WAITING)
+        for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+            own = taken[0].getsockname()[1] if taken else port
+            try:
+                taken.append(socket.create_server((str(place[0]), own), family=family, backlog=_WAITING))
+            except OSError as error:
+                trouble = error
+                if error.errno not in _NOT_HERE:
+                    raise
     except (OSError, OverflowError) as error:
-        raise Problem("web_port", host=host, port=port, reason=getattr(error, "strerror", None) or error) from None
+        trouble = error
+        for listener in taken:
+            listener.close()
+        taken.clear()
+    if not taken:
+        raise Problem("web_port", host=host, port=port, reason=getattr(trouble, "strerror", None) or trouble)
+    return taken
 
 
 def open_browser(host: str, port: int) -> None:

@@ -22,7 +22,7 @@ from tehon.web.guard import Guard
 from tehon.web.late_api import LateApi
 from tehon.web.port import LOOPBACK
 from tehon.web.search import ADDRESS, places
-from tehon.web.shell import page_routes
+from tehon.web.shell import of_browsers, page_routes
 from tehon.web.workplace import Workplace
 
 _PATIENCE = 30.0
@@ -35,7 +35,7 @@ ICON = (
 )
 
 
-def serve(listener: socket.socket, host: str, port: int, password: str) -> None:
+def serve(listeners: list[socket.socket], host: str, port: int, password: str) -> None:
     """Serves the page until it is interrupted. Without a password `host` has to be one of this machine's own names."""
     assert password or host in LOOPBACK
     workplace = Workplace(user_data_folder())
@@ -47,14 +47,14 @@ def serve(listener: socket.socket, host: str, port: int, password: str) -> None:
     packing = Middleware(GZipMiddleware, compresslevel=_EFFORT)
     app.user_middleware[:0] = [Middleware(Guard, hosts=hosts, password=password), Middleware(Files), packing]
     app.on_startup(_collect_garbage)
-    setattr(Server, "run", partialmethod(Server.run, sockets=[listener]))  # noqa: B010  ui.run has no way to say it
+    setattr(Server, "run", partialmethod(Server.run, sockets=listeners))  # noqa: B010  ui.run has no way to say it
     ui.run(
         host=host,
         port=port,
         title="tehon",
         favicon=ICON,
         dark=workplace.preferences.dark,
-        language="ja" if workplace.preferences.language == "ja" else "en-US",
+        language=of_browsers(workplace.preferences.language),
         reload=False,
         show=False,
         tailwind=False,

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from nicegui import ui
+from nicegui import Client, app, ui
+from nicegui.language import Language
 
 from tehon.messages.catalogue import languages, say
 from tehon.web.sheets import TABS, Sheets
@@ -23,6 +24,11 @@ def page_routes(workplace: Workplace) -> None:
     """Every tab has an address of its own; all of them give the same page with that tab in front."""
     for name in TABS:
         ui.page("/" if name == "train" else f"/{name}")(lambda name=name: _frame(workplace, name))
+
+
+def of_browsers(language: str) -> Language:
+    """A language as browsers and Quasar call it: in it they read aloud, break lines, and name their own parts."""
+    return "ja" if language == "ja" else "en-US"
 
 
 def _frame(workplace: Workplace, first: str) -> None:
@@ -64,8 +70,12 @@ def _tab(name: str, selected: bool, look_at: Callable[[str], None]) -> None:
 
 
 def _speak(workplace: Workplace, language: str) -> None:
+    """In all windows, which would else say in one language what is there, and in another what they build later."""
     workplace.prefer(language=language)
-    ui.navigate.reload()
+    app.config.language = of_browsers(language)
+    for client in Client.instances.values():
+        if client.has_socket_connection:
+            client.run_javascript("location.reload()")
 
 
 def _turn(workplace: Workplace, mode: ui.dark_mode) -> None:

@@ -6,23 +6,27 @@ It is used while a graph is captured, where forks and joins cost nothing but the
 
 from collections import deque
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 _MOST_OPEN = 4
+_IN_TURN = nullcontext()
 _second: dict[int, Any] = {}
 _open: deque[tuple[Any, tuple[Any, ...]]] = deque()
 
 
-@contextmanager
-def beside(device: torch.device, *used: Any) -> Generator[None, None, None]:
+def beside(device: torch.device, *used: Any) -> AbstractContextManager[None]:
     """What is computed inside runs beside what follows; the tensors that it uses are kept until a later `beside`, or
     `joined`, has waited for it."""
     if device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
-        yield
-        return
+        return _IN_TURN
+    return _begun(device, used)
+
+
+@contextmanager
+def _begun(device: torch.device, used: tuple[Any, ...]) -> Generator[None, None, None]:
     while len(_open) >= _MOST_OPEN:
         _join(device)
     first = torch.cuda.current_stream(device)

@@ -41,6 +41,10 @@ class Branch:
         self.down, self.up = down_weights.flatten(1), up_weights.flatten(1)
         self.turned_down, self.turned_up = self.down.t(), self.up.t()
         self.down_gradient, self.up_gradient = _matrix(down_gradient), _matrix(up_gradient)
+        pairs = zip(self.parameters, (self.down_gradient, self.up_gradient), strict=True)
+        self.heirs = [parameter for parameter, place in pairs if place is None]
+        """Those whose gradients have no place yet."""
+        self.anchor = up if up.requires_grad else down
         self._places = self._where()
 
     @property
@@ -55,7 +59,7 @@ class Branch:
 
 def fusible(layer: nn.Module) -> bool:
     """Whether a layer is a plain matrix on channels, which lies in memory as it computes."""
-    if hasattr(layer, "unpack"):
+    if "unpack" in layer.__dict__:
         return False
     if isinstance(layer, nn.Conv2d):
         plain = (layer.kernel_size, layer.stride, layer.padding, layer.groups)
@@ -66,16 +70,18 @@ def fusible(layer: nn.Module) -> bool:
 def fused(x: Tensor, branches: Sequence[Branch], scales: Sequence[float]) -> tuple[Tensor, ...]:
     """What each branch makes of x, with its change times a factor: (..., in) to (..., out) for Linear, (n, in, h, w)
     to (n, out, h, w) for Conv2d."""
-    downs, ups = zip(*(branch.parameters for branch in branches), strict=True)
+    anchor = branches[0].anchor
+    heirs = [one for branch in branches for one in branch.heirs if one.requires_grad]
     if isinstance(branches[0].layer, nn.Linear):
-        return _Fused.apply(x, again_of(x), branches, scales, *downs, *ups)  # pyright: ignore[reportReturnType]
-    outs: Any = _Fused.apply(x.permute(0, 2, 3, 1), None, branches, scales, *downs, *ups)
+        return _Fused.apply(x, again_of(x), branches, scales, anchor, *heirs)  # pyright: ignore[reportReturnType]
+    outs: Any = _Fused.apply(x.permute(0, 2, 3, 1), None, branches, scales, anchor, *heirs)
     return tuple(out.permute(0, 3, 1, 2) for out in outs)
 
 
 class _Fused(torch.autograd.Function):
-    """From x (..., in) to (..., out) of each branch. The parameters are there so that autograd asks for their
-    gradients; they must not change between forward and backward."""
+    """From x (..., in) to (..., out) of each branch. `anchor` is a parameter, so that autograd comes here even where x
+    has no gradient; `heirs` are those whose gradients autograd takes. Parameters must not change between forward and
+    backward."""
 
     @staticmethod
     def forward(
@@ -84,13 +90,14 @@ class _Fused(torch.autograd.Function):
         again: Again | None,
         branches: Sequence[Branch],
         scales: Sequence[float],
-        *parameters: nn.Parameter,
+        anchor: nn.Parameter,
+        *heirs: nn.Parameter,
     ) -> tuple[Tensor, ...]:
         """What can be made `again` is not kept, but what it is made of."""
         rows = x.reshape(-1, x.shape[-1])
         outs, narrow = _forward(rows, branches, scales)
-        ctx.branches, ctx.scales, ctx.shape = branches, scales, x.shape
-        learning = any(ctx.needs_input_grad[4 : 4 + len(branches)])  # a frozen A, as LoRA-FA's, needs no input kept
+        ctx.branches, ctx.scales, ctx.shape, ctx.heirs = branches, scales, x.shape, heirs
+        learning = _downs_learn(branches)  # a frozen A, as LoRA-FA's, needs no input kept
         ctx.make = None if again is None else again.make
         kept = () if not learning else (rows,) if again is None else again.of
         ctx.save_for_backward(*narrow, *kept)
@@ -105,31 +112,27 @@ class _Fused(torch.autograd.Function):
         count = len(branches)
         saved = ctx.saved_tensors  # once: asked again, checkpointing would compute again
         narrow, kept = saved[:count], saved[count:]
-        down_wanted, up_wanted = ctx.needs_input_grad[4 : 4 + count], ctx.needs_input_grad[4 + count :]
         outs = [gradient.reshape(-1, gradient.shape[-1]) for gradient in grad_outputs]
         by_input: Tensor | None = None
         by_narrow: list[Tensor] = []
         if ctx.needs_input_grad[0]:
             by_input, by_narrow = _backward(outs, branches, scales)
-        given_down: list[Tensor | None] = []
-        given_up: list[Tensor | None] = []
+        inherited: dict[nn.Parameter, Tensor] = {}
         with beside(outs[0].device, outs, by_narrow, saved):
             if by_input is None:
                 by_narrow = [out.mm(_as(branch.up, out.dtype)) for branch, out in zip(branches, outs, strict=True)]
             rows: Tensor | None = None
-            if any(down_wanted):
+            if _downs_learn(branches):
                 rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
-            for i, (branch, scale) in enumerate(zip(branches, scales, strict=True)):
-                (down, up), left = branch.parameters, by_narrow[i].t()
-                given_up.append(_give(up, branch.up_gradient, outs[i].t(), narrow[i], scale) if up_wanted[i] else None)
-                place = branch.down_gradient
-                if rows is None or not down_wanted[i]:
-                    given_down.append(None)
-                else:
-                    given_down.append(_give(down, place, left, rows, scale))
+            for branch, scale, out, h, dh in zip(branches, scales, outs, narrow, by_narrow, strict=True):
+                down, up = branch.parameters
+                if up.requires_grad:
+                    _give(up, branch.up_gradient, out.t(), h, scale, inherited)
+                if rows is not None and down.requires_grad:
+                    _give(down, branch.down_gradient, dh.t(), rows, scale, inherited)
         if by_input is not None:
             by_input = by_input.view(ctx.shape)
-        return by_input, None, None, None, *given_down, *given_up
+        return by_input, None, None, None, None, *(inherited[one] for one in ctx.heirs)
 
 
 def _forward(
@@ -166,6 +169,10 @@ def _backward(
     return found, narrow
 
 
+def _downs_learn(branches: Sequence[Branch]) -> bool:
+    return any(branch.parameters[0].requires_grad for branch in branches)
+
+
 def _matrix(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.view(len(tensor), -1)
 
@@ -193,12 +200,18 @@ def _apart(narrow: Tensor, branches: Sequence[Branch]) -> Sequence[Tensor]:
     return narrow.split([len(branch.down) for branch in branches], 1)
 
 
-def _give(parameter: nn.Parameter, place: Tensor | None, left: Tensor, right: Tensor, scale: float) -> Tensor | None:
-    """Adds `scale` times a product to a parameter's gradient where there is one already, else hands it to autograd."""
+def _give(
+    parameter: nn.Parameter,
+    place: Tensor | None,
+    left: Tensor,
+    right: Tensor,
+    scale: float,
+    inherited: dict[nn.Parameter, Tensor],
+) -> None:
+    """Adds `scale` times a product to a parameter's gradient where there is one already, else notes it for autograd."""
     if place is None:
-        return (left @ right).mul_(scale).view(parameter.shape).to(parameter.dtype)
-    if place.dtype == left.dtype:
+        inherited[parameter] = (left @ right).mul_(scale).view(parameter.shape).to(parameter.dtype)
+    elif place.dtype == left.dtype:
         place.addmm_(left, right, alpha=scale)
     else:
         place.add_(left @ right, alpha=scale)
-    return None

@@ -161,7 +161,7 @@ class StableDiffusion:
         return parts.vae.decode(latents.to(parts.vae.dtype) / parts.vae.config.scaling_factor).sample
 
     def predict(self, parts: LatentParts, noisy: Tensor, times: Tensor, told: Mapping[str, Tensor]) -> Tensor:
-        dtype = parts.unet.dtype
+        dtype = parts.dtype
         places = told.get("places")
         states = told["states"].to(dtype)
         out = parts.unet(

@@ -63,7 +63,8 @@ class ArrayCache:
         self.folder = folder
         self._places: dict[bytes, list[_Place]] = {}
         self._maps: dict[Path, Array] = {}
-        self._sound: set[bytes] = set()
+        self._sound: dict[bytes, Array] = {}
+        """Those that were read already."""
         self._new: list[bytes] = []
         self._shard: BinaryIO | None = None
         self._written = self._unflushed = 0
@@ -82,19 +83,20 @@ class ArrayCache:
         return len(self._places)
 
     def get(self, key: bytes) -> Array | None:
-        """The array under a key, read-only; None when there is none, or when its bytes have changed on disk."""
+        """The array under a key; None when there is none, or when its bytes have changed on disk."""
         if key not in self._places:
             return None
+        if key in self._sound:
+            return self._sound[key]
         self.flush()
         places = self._places[key]
         while places:
             place = places[-1]
             data = self._view(place)
-            if data is not None and (key in self._sound or _checksum(place.shape, data) == place.crc):
-                self._sound.add(key)
-                return data.view(_KINDS[place.kind]).reshape(place.shape)
+            if data is not None and _checksum(place.shape, data) == place.crc:
+                found = self._sound[key] = data.view(_KINDS[place.kind]).reshape(place.shape)
+                return found
             places.pop()
-            self._sound.discard(key)
         del self._places[key]
         return None
 
@@ -174,7 +176,8 @@ class ArrayCache:
         known = self._maps.get(place.shard)
         try:
             if known is None or place.end > len(known):
-                mapped = np.memmap(place.shard, np.uint8, "r")
+                # "c", so that what is written into an array stays in memory: torch takes no others without a warning.
+                mapped = np.memmap(place.shard, np.uint8, "c")
                 known = self._maps[place.shard] = np.asarray(mapped)  # of which pieces are cut with less ado
         except (OSError, ValueError):
             return None

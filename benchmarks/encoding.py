@@ -36,7 +36,7 @@ from tehon.data.plan.buckets import Placement
 from tehon.data.plan.variation import Look, Source
 from tehon.families.family import behaviour_of
 from tehon.frozen.encoder import make_quick
-from tehon.frozen.pages import large_blocks_kept
+from tehon.pages import large_blocks_kept
 
 RESULT = Path(__file__).parent / "results" / "encoding.json"
 STORED = (2048, 1536)

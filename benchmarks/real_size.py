@@ -110,7 +110,7 @@ def peak(process: int) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def settings(root: Path, kind: str, text_rate: float, output: Path) -> str:
+def settings(root: Path, kind: str, text_rate: float, storage: str, output: Path) -> str:
     from tehon.catalog.detect import demo_folder
 
     vocabulary = "" if kind == "folder" else f'tokenizer = "{demo_folder()}"\n'
@@ -123,6 +123,8 @@ folder = "{root / "pictures"}"
 resolution = 256
 [optimizer]
 text_encoder_lr = {text_rate}
+[precision]
+base_storage = "{storage}"
 [training]
 max_train_steps = 3
 seed = 1
@@ -133,10 +135,10 @@ name = "real"
 """
 
 
-def train(root: Path, kind: str, text_rate: float, together: bool = False) -> dict[str, Any]:
+def train(root: Path, kind: str, text_rate: float, *, together: bool = False, storage: str = "same") -> dict[str, Any]:
     """Three steps in a process of their own: when it got where, and the most memory of the whole."""
     place = Path(tempfile.mkdtemp(dir=root))
-    (place / "run.toml").write_text(settings(root, kind, text_rate, place / "out"))
+    (place / "run.toml").write_text(settings(root, kind, text_rate, storage, place / "out"))
     start = time.monotonic()
     with (place / "log").open("w") as log:
         process = subprocess.Popen(
@@ -162,6 +164,7 @@ def train(root: Path, kind: str, text_rate: float, together: bool = False) -> di
         "file": kind,
         "text_encoder": "trained" if text_rate else "not trained",
         "networks": "together" if together else "in phases",
+        "base_storage": storage,
         "seconds_to_first_step": round(first, 1),
         "seconds": round(seconds, 1),
         "peak_gigabytes": round(most / 1e9, 2),
@@ -198,6 +201,7 @@ PIECES = {
     "checkpoint": lambda root: train(root, "checkpoint", 5e-5),
     "half": lambda root: train(root, "half checkpoint", 5e-5),
     "in phases": lambda root: train(root, "checkpoint", 0.0),
+    "stored in half": lambda root: train(root, "checkpoint", 0.0, storage="fp16"),
     "together": lambda root: train(root, "checkpoint", 0.0, together=True),
 }
 EQUAL = (("folder", "checkpoint"), ("in phases", "together"))

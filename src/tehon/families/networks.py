@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from tehon.families.packing import pack_layer, packable
 from tehon.messages.problem import Problem
+from tehon.pages import let_go
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -40,11 +41,19 @@ def fill(
         tensor = tensors.pop(name)
         place, _, end = name.rpartition(".")
         if storage and end == "weight" and packable(place, layers[place]):
-            pack_layer(layers[place], tensor.to(device), storage, dtype)
+            pack_layer(layers[place], _moved(tensor, device), storage, dtype)
         else:
-            tensors[name] = tensor.to(device, dtype)
+            tensors[name] = _moved(tensor, device, dtype)
     network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of a file on a device, which leaves nothing of the file in memory where it is a copy."""
+    found = tensor.to(device, dtype)
+    if found.data_ptr() != tensor.data_ptr():
+        let_go(tensor)
+    return found
 
 
 class Blank(TorchFunctionMode):

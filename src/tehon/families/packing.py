@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from tehon.pages import let_go
+
 Unpack = Callable[[torch.dtype], Tensor]
 _FP8 = torch.float8_e4m3fn
 _INSIDE = ("down_blocks.", "mid_block.", "up_blocks.", "layers.")
@@ -34,11 +36,13 @@ def pack(network: nn.Module, kind: str, dtype: torch.dtype) -> None:
 
 
 def pack_layer(layer: Any, weight: Tensor, kind: str, dtype: torch.dtype) -> None:
-    """Gives a layer this weight, packed."""
+    """Gives a layer this weight, packed. If it lies in a mapped file, its own pages are given back."""
     frozen: Any = layer
     del frozen._parameters["weight"]
     frozen.__class__ = PackedLinear if isinstance(layer, nn.Linear) else PackedConv2d
     frozen.unpack, frozen.compute = _PACK[kind](weight), dtype
+    if weight.dtype != _HALVES.get(kind):
+        let_go(weight)
 
 
 def _half(dtype: torch.dtype) -> Callable[[Tensor], Unpack]:
@@ -66,9 +70,9 @@ def _nf4(weight: Tensor) -> Unpack:
     return lambda dtype: functional.dequantize_4bit(packed, state).to(dtype)
 
 
+_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _PACK: dict[str, Callable[[Tensor], Unpack]] = {
-    "fp16": _half(torch.float16),
-    "bf16": _half(torch.bfloat16),
+    **{kind: _half(dtype) for kind, dtype in _HALVES.items()},
     "fp8": _fp8,
     "nf4": _nf4,
 }

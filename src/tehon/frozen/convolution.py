@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from tehon.frozen.pages import let_go
 from tehon.frozen.winograd import F4
+from tehon.pages import let_go
 
 Way = Literal["winograd", "columns", "library"]
 _FEWEST_TILES = 32  # rows of Winograd's products; with fewer, reading four times the weights takes longer

@@ -1,7 +1,8 @@
 """Pages of memory that the system would hold too long, or take away and give again too often.
 
-Weights lie in memory as their file is mapped. A weight that is copied into another order was read for that, and its
-pages would stay resident beside the copy for as long as anything of the file is used: 1.9 GB of Stable Diffusion 1.5.
+Weights lie in memory as their file is mapped. A weight that is copied into another order or number type was read for
+that, and its pages would stay resident beside the copy for as long as anything of the file is used: 1.9 GB of Stable
+Diffusion 1.5.
 """
 
 import ctypes
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 _DONTNEED = 4  # Linux's MADV_DONTNEED, madvise(2)
+_FEWEST = 2**18  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's, mallopt(3)
 _OWN_MOST = 32 * 2**20  # of the threshold that glibc finds by itself
 _MOST = 2**30
@@ -22,9 +24,12 @@ _MOST = 2**30
 
 def let_go(tensor: Tensor) -> None:
     """Gives the whole pages of a contiguous tensor back to the system, if it lies in a mapped file (proc(5), maps).
-    What was written to it since is lost, so nobody may use it afterwards. On other systems nothing happens."""
+    What was written to it since is lost, so nobody may use it afterwards. On other systems nothing happens, nor with a
+    tensor that is too small to look for."""
+    if sys.platform != "linux" or tensor.device.type != "cpu" or tensor.nbytes < _FEWEST or not tensor.is_contiguous():
+        return
     first, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
-    if sys.platform != "linux" or not any(low <= first and end <= high for low, high in _mapped()):
+    if not any(low <= first and end <= high for low, high in _mapped()):
         return
     page = mmap.PAGESIZE  # its neighbours may be of use still: only the pages that are its own
     first, end = -(-first // page) * page, end // page * page

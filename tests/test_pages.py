@@ -12,8 +12,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from tehon.families.networks import fill
 from tehon.frozen.convolution import freeze_convolutions
-from tehon.frozen.pages import let_go
+from tehon.pages import let_go
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise(2) of Linux")
 MEGABYTES = 4_000_000 * 4 / 1e6
@@ -71,7 +72,7 @@ def test_convolutions_keep_one_copy_of_a_mapped_weight(tmp_path: Path) -> None:
 ALONE = """
 import re, torch
 from pathlib import Path
-from tehon.frozen.pages import large_blocks_kept
+from tehon.pages import large_blocks_kept
 
 def resident():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
@@ -95,3 +96,34 @@ def test_large_blocks_are_kept_for_the_next_and_then_given_back() -> None:
     assert first == pytest.approx(195, abs=15)
     assert second == pytest.approx(first, abs=5), "the first block was not taken again"
     assert max(after, later) < 20
+
+
+@pytest.mark.parametrize("storage", ["fp16", "bf16", "fp8", None])
+def test_a_network_in_another_type_leaves_nothing_of_its_file_in_memory(tmp_path: Path, storage: str | None) -> None:
+    file = tmp_path / "weights.safetensors"
+    weight = torch.randn(2000, 2000)
+    safetensors.torch.save_file({"down_blocks.0.weight": weight, "other": torch.ones(9)}, file)
+    with torch.device("meta"):
+        network = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
+    before = resident()
+    with safe_open(file, "pt") as content:
+        tensors = {"down_blocks.0.weight": content.get_tensor("down_blocks.0.weight")}
+        other = content.get_tensor("other")  # of the same file and in use, so that the file stays mapped
+    computing = torch.float32 if storage else torch.float16
+    fill(network, tensors, computing, torch.device("cpu"), file, storage)
+    kept: torch.Tensor = network["down_blocks"][0].weight
+    assert (kept.float() - weight).abs().max() < 0.3
+    assert resident() - before < MEGABYTES / 4
+    assert other.sum() == 9
+
+
+def test_half_a_file_that_is_kept_in_half_is_no_copy(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"down_blocks.0.weight": torch.randn(2000, 2000).half()}, file)
+    with torch.device("meta"):
+        network = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
+    with safe_open(file, "pt") as content:
+        tensors = {"down_blocks.0.weight": content.get_tensor("down_blocks.0.weight")}
+    place = tensors["down_blocks.0.weight"].data_ptr()
+    fill(network, tensors, torch.float16, torch.device("cpu"), file, "fp16")
+    assert network["down_blocks"][0].weight.data_ptr() == place

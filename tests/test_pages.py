@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -104,7 +105,7 @@ def test_a_network_in_another_type_leaves_nothing_of_its_file_in_memory(tmp_path
     weight = torch.randn(2000, 2000)
     safetensors.torch.save_file({"down_blocks.0.weight": weight, "other": torch.ones(9)}, file)
     with torch.device("meta"):
-        network = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
+        network: Any = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
     before = resident()
     with safe_open(file, "pt") as content:
         tensors = {"down_blocks.0.weight": content.get_tensor("down_blocks.0.weight")}
@@ -121,7 +122,7 @@ def test_half_a_file_that_is_kept_in_half_is_no_copy(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"down_blocks.0.weight": torch.randn(2000, 2000).half()}, file)
     with torch.device("meta"):
-        network = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
+        network: Any = nn.ModuleDict({"down_blocks": nn.ModuleList([nn.Linear(2000, 2000, bias=False)])})
     with safe_open(file, "pt") as content:
         tensors = {"down_blocks.0.weight": content.get_tensor("down_blocks.0.weight")}
     place = tensors["down_blocks.0.weight"].data_ptr()

@@ -89,7 +89,7 @@ def test_without_a_folder_the_reason_is_said(drafted: Draft, tmp_path: Path) -> 
     album = Album(drafted, Pictures(tmp_path))
     album.load()
     assert album.entries == []
-    assert "data.folder" in album.trouble
+    assert album.trouble == "Image folder is still to be chosen."
 
 
 def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> None:

@@ -116,6 +116,24 @@ def test_the_form_can_be_filled_in_with_the_keyboard_alone(server: Any, visit: A
     assert 'path = "demo"' in (server.home / "form.toml").read_text("utf8")
 
 
+def test_a_search_that_finds_nothing_says_so(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.locator('.setting[data-name="samples.prompts"]').wait_for()
+    find(page, "rank zzzz")
+    page.get_by_text("No setting has all of these words.").wait_for()
+    page.locator('.setting[data-name="network.rank"]').wait_for(state="hidden")
+    find(page, "rank")
+    page.locator('.setting[data-name="network.rank"]').wait_for()
+    page.get_by_text("No setting has all of these words.").wait_for(state="hidden")
+
+
+def test_names_within_a_help_text_are_set_as_code(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    row = page.locator('.setting[data-name="model.path"] .setting-help')
+    assert row.locator("code").all_inner_texts() == ["demo"]
+    assert "`" not in row.inner_text()
+
+
 @pytest.mark.parametrize("path", ["/", "/data", "/runs", "/tools"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_fault(server: Any, visit: Any, path: str, scheme: str) -> None:

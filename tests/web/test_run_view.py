@@ -34,6 +34,15 @@ def run(server: Any, tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> R
     return found
 
 
+# The first, as each adds a run.
+def test_with_no_other_run_there_is_nothing_to_compare(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title", has_text=run.path.name).wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("There is no other run yet.").wait_for()
+    assert page.get_by_role("dialog").count() == 0
+
+
 def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: Any, run: RunDirectory) -> None:
     page = visit(f"{server.url}/runs")
     page.locator(".run-title", has_text=run.path.name).wait_for()

@@ -106,7 +106,8 @@ class Album:
         try:
             plan = self.plan = draft_plan(validate(tree))
         except Problem as problem:
-            self.trouble = str(problem)
+            no_folder = any(one.key == "key_missing" and one.values["field"] == "data.folder" for one in problem.all)
+            self.trouble = say("web.needed", name=say("label.data.folder")) if no_folder else str(problem)
             return
         self.entries = self._entries(plan)
         self.sentences = [*map(str, plan.troubles.problems), *picture_notices(plan)]

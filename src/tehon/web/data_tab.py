@@ -55,7 +55,9 @@ class DataTab:
             filter_box = ui.input(
                 placeholder=say("web.filter"), on_change=lambda event: self._filter(event.value or "")
             )
-            filter_box.props(f'outlined dense clearable debounce=150 aria-label="{say("web.filter")}"')
+            filter_box.props(f'outlined dense clearable debounce=150 aria-label="{say("web.filter")}"').classes(
+                "filter"
+            )
             ui.button(say("web.new_set"), icon="create_new_folder", on_click=self._new).props("outline no-caps")
             ui.button(icon="refresh", on_click=self.load).props(f'flat round aria-label="{say("web.reload")}"')
 

@@ -145,6 +145,9 @@ class RunView:
     def _compare(self) -> None:
         """A dialog to choose other runs; the comparison opens as a page of its own."""
         others = {str(one.path): one.path.name for one in known_runs() if one.path != self.run.path}
+        if not others:
+            ui.notify(say("web.compare_none"))
+            return
         with ui.dialog() as dialog, ui.card().classes("picker"):
             ui.label(say("web.compare_with")).classes("panel-title")
             chosen = ui.select(others, multiple=True).props("outlined use-chips").classes("wide")

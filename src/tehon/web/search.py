@@ -19,6 +19,7 @@ class Filter(ui.element, component="search.js"):
     def __init__(self) -> None:
         super().__init__()
         self.props["address"] = ADDRESS
+        self.props["none"] = say("web.search_none")
 
 
 def search_box(on_find: Callable[[set[str]], None]) -> None:

@@ -13,10 +13,10 @@ from tehon.settings.kohya.read import bring, bring_words
 Words = list[str]
 
 
-def sixty(pictures: Path, out: Path) -> Words:
+def sixty(model: Path, pictures: Path, out: Path) -> Words:
     """A command line with 60 arguments."""
     text = f"""
-    --pretrained_model_name_or_path=demo --train_data_dir={pictures} --output_dir={out} --output_name=mine
+    --pretrained_model_name_or_path={model} --train_data_dir={pictures} --output_dir={out} --output_name=mine
     --save_model_as=safetensors --save_precision=float --save_every_n_epochs=1 --save_every_n_steps=3
     --save_last_n_steps=3 --resolution=128,128 --enable_bucket --min_bucket_reso=64 --max_bucket_reso=256
     --bucket_reso_steps=64 --bucket_no_upscale --train_batch_size=2 --max_train_steps=10
@@ -36,7 +36,7 @@ def sixty(pictures: Path, out: Path) -> Words:
 
 @pytest.mark.slow
 def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_would(
-    album: "object", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    album: "object", nano: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The expected names, numbers and texts are sd-scripts': two folders of 2 x 2 and 3 x 1 reads are 7 images. No
     picture is enlarged, and sides are lowered to multiples of 64, so all are in the one bucket 64 x 64: 4 batches of 2
@@ -44,7 +44,7 @@ def test_a_command_line_with_sixty_arguments_trains_and_leaves_what_sd_scripts_w
     3 steps, and after step 9 that of step 3 goes (9 - 3 - 1 lowered to a multiple of 3)."""
     assert callable(album)
     pictures = album({"2_red thing": [(64, 64), (96, 64)], "3_blue": [(64, 64)]})
-    words = sixty(pictures, tmp_path / "out")
+    words = sixty(nano, pictures, tmp_path / "out")
     assert sum(word.startswith("--") for word in words) == 60
     launch = ["accelerate", "launch", "--num_cpu_threads_per_process=2", "train_network.py"]
     assert main(["kohya", *launch, *words]) == 0

@@ -222,10 +222,10 @@ def test_a_device_that_cannot_be_seen_is_not_taken_for_the_cpu(
 
 @pytest.mark.slow
 def test_a_run_in_the_background_is_seen_saved_stopped_gone_on_with_and_ended(
-    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    config: str, nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(tehon.__file__).parents[1]))
-    assert main(["train", config, "--background", "--json", "--training.epochs", "200"]) == 0
+    assert main(["train", config, "--model.path", str(nano), "--background", "--json", "--training.epochs", "200"]) == 0
     launched = json.loads(capsys.readouterr().out)
     run = RunDirectory(Path(launched["run"]))
     assert os.getsid(launched["pid"]) == launched["pid"], "the end of our terminal is not its end"

@@ -38,11 +38,11 @@ def pipeline() -> Any:
     return StableDiffusionPipeline.from_pretrained(demo_folder(), local_files_only=True).to(torch.float32)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "euler_a", "dpmsolver++"])
-def test_pictures_are_those_of_diffusers(trainer: Trainer, lora: Path, sampler: str) -> None:
+def test_pictures_are_those_of_diffusers(trainer: Trainer, lora: Path) -> None:
+    """With the sampler that draws noise of its own; `test_samplers.py` goes through the others."""
     pipe = pipeline()
     pipe.load_lora_weights(str(lora))
-    pipe.scheduler = make_scheduler(sampler, trainer.parts.schedule)
+    pipe.scheduler = make_scheduler("euler_a", trainer.parts.schedule)
     pipe.set_progress_bar_config(disable=True)
     options: dict[str, Any] = {"num_inference_steps": 6, "guidance_scale": 5.0, "width": 128, "height": 128}
     theirs = np.stack(
@@ -51,7 +51,7 @@ def test_pictures_are_those_of_diffusers(trainer: Trainer, lora: Path, sampler: 
             for seed, prompt in enumerate(PROMPTS)
         ]
     )
-    request = SampleRequest(PROMPTS, [0, 1], (128, 128), steps=6, guidance=5.0, sampler=sampler)
+    request = SampleRequest(PROMPTS, [0, 1], (128, 128), steps=6, guidance=5.0, sampler="euler_a")
     base = sample(trainer.behaviour, trainer.parts, request).numpy()
     with lora_files(trainer.behaviour, trainer.parts, [(lora, 1.0)]) as layers:
         ours = sample(trainer.behaviour, trainer.parts, request).numpy()

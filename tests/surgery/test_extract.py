@@ -100,7 +100,8 @@ def test_what_is_left_out_is_said(
     assert main(["extract", str(model.path), str(tuned), "--rank", "4", "-o", str(out), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     held = {row["name"] for row in data["layers"]}
-    norms = {layer: float(dense(open_lora(file), layer).norm()) for layer in open_lora(file).layers}
+    lora = open_lora(file)
+    norms = {layer: float(dense(lora, layer).norm()) for layer in lora.layers}
     share = sum(norms[layer] ** 2 for layer in norms.keys() - held) / sum(norm**2 for norm in norms.values())
     assert data["left_out"] == {"layers": 301 - 216, "share": pytest.approx(share**0.5, rel=1e-4)}
     assert main(["extract", str(model.path), str(tuned), "--rank", "4", "-o", str(out), "--overwrite"]) == 0

@@ -72,9 +72,8 @@ def same(a: Outcome, b: Outcome) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_falls_and_the_file_does_what_was_trained(small: Tree, kind: str) -> None:
-    """Eight updates of the demo model on the same readings: the loss with the file loaded is far below the base
-    model's, and the same as with the live adapters."""
-    small["model"] = {"path": "demo"}
+    """Eight updates on the same readings: the loss with the file loaded is far below the base model's."""
+    small["optimizer"]["learning_rate"] = 0.3 if kind == "ia3" else 0.1  # one number for each channel moves little
     small["data"] |= {"resolution": 64}
     small["training"] |= {"epochs": 2}
     small["output"]["save_precision"] = "float"
@@ -269,12 +268,12 @@ def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> No
     outcome = run(small, kind="loha", conv_rank=2)
     (checked,) = [row for row in rows(outcome.run.events) if row["event"] == "checked"]
     assert [(row["reader"], row["matched"], row["total"], row["known"]) for row in checked["readers"]] == [
-        ("A1111", 151, 151, True),
-        ("ComfyUI and Forge", 151, 151, True),
-        ("diffusers", 0, 151, False),
+        ("A1111", 97, 97, True),
+        ("ComfyUI and Forge", 97, 97, True),
+        ("diffusers", 0, 97, False),
     ]
     assert outcome.lora is not None
-    assert len(read_header(outcome.lora).layers()) == 151
+    assert len(read_header(outcome.lora).layers()) == 97
     assert Path(outcome.lora).exists()
 
 

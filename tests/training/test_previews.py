@@ -86,7 +86,7 @@ def test_samples_change_nothing_and_are_what_the_saved_file_draws(strong: Tree, 
     assert np.abs(pixels[6] - theirs).max() <= 2, "the file, loaded by a user, draws the last sample"
 
 
-@pytest.mark.parametrize(("network", "size"), [({}, 0.1), ({"kind": "loha", "use_scalar": True}, 0.5)], ids=str)
+@pytest.mark.parametrize(("network", "size"), [({}, 0.3), ({"kind": "loha", "use_scalar": True}, 0.5)], ids=str)
 def test_the_network_is_seen_as_saved_or_not_at_all_and_then_is_itself_again(
     strong: Tree, network: Tree, size: float
 ) -> None:

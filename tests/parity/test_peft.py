@@ -1,4 +1,5 @@
-"""The same weights in peft's adapters: the same loss on a small model and the same gradient of every tensor.
+"""The same weights in peft's adapters: the same loss on the demo model or a smaller one and the same gradient of every
+tensor.
 
 Both compute in float64. In float32 the gradients of a text encoder's queries and keys, small differences of large
 numbers, are off by up to 8e-5 of their length in either, so that nothing closer could be asked of them.
@@ -54,7 +55,7 @@ PARTS = {"lora_down.weight": "lora_A", "lora_up.weight": "lora_B", "dora_scale":
 @pytest.mark.parametrize(
     ("network", "layers"),
     [
-        ({}, 66),
+        ({}, 264),
         ({"kind": "locon"}, 97),
         ({"dora": True, "dora_side": "output"}, 66),
         ({"dora": True, "dora_side": "output", "conv_rank": 2}, 97),
@@ -64,7 +65,8 @@ PARTS = {"lora_down.weight": "lora_A", "lora_up.weight": "lora_B", "dora_scale":
 def test_loss_and_gradients_are_those_of_peft(
     tree: dict[str, Any], nano: Path, stir: Callable[[dict[str, Any]], Trainer], network: dict[str, Any], layers: int
 ) -> None:
-    tree["model"] = {"path": str(nano)}
+    if layers != 264:
+        tree["model"] = {"path": str(nano)}
     tree["network"] |= network
     trainer = in_double(stir(tree))
     parts = trainer.parts

@@ -172,10 +172,9 @@ class KeptLatents:
         """Nothing to do."""
 
     def read(self, views: Sequence[View]) -> Moments:
-        rows = [torch.from_numpy(self._latent(view)) for view in views]
-        # A single one is not even copied.
-        both = rows[0].unsqueeze(1) if len(rows) == 1 else torch.stack(rows, 1)
-        mean, std = to_device(both, self.device).unbind()
+        rows = [self._latent(view) for view in views]
+        both = np.stack(rows, 1) if len(rows) > 1 else rows[0][:, None]  # a single one is not even copied
+        mean, std = to_device(torch.from_numpy(both), self.device).unbind()
         return Moments(mean, std, _masks([self._mask(view) for view in views], mean))
 
     def _latent_kept(self, view: View) -> bool:

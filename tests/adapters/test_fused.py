@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from tehon.adapters.adapter import attach, detach, trainable
 from tehon.adapters.chance import Chance, Moment
 from tehon.adapters.flat import FlatParameters
+from tehon.adapters.fused import Branch, fused
 from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
 
@@ -167,3 +168,18 @@ def test_weights_that_moved_are_found_again() -> None:
     torch.testing.assert_close(adapter.forward(x), adapter.plain(x))
     adapter.layer.weight.data = adapter.layer.weight.data * 2
     torch.testing.assert_close(adapter.forward(x), adapter.plain(x))
+
+
+def test_layers_learn_beside_one_that_does_not() -> None:
+    """Their common input has no gradient, as at the first adapter of a network."""
+    torch.manual_seed(1)
+    branches: list[Branch] = []
+    for learns in (False, True):
+        down = nn.Parameter(torch.randn(2, 4), requires_grad=learns)
+        up = nn.Parameter(torch.randn(3, 2), requires_grad=learns)
+        if learns:  # gradients have their places, as those of `FlatParameters`
+            down.grad, up.grad = torch.zeros_like(down), torch.zeros_like(up)
+        branches.append(Branch(nn.Linear(4, 3).requires_grad_(False), down, up))
+    torch.cat(fused(torch.randn(5, 4), branches, (1.0, 1.0))).sum().backward()
+    assert all(parameter.grad is None for parameter in branches[0].parameters)
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in branches[1].parameters)

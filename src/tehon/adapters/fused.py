@@ -70,7 +70,7 @@ def fusible(layer: nn.Module) -> bool:
 def fused(x: Tensor, branches: Sequence[Branch], scales: Sequence[float]) -> tuple[Tensor, ...]:
     """What each branch makes of x, with its change times a factor: (..., in) to (..., out) for Linear, (n, in, h, w)
     to (n, out, h, w) for Conv2d."""
-    anchor = branches[0].anchor
+    anchor = next((one.anchor for one in branches if one.anchor.requires_grad), branches[0].anchor)
     heirs = [one for branch in branches for one in branch.heirs if one.requires_grad]
     if isinstance(branches[0].layer, nn.Linear):
         return _Fused.apply(x, again_of(x), branches, scales, anchor, *heirs)  # pyright: ignore[reportReturnType]

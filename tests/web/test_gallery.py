@@ -35,6 +35,20 @@ def shown(server: Any, visit: Any, folder: Path) -> Any:
     return page
 
 
+def test_enter_opens_what_the_field_shows_even_if_the_change_is_still_on_its_way(
+    server: Any, visit: Any, tmp_path: Path
+) -> None:
+    """As in the page's first moments, when what the browser reports waits for the connection, each for itself."""
+    (tmp_path / "1_blue thing").mkdir()
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "1_blue thing" / "blue.png")
+    page = visit(f"{server.url}/data")
+    page.locator(".mark, .tile").first.wait_for()
+    field = page.get_by_label("Image folder").locator("visible=true")
+    field.evaluate("(field, text) => { field.value = text }", str(tmp_path))
+    field.press("Enter")
+    page.locator('.tile[title="blue.png"]').wait_for()
+
+
 def chosen(page: Any) -> list[str]:
     return page.locator(".tile.chosen").evaluate_all("all => all.map((one) => one.title)")
 

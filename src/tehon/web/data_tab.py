@@ -47,7 +47,10 @@ class DataTab:
     def _bar(self) -> None:
         with ui.element("div").classes("toolbar"):
             self.folder = ui.input(say("label.data.folder")).props("outlined dense").classes("search")
-            self.folder.on("keydown.enter", lambda: self._open(self.folder.value or ""))
+            # With the text, since of two events in the page's first moments the second can be the first to arrive.
+            self.folder.on(
+                "keydown.enter", lambda event: self._open(event.args), js_handler="(key) => emit(key.target.value)"
+            )
             with self.folder.add_slot("append"):
                 ui.button(icon="folder_open", on_click=self._browse).props(
                     f'flat dense round aria-label="{say("web.browse")}"'

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from tehon.adapters.adapter import Layer
 from tehon.adapters.beside import beside
 from tehon.adapters.bordered import Border
 from tehon.adapters.flat import Narrow
 from tehon.again import Again, again_of
+from tehon.products import add_product, times
 
 
 class Branch:
@@ -120,7 +120,7 @@ class _Fused(torch.autograd.Function):
         inherited: dict[nn.Parameter, Tensor] = {}
         with beside(outs[0].device, outs, by_narrow, saved):
             if by_input is None:
-                by_narrow = [out.mm(_as(branch.up, out.dtype)) for branch, out in zip(branches, outs, strict=True)]
+                by_narrow = [times(out, _as(branch.up, out.dtype)) for branch, out in zip(branches, outs, strict=True)]
             rows: Tensor | None = None
             if _downs_learn(branches):
                 rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
@@ -143,10 +143,10 @@ def _forward(
     if all(branch.border is not None for branch in branches):
         both = [branch.border.forward(rows, scale) for branch, scale in pairs if branch.border is not None]
         return [out for out, _ in both], [narrow for _, narrow in both]
-    narrow = _apart(rows.mm(_stacked(branches, rows.dtype)), branches)
+    narrow = _apart(times(rows, _stacked(branches, rows.dtype)), branches)
     outs: list[Tensor] = []
     for (branch, scale), h in zip(pairs, narrow, strict=True):
-        out = linear(rows, branch.weight, branch.bias)
+        out = times(rows, branch.weight.t(), branch.bias)
         outs.append(out.addmm_(h, _as(branch.turned_up, rows.dtype), alpha=scale))
     return outs, narrow
 
@@ -161,8 +161,9 @@ def _backward(
         if branch.border is not None:
             found, dh = branch.border.backward(out, scale, found)
         else:
-            dh = out.mm(_as(branch.up, out.dtype))
-            found = out.mm(branch.weight) if found is None else found.addmm_(out, branch.weight)
+            dh = times(out, _as(branch.up, out.dtype))
+            by_frozen = times(out, branch.weight)
+            found = by_frozen if found is None else found.add_(by_frozen)
             found.addmm_(dh, _as(branch.down, dh.dtype), alpha=scale)
         narrow.append(dh)
     assert found is not None, "there is no branch"
@@ -212,6 +213,6 @@ def _give(
     if place is None:
         inherited[parameter] = (left @ right).mul_(scale).view(parameter.shape).to(parameter.dtype)
     elif place.dtype == left.dtype:
-        place.addmm_(left, right, alpha=scale)
+        add_product(place, left, right, scale)
     else:
         place.add_(left @ right, alpha=scale)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from tehon.pages import let_go
+from tehon.products import times
 
 Unpack = Callable[[torch.dtype], Tensor]
 _FP8 = torch.float8_e4m3fn
@@ -94,10 +94,10 @@ class PackedLinear(nn.Linear):
         return _Frozen.apply(x, self, None)  # pyright: ignore[reportReturnType]
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, weight, bias)
+        return times(x, weight.t(), bias)
 
     def gradient(self, shape: Any, weight: Tensor, gradient: Tensor) -> Tensor:
-        return gradient @ weight
+        return times(gradient, weight)
 
 
 class PackedConv2d(nn.Conv2d):

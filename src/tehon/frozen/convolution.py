@@ -21,6 +21,7 @@ from torch.nn.grad import conv2d_input
 
 from tehon.frozen.winograd import F4
 from tehon.pages import let_go
+from tehon.products import times
 
 Way = Literal["winograd", "columns", "library"]
 _FEWEST_TILES = 32  # rows of Winograd's products; with fewer, reading four times the weights takes longer
@@ -146,8 +147,7 @@ def _by_columns(x: Tensor, layer: FrozenConv2d, bias: Tensor | None) -> Tensor:
         shape = (n, rows, columns, tall, wide, channels)
         steps = (picture, down * row, right * column, row, column, one)
         seen = framed.as_strided(shape, steps).reshape(n * rows * columns, -1)
-    weight = layer.matrix().T
-    out = seen @ weight if bias is None else torch.addmm(bias, seen, weight)
+    out = times(seen, layer.matrix().T, bias)
     return out.view(n, rows, columns, -1)
 
 
@@ -156,7 +156,7 @@ def _columns_back(gradient: Tensor, layer: FrozenConv2d, shape: torch.Size) -> T
     n, rows, columns, _ = gradient.shape
     _, height, width, channels = shape
     (tall, wide), (down, right), (top, left) = layer.kernel_size, layer.stride, _padding(layer)
-    seen = gradient.reshape(n * rows * columns, -1) @ layer.matrix()
+    seen = times(gradient.reshape(n * rows * columns, -1), layer.matrix())
     if (tall, wide, top, left, down, right) == (1, 1, 0, 0, 1, 1):
         return seen.view(shape)
     seen = seen.view(n, rows, columns, tall * wide, channels).unbind(3)

@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from tehon.products import each_times, times
+
 _STRIP = 2**21
 """Numbers of tiles that are worked on at once, which stay in a processor's cache."""
 
@@ -67,9 +69,9 @@ class Winograd:
         some = max(1, _STRIP // (self.side**2 * n * right * max(wide, out)))
         for first in range(0, down, some):
             rows = min(some, down - first)
-            tiles = self._into @ self._cut(framed, first, rows, right)
-            products = torch.bmm(tiles.view(self.side**2, -1, wide), transformed)
-            made = (self._back @ products.flatten(1)).view(self.step, self.step, n, rows, right, out)
+            tiles = times(self._into, self._cut(framed, first, rows, right))
+            products = each_times(tiles.view(self.side**2, -1, wide), transformed)
+            made = times(self._back, products.flatten(1)).view(self.step, self.step, n, rows, right, out)
             whole[:, first : first + rows] = made.permute(2, 3, 0, 4, 1, 5)
         return whole.view(n, down * self.step, right * self.step, out)[:, :height, :width]
 
@@ -78,9 +80,9 @@ class Winograd:
         n, height, width, _ = gradient.shape
         down, right = self.tiles(height, width)
         tiles = self._apart(gradient, down, right)
-        products = (self._back.T @ tiles).view(self.side**2, n * down * right, -1)
-        rows = torch.bmm(products, transformed.transpose(1, 2)).flatten(1)
-        return self._overlaid(self._into.T @ rows, (n, down, right), (height, width))
+        products = times(self._back.T, tiles).view(self.side**2, n * down * right, -1)
+        rows = each_times(products, transformed.transpose(1, 2)).flatten(1)
+        return self._overlaid(times(self._into.T, rows), (n, down, right), (height, width))
 
     def _framed(self, x: Tensor, down: int, right: int) -> Tensor:
         """A picture in a border of zeros, which are more where its last tiles reach beyond it."""

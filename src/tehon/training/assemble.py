@@ -27,6 +27,7 @@ from tehon.families.attention import choose_attention
 from tehon.families.family import Behaviour, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
 from tehon.frozen.encoder import make_quick
+from tehon.frozen.linear import freeze_linears
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed, stored
@@ -252,7 +253,8 @@ def _joined(plan: Plan, behaviour: Behaviour, parts: Any, moment: Moment) -> Ada
 
 
 def _freeze(part: str, network: nn.Module) -> None:
-    """Lets convolutions compute as what is frozen can on a CPU."""
+    """Lets layers compute as what is frozen can on a CPU."""
+    freeze_linears(network)
     if part == "unet":
         freeze_convolutions(network, MOST_TRANSFORMED)
     if part == "vae":

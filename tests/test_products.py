@@ -1,0 +1,136 @@
+"""Products by oneDNN and by PyTorch's own library against those in float64, and when which is used."""
+
+import platform
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tehon import products
+from tehon.frozen.linear import FrozenLinear, freeze_linears
+from tehon.products import add_product, each_times, onednn_is_faster, times
+
+CLOSE = 1e-6
+
+
+@pytest.fixture(params=[True, False], ids=["oneDNN", "usual"])
+def by_onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The sizes of what oneDNN was given, whatever this machine is faster with."""
+    given: list[tuple[int, ...]] = []
+    own = products.by_onednn
+
+    def noted(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+        given.append((*left.shape, right.shape[1]))
+        return own(left, right, bias)
+
+    monkeypatch.setattr(products, "by_onednn", noted)
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: request.param)
+    monkeypatch.setattr("tehon.frozen.linear.onednn_is_faster", lambda: request.param)
+    return given if request.param else [()]
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    assert found.shape == wanted.shape
+    assert (found - wanted).norm() < CLOSE * wanted.norm()
+
+
+@torch.no_grad()
+def test_a_product_whatever_lies_turned_around(by_onednn: list[Any]) -> None:
+    torch.manual_seed(0)
+    left, right, bias = torch.randn(3, 70, 130), torch.randn(130, 90), torch.randn(90)
+    wanted = left.double() @ right.double()
+    for one in (left, left.transpose(0, 1).contiguous().transpose(0, 1)):
+        for other in (right, right.t().contiguous().t()):
+            close(times(one, other), wanted)
+            close(times(one, other, bias), wanted + bias)
+    assert by_onednn == [()] or len(by_onednn) == 8
+
+
+@torch.no_grad()
+def test_products_pair_by_pair(by_onednn: list[Any]) -> None:
+    torch.manual_seed(1)
+    left, right = torch.randn(3, 150, 130), torch.randn(3, 120, 130).transpose(1, 2)
+    close(each_times(left, right), left.double() @ right.double())
+    assert by_onednn in ([()], [(150, 130, 120)] * 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("rows", "columns"), [(640, 8), (8, 640)])
+def test_a_product_is_added(by_onednn: list[Any], rows: int, columns: int) -> None:
+    torch.manual_seed(2)
+    place, left, right = torch.randn(rows, columns), torch.randn(512, rows).t(), torch.randn(512, columns)
+    wanted = place.double() + 0.5 * left.double() @ right.double()
+    add_product(place, left, right, 0.5)
+    close(place, wanted)
+    assert by_onednn in ([()], [(8, 512, 640)] if rows > columns else [])
+
+
+def test_small_products_other_types_and_what_is_differentiated_are_not_for_onednn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "by_onednn", lambda *_: pytest.fail("by oneDNN"))
+    large = torch.ones(256, 256)
+    with torch.no_grad():
+        times(large[:8], large)
+        times(large.double(), large.double())
+        times(large.bfloat16(), large.bfloat16())
+    learning = large.clone().requires_grad_()
+    times(large, learning).sum().backward()
+    assert learning.grad is not None
+    assert learning.grad.unique().tolist() == [256]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_frozen_layer_gives_the_output_and_the_gradient_of_its_input(by_onednn: list[Any], bias: bool) -> None:
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Linear(160, 192, bias=bias), nn.Linear(192, 160, bias=bias)).requires_grad_(False)
+    x = torch.randn(2, 80, 160, requires_grad=True)
+    towards = torch.randn(2, 80, 160)
+
+    def learned() -> tuple[Tensor, Tensor]:
+        out = network(x)
+        return out.detach(), torch.autograd.grad(out, x, towards)[0]
+
+    wanted = learned()
+    freeze_linears(network)
+    for found, plain in zip(learned(), wanted, strict=True):
+        assert (found - plain).norm() < CLOSE * plain.norm()
+    if by_onednn == [()]:
+        assert type(network[0]) is nn.Linear
+    else:
+        assert type(network[0]) is FrozenLinear
+        assert by_onednn == [(2, 80, 160, 192), (2, 80, 192, 160), (2, 80, 160, 192), (2, 80, 192, 160)]
+
+
+def test_a_layer_that_learns_again_has_the_gradient_of_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tehon.frozen.linear.onednn_is_faster", lambda: True)
+    layer = nn.Linear(160, 160)
+    freeze_linears(layer)
+    layer(torch.ones(100, 160)).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.unique().tolist() == [100]
+
+
+@pytest.mark.parametrize(
+    ("processor", "instructions", "faster"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("AuthenticAMD", "AVX2", False),
+        ("GenuineIntel", "AVX512", False),
+    ],
+)
+def test_which_is_faster_follows_from_the_processor(
+    processor: str, instructions: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "processor", lambda: processor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    assert onednn_is_faster.__wrapped__() is faster
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not onednn_is_faster.__wrapped__()
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="of two makers alone")
+def test_the_processor_is_named_by_its_maker() -> None:
+    assert "AuthenticAMD" in products.processor() or "GenuineIntel" in products.processor()

@@ -56,14 +56,39 @@ def test_products_pair_by_pair(by_onednn: list[Any]) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("rows", "columns"), [(640, 8), (8, 640)])
-def test_a_product_is_added(by_onednn: list[Any], rows: int, columns: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "between", "columns", "turned", "given"),
+    [
+        (640, 512, 8, True, [(8, 512, 640)]),  # gᵀ h
+        (8, 512, 640, True, []),  # hᵀ x
+        (64, 512, 640, True, [(64, 512, 640)]),
+        (640, 64, 512, False, [(640, 64, 512)]),  # h Bᵀ
+        (640, 8, 512, False, []),
+    ],
+)
+def test_a_product_is_added(
+    by_onednn: list[Any], rows: int, between: int, columns: int, turned: bool, given: list[Any]
+) -> None:
     torch.manual_seed(2)
-    place, left, right = torch.randn(rows, columns), torch.randn(512, rows).t(), torch.randn(512, columns)
+    left = torch.randn(between, rows).t() if turned else torch.randn(rows, between)
+    place, right = torch.randn(rows, columns), torch.randn(between, columns)
     wanted = place.double() + 0.5 * left.double() @ right.double()
-    add_product(place, left, right, 0.5)
+    assert add_product(place, left, right, 0.5) is place
     close(place, wanted)
-    assert by_onednn in ([()], [(8, 512, 640)] if rows > columns else [])
+    assert by_onednn in ([()], given)
+
+
+@torch.no_grad()
+def test_a_matrix_cut_out_of_a_wider_one_is_not_left_to_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN has a plain loop for a weight with gaps between its rows."""
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    given: list[Tensor] = []
+    own = torch.ops.mkldnn._linear_pointwise
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *words: given.append(words[1]) or own(*words))
+    torch.manual_seed(4)
+    left, wide = torch.randn(128, 256), torch.randn(256, 300)
+    close(times(left, wide[:, 20:200]), left.double() @ wide[:, 20:200].double())
+    assert [one.is_contiguous() for one in given] == [True]
 
 
 def test_small_products_other_types_and_what_is_differentiated_are_not_for_onednn(

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than it saves
+_FEWEST_ADDED = 2**23  # where the sum is a pass of its own
 
 
 def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,12 +34,15 @@ def each_times(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(left, right)
 
 
-def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
+def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:
     """Adds scale · left (n, k) @ right (k, m) to place (n, m)."""
-    if len(left) > right.shape[1] and _suits_onednn(left, right):  # turned around: it takes the second for a weight
-        place.t().add_(by_onednn(right.t(), left.t(), None), alpha=scale)
-    else:
-        place.addmm_(left, right, alpha=scale)
+    if left.stride(1) != 1 and len(left) > right.shape[1]:  # turned around: the library takes the second for a weight
+        if _suits_onednn(left, right):
+            place.t().add_(by_onednn(right.t(), left.t(), None), alpha=scale)
+            return place
+    elif left.numel() * right.shape[1] >= _FEWEST_ADDED and _suits_onednn(left, right):
+        return place.add_(by_onednn(left, right, None), alpha=scale)
+    return place.addmm_(left, right, alpha=scale)
 
 
 @cache
@@ -63,5 +67,9 @@ def _suits_onednn(left: Tensor, right: Tensor) -> bool:
 
 
 def by_onednn(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    """The library's linear layer, which PyTorch has for its compiler."""
-    return torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+    """The library's linear layer, which PyTorch has for its compiler. A second matrix with gaps between its rows, cut
+    out of a wider one, would take it a hundred times as long."""
+    turned = right.t()
+    if not (right.is_contiguous() or turned.is_contiguous()):
+        turned = turned.contiguous()
+    return torch.ops.mkldnn._linear_pointwise(left, turned, bias, "none", [], "")

@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from tehon.training import adamw
 from tehon.training.adamw import AdamW
 
 
-def test_adamw_is_bit_for_bit_torchs_also_after_a_save() -> None:
+@pytest.mark.parametrize("piece", [2**18, 50], ids=["at once", "piece by piece"])
+def test_adamw_is_bit_for_bit_torchs_also_after_a_save(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adamw, "_PIECE", piece)
     torch.manual_seed(3)
     start = {"one": torch.randn(257), "two": torch.randn(64)}
     own = {name: nn.Parameter(values.clone()) for name, values in start.items()}

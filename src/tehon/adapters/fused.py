@@ -147,7 +147,7 @@ def _forward(
     outs: list[Tensor] = []
     for (branch, scale), h in zip(pairs, narrow, strict=True):
         out = times(rows, branch.weight.t(), branch.bias)
-        outs.append(out.addmm_(h, _as(branch.turned_up, rows.dtype), alpha=scale))
+        outs.append(add_product(out, h, _as(branch.turned_up, rows.dtype), scale))
     return outs, narrow
 
 
@@ -164,7 +164,7 @@ def _backward(
             dh = times(out, _as(branch.up, out.dtype))
             by_frozen = times(out, branch.weight)
             found = by_frozen if found is None else found.add_(by_frozen)
-            found.addmm_(dh, _as(branch.down, dh.dtype), alpha=scale)
+            add_product(found, dh, _as(branch.down, dh.dtype), scale)
         narrow.append(dh)
     assert found is not None, "there is no branch"
     return found, narrow

@@ -4,11 +4,13 @@ It is ours because on flat buffers it is a dozen operations, and because torch's
 its first use, which takes longer than the first fifty steps of a small model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_PIECE = 2**18
 
 
 class AdamW:
@@ -45,13 +47,14 @@ class AdamW:
         if weights.device.type == "cuda" and weights.dtype == torch.float32:
             self._move_at_once(group, gradient, first, second)
             return
-        gradient = gradient.float()
         slow, slower = self.betas
-        weights.mul_(1 - rate * group["weight_decay"])
-        first.lerp_(gradient, 1 - slow)
-        second.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
-        spread = (second.sqrt() / (1 - slower**self.steps) ** 0.5).add_(self.epsilon)
-        weights.addcdiv_(first, spread, value=-rate / (1 - slow**self.steps))
+        for some, pull, mean, square in _pieces(weights, gradient, first, second):
+            pull = pull.float()
+            some.mul_(1 - rate * group["weight_decay"])
+            mean.lerp_(pull, 1 - slow)
+            square.mul_(slower).addcmul_(pull, pull, value=1 - slower)
+            spread = square.sqrt().div_((1 - slower**self.steps) ** 0.5).add_(self.epsilon)
+            some.addcdiv_(mean, spread, value=-rate / (1 - slow**self.steps))
 
     def _move_at_once(self, group: dict[str, Any], gradient: Tensor, first: Tensor, second: Tensor) -> None:
         weights = group["params"][0]
@@ -76,6 +79,12 @@ class AdamW:
     def _memory(self) -> list[tuple[Tensor, Tensor]]:
         """The means of each group, in order."""
         return [self.state[group["params"][0]] for group in self.param_groups]
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The flat tensors side by side, on a CPU so many numbers at a time as its caches hold."""
+    most = _PIECE if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
+    return zip(*(tensor.split(most) for tensor in tensors), strict=True)
 
 
 def _wide_zeros(parameter: nn.Parameter) -> Tensor:

@@ -29,8 +29,10 @@ def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
 def each_times(left: Tensor, right: Tensor) -> Tensor:
     """left (b, n, k) @ right (b, k, m), pair by pair."""
     if _suits_onednn(left[0], right[0]):
-        pairs = zip(left.unbind(), right.unbind(), strict=True)
-        return torch.stack([by_onednn(one, other, None) for one, other in pairs])
+        out = left.new_empty(*left.shape[:2], right.shape[2])
+        for place, one, other in zip(out.unbind(), left.unbind(), right.unbind(), strict=True):
+            place.copy_(by_onednn(one, other, None))
+        return out
     return torch.bmm(left, right)
 
 

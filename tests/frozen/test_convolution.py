@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d, freeze_convolutions
 from tehon.frozen.winograd import F2, F4, Winograd
 
@@ -29,6 +30,12 @@ def same(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
 def frozen(layer: nn.Conv2d, most_bytes: int = 2**30) -> Any:
     freeze_convolutions(nn.Sequential(layer), most_bytes)
     return layer
+
+
+@pytest.fixture(autouse=True)
+def processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that multiplies as fast with MKL, whatever this machine has."""
+    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: False)
 
 
 # (in, out, kernel, stride, padding), side, how it is computed
@@ -61,6 +68,17 @@ def test_same_output_and_gradient(
     same(both(ours, x), wanted)
     with torch.no_grad():
         same((ours(x),), (wanted[0],))
+
+
+def test_where_onednn_is_faster_it_computes_what_has_few_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: True)
+    for channels, way in ((248, "library"), (256, "winograd")):
+        layer = nn.Conv2d(channels, 256, 3, padding=1).requires_grad_(False)
+        x = torch.randn(2, channels, 21, 22)
+        wanted = both(layer, x)
+        ours = frozen(layer)
+        assert ours.way(x) == way
+        same(both(ours, x), wanted)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")

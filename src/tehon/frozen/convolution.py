@@ -21,11 +21,12 @@ from torch.nn.grad import conv2d_input
 
 from tehon.frozen.winograd import F4
 from tehon.pages import let_go
-from tehon.products import times
+from tehon.products import onednn_is_faster, times
 
 Way = Literal["winograd", "columns", "library"]
 _FEWEST_TILES = 32  # rows of Winograd's products; with fewer, reading four times the weights takes longer
 _FEWEST_WEIGHTS = 2**16  # with fewer, the library's single call is the fastest
+_FEWEST_WITH_ONEDNN = 9 * 2**16  # the same where oneDNN is faster than MKL: it is what computes convolutions anyway
 _MOST_ROWS = 4096  # pixels of a batch; with more, the copies of what lies under the kernels grow large
 
 
@@ -57,7 +58,7 @@ class FrozenConv2d(nn.Conv2d):
             return "columns"
         if x.dtype != torch.float32 or self.weight.dtype != torch.float32 or x.device.type != "cpu":
             return "library"
-        if self.weight.numel() < _FEWEST_WEIGHTS:
+        if self.weight.numel() < (_FEWEST_WITH_ONEDNN if onednn_is_faster() else _FEWEST_WEIGHTS):
             return "library"
         if self.may_transform:
             down, right = F4.tiles(x.shape[2], x.shape[3])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tehon.products import each_times, times
 
-_STRIP = 2**21
+_STRIP = 2**22
 """Numbers of tiles that are worked on at once, which stay in a processor's cache."""
 
 

@@ -9,8 +9,15 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d
 from tehon.frozen.encoder import make_quick
+
+
+@pytest.fixture(autouse=True)
+def processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that multiplies as fast with MKL, for which these layers are large enough, whatever this machine has."""
+    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def trainer(model: Path, pictures: Path, side: int, rank: int = 8) -> Trainer:
         "model": {"path": str(model)},
         "data": {"folder": str(pictures), "resolution": side, "batch_size": 1, "min_bucket_reso": 192},
         "network": {"rank": rank, "alpha": float(rank)},
-        "optimizer": {"text_encoder_lr": 0.0},
+        "optimizer": {"name": "AdamW", "text_encoder_lr": 0.0},
         "training": {"seed": 1, "device": "cpu", "epochs": 10_000},
         "output": {"folder": tempfile.mkdtemp()},
     }

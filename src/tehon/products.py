@@ -7,15 +7,15 @@ fast. Autograd doesn't know it, so it is used where nothing is differentiated, a
 >>> out = times(rows, weight.t(), bias)
 """
 
-import platform
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than it saves
+from tehon.processor import amd_with_avx512
+
+FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than it saves
 _FEWEST_ADDED = 2**23  # where the sum is a pass of its own
 
 
@@ -50,20 +50,13 @@ def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> Ten
 @cache
 def onednn_is_faster() -> bool:
     """Whether oneDNN's products are the faster ones: with AVX-512 of AMD's. This is not measured, so that a run that is
-    repeated or resumed computes with the same library, to the last bit."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in processor()
-
-
-def processor() -> str:
-    """What the system says of the first processor, with its maker's name."""
-    about = Path("/proc/cpuinfo")
-    return about.read_text("utf8").partition("\n\n")[0] if about.exists() else platform.processor()
+    repeated or resumed on a machine computes with the same library, to the last bit."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and amd_with_avx512()
 
 
 def _suits_onednn(left: Tensor, right: Tensor) -> bool:
-    if left.numel() * right.shape[-1] < _FEWEST or left.device.type != "cpu" or torch.is_grad_enabled():
+    if left.numel() * right.shape[-1] < FEWEST or left.device.type != "cpu" or torch.is_grad_enabled():
         return False
     return left.dtype == right.dtype == torch.float32 and onednn_is_faster()
 

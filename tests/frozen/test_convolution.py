@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tehon import products
 from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d, freeze_convolutions
 from tehon.frozen.winograd import F2, F4, Winograd
@@ -35,7 +36,8 @@ def frozen(layer: nn.Conv2d, most_bytes: int = 2**30) -> Any:
 @pytest.fixture(autouse=True)
 def processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that multiplies as fast with MKL, whatever this machine has."""
-    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: False)
+    for module in (convolution, products):
+        monkeypatch.setattr(module, "onednn_is_faster", lambda: False)
 
 
 # (in, out, kernel, stride, padding), side, how it is computed
@@ -71,7 +73,8 @@ def test_same_output_and_gradient(
 
 
 def test_where_onednn_is_faster_it_computes_what_has_few_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: True)
+    for module in (convolution, products):
+        monkeypatch.setattr(module, "onednn_is_faster", lambda: True)
     for channels, way in ((248, "library"), (256, "winograd")):
         layer = nn.Conv2d(channels, 256, 3, padding=1).requires_grad_(False)
         x = torch.randn(2, channels, 21, 22)
@@ -141,8 +144,8 @@ def test_nothing_of_the_input_is_kept() -> None:
 
 def test_transformed_weights_stay_below_the_limit() -> None:
     """The smallest layers are served first, as they have the largest maps."""
-    layers = [nn.Conv2d(wide, 80, 3, padding=1) for wide in (96, 84, 90)]
-    freeze_convolutions(nn.Sequential(*layers), most_bytes=36 * 80 * (84 + 90) * 4)
+    layers = [nn.Conv2d(wide, 80, 3, padding=1) for wide in (106, 94, 100)]
+    freeze_convolutions(nn.Sequential(*layers), most_bytes=36 * 80 * (94 + 100) * 4)
     assert [isinstance(layer, FrozenConv2d) and layer.may_transform for layer in layers] == [False, True, True]
 
 

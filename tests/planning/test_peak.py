@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import torch
 from tehon.catalog.detect import find_model
 from tehon.catalog.weight_files import Held, weights_of
 from tehon.cli.main import main
+from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d
+from tehon.planning import memory, peak
 from tehon.planning.memory import bytes_transformed, kept_numbers
 from tehon.planning.peak import MemoryEstimate, estimate
 from tehon.planning.plan import Plan, make_plan
@@ -87,15 +90,32 @@ def test_what_is_kept_is_what_autograd_saves(demo: Tree, name: str) -> None:
     assert kept_numbers(plan).numbers == pytest.approx(seen, rel=0.06)
 
 
-def test_the_copies_of_kernels_are_those_that_steps_make(demo: Tree) -> None:
+def test_the_copies_of_kernels_are_those_that_steps_make(demo: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor for which the demo's kernels are large enough, and on one for which they are not."""
+    assert copies(demo, False, monkeypatch) > 0
+    assert copies(demo, True, monkeypatch) == 0
+    assert bytes_transformed(planned(demo, precision={"mixed_precision": "bf16"})) == 0
+
+
+def copies(demo: Tree, amd: bool, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes of the copies, the same foretold and made."""
+    monkeypatch.setattr(memory, "amd_with_avx512", lambda: amd)
+    monkeypatch.setattr(convolution, "onednn_is_faster", lambda: amd)
     demo["data"] |= {"resolution": 512, "bucket_no_upscale": False}
     plan = planned(demo)
     trainer = assemble(plan)
     for batch in (min(plan.group(0)[1], key=area), max(plan.group(0)[1], key=area)):
         trainer.step.losses_of(0, batch)
     made = [one.transformed for one in trainer.parts.unet.modules() if isinstance(one, FrozenConv2d)]
-    assert bytes_transformed(plan) == sum(one.numel() * 4 for one in made if one is not None) > 0
-    assert bytes_transformed(planned(demo, precision={"mixed_precision": "bf16"})) == 0
+    assert bytes_transformed(plan) == sum(one.numel() * 4 for one in made if one is not None)
+    return bytes_transformed(plan)
+
+
+def test_what_was_read_of_a_file_is_given_back_on_linux(demo: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's files are in 16 bits, and it computes in 32."""
+    for system, counted in (("linux", False), ("win32", True)):
+        monkeypatch.setattr(peak, "sys", SimpleNamespace(platform=system))
+        assert any(phase.name == "loading" for phase in foretold(demo).phases) is counted
 
 
 def area(batch: Any) -> int:

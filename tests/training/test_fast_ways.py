@@ -45,6 +45,7 @@ def learned(trainer: Trainer) -> tuple[Tensor, Tensor]:
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lora, "branch", lambda *_: None)
     monkeypatch.setattr(assembling, "freeze_convolutions", lambda *_: None)
+    monkeypatch.setattr(assembling, "freeze_linears", lambda *_: None)
 
 
 @pytest.mark.slow

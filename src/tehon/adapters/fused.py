@@ -162,8 +162,8 @@ def _backward(
             found, dh = branch.border.backward(out, scale, found)
         else:
             dh = times(out, _as(branch.up, out.dtype))
-            by_frozen = times(out, branch.weight)
-            found = by_frozen if found is None else found.add_(by_frozen)
+            weight = branch.weight
+            found = times(out, weight) if found is None else add_product(found, out, weight, 1.0)
             add_product(found, dh, _as(branch.down, dh.dtype), scale)
         narrow.append(dh)
     assert found is not None, "there is no branch"

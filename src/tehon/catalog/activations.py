@@ -142,18 +142,24 @@ MOST_TRANSFORMED = 2 * 2**30
 """Bytes that all of these take at most."""
 FEWEST_TILES, FEWEST_WEIGHTS = 32, 2**16
 """With fewer 4 x 4 pixels in a batch, or fewer numbers in a kernel, other ways are faster."""
+FEWEST_WEIGHTS_WITH_ONEDNN = 9 * 2**16
+"""The same where products are oneDNN's (`tehon.products`), which is then as fast by itself."""
 
 
-def transformed(convolutions: Iterable[tuple[int, int, int]], tiles: Sequence[int]) -> int:
+def transformed(
+    convolutions: Iterable[tuple[int, int, int]], tiles: Sequence[int], fewest_weights: int = FEWEST_WEIGHTS
+) -> int:
     """Bytes of the kernels that are computed in Winograd's way, the smallest first while there is room; `tiles` are the
     4 x 4 pixels of the largest batch at each level."""
     found, room = 0, MOST_TRANSFORMED
     for into, out, level in sorted(convolutions, key=lambda one: one[0] * one[1]):
         size = 4 * WINOGRAD * into * out
+        if 9 * into * out < fewest_weights:
+            continue
         if size > room:
             break
         room -= size
-        if 9 * into * out >= FEWEST_WEIGHTS and tiles[level] >= FEWEST_TILES:
+        if tiles[level] >= FEWEST_TILES:
             found += size
     return found
 

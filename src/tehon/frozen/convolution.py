@@ -5,8 +5,8 @@ On a graphics card the library computes them. What follows is for a CPU, in floa
 oneDNN brings a frozen weight into its own order at each call, forward and backward, which on the small maps in a U-Net
 takes longer than the convolution; and autograd keeps the input for a weight's gradient that nobody asks for.
 Here a convolution is a product of matrices on a weight that lies as it is needed, and Winograd's (`winograd.py`) on
-larger maps. Which, follows from shapes alone, so that a resumed run computes as it did. Pictures are kept with their
-channels last, in whatever order they come.
+larger maps. Which, follows from shapes and the processor, so that a resumed run computes as it did. Pictures are kept
+with their channels last, in whatever order they come.
 
 >>> freeze_convolutions(unet, most_bytes=2 * 2**30)
 """
@@ -58,7 +58,7 @@ class FrozenConv2d(nn.Conv2d):
             return "columns"
         if x.dtype != torch.float32 or self.weight.dtype != torch.float32 or x.device.type != "cpu":
             return "library"
-        if self.weight.numel() < (_FEWEST_WITH_ONEDNN if onednn_is_faster() else _FEWEST_WEIGHTS):
+        if self.weight.numel() < _fewest_weights():
             return "library"
         if self.may_transform:
             down, right = F4.tiles(x.shape[2], x.shape[3])
@@ -86,13 +86,18 @@ def freeze_convolutions(network: nn.Module, most_bytes: int) -> None:
         frozen: Any = layer
         frozen.__class__ = FrozenConv2d
         wide = F4.side**2 * layer.in_channels * layer.out_channels * 4
-        frozen.may_transform = _winogradable(layer) and wide <= most_bytes
+        large = layer.weight.numel() >= _fewest_weights()
+        frozen.may_transform = large and _winogradable(layer) and wide <= most_bytes
         if frozen.may_transform:
             most_bytes -= wide
         before = layer.weight.data
         layer.weight.data = before.contiguous(memory_format=torch.channels_last)
         if layer.weight.data_ptr() != before.data_ptr():
             let_go(before)
+
+
+def _fewest_weights() -> int:
+    return _FEWEST_WITH_ONEDNN if onednn_is_faster() else _FEWEST_WEIGHTS
 
 
 def _plain(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:

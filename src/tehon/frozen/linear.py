@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tehon.products import onednn_is_faster, times
+from tehon.products import FEWEST, onednn_is_faster, times
 
 
 class FrozenLinear(nn.Linear):
     """A Linear whose weight does not change."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.weight.requires_grad or input.dtype != torch.float32 or self.weight.dtype != torch.float32:
+        plain = self.weight.requires_grad or input.dtype != torch.float32 or self.weight.dtype != torch.float32
+        if plain or input.numel() * self.out_features < FEWEST:
             return F.linear(input, self.weight, self.bias)
         return _Linear.apply(input, self)  # pyright: ignore[reportReturnType]
 

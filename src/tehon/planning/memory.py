@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tehon.catalog.activations import (
+    FEWEST_WEIGHTS,
+    FEWEST_WEIGHTS_WITH_ONEDNN,
     LARGEST,
     TRANSIENT,
     Block,
@@ -25,6 +27,7 @@ from tehon.catalog.activations import (
 from tehon.data.plan.epochs import Group
 from tehon.planning.modules import PlannedModule
 from tehon.planning.plan import Plan
+from tehon.processor import amd_with_avx512
 
 
 def recomputed(plan: Plan) -> dict[str, list[str]]:
@@ -55,7 +58,8 @@ def bytes_transformed(plan: Plan) -> int:
         return 0
     levels = range(len(plan.model.configs["unet"]["block_out_channels"]))
     tiles = [max(most_at_once(plan, group) * _tiles(plan, group, level) for group in plan.groups) for level in levels]
-    return transformed(kernels(unet_blocks(plan.model.configs["unet"])), tiles)
+    fewest = FEWEST_WEIGHTS_WITH_ONEDNN if amd_with_avx512() else FEWEST_WEIGHTS
+    return transformed(kernels(unet_blocks(plan.model.configs["unet"])), tiles, fewest)
 
 
 def _tiles(plan: Plan, group: Group, level: int) -> int:

@@ -5,6 +5,7 @@ how far it was off where it was measured.
 'training'
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -105,8 +106,8 @@ def _phases(plan: Plan) -> Iterator[Phase]:
 
 def _loading(plan: Plan, held: dict[str, Held], networks: int) -> Iterator[Phase]:
     """While the U-Net is read, its file is mapped into memory as a whole; what it becomes in another number type comes
-    on top."""
-    if _as_in_file(plan, "unet", held["unet"]):
+    on top. On Linux what was read of the file is given back at once, unless LoRA files are to be merged first."""
+    if _as_in_file(plan, "unet", held["unet"]) or (sys.platform == "linux" and not plan.base_weights):
         return
     yield Phase("loading", {"libraries": LIBRARIES + WARM, "networks": networks, "file": held["unet"].bytes})
 

@@ -50,7 +50,7 @@ class Peers(Protocol):
 
 class Moments(NamedTuple):
     """The posterior of some readings: float32 `mean` and `std` (n, c, h, w), and what counts in the loss, `mask`
-    (n, 1, h, w) from 0 to 1, or None when everything does."""
+    (n, 1, h, w) from 0 to 1, or None when everything does. They may be the cache's own, so nobody writes to them."""
 
     mean: Tensor
     std: Tensor

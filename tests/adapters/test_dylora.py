@@ -59,7 +59,7 @@ def test_the_ranks_drawn_are_the_best_of_the_moment_they_were_sorted() -> None:
         if step < 20:
             assert torch.allclose(adapter.layer(x), base + x @ best_of(change, used).T, atol=1e-4)
     shares = [drawn[rank] / 800 for rank in (2, 4, 6, 8)]
-    assert shares == pytest.approx([1 / 16, 3 / 16, 5 / 16, 7 / 16], abs=0.05)
+    assert shares == pytest.approx([1 / 64, 7 / 64, 19 / 64, 37 / 64], abs=0.05)
     moment.begin(7919, SAMPLES, whole=True)
     assert adapter.drawn_rank() == 8
     assert torch.equal(adapter.layer(x), whole)

@@ -76,6 +76,28 @@ def test_same_outputs_and_gradients(name: str, flat: bool) -> None:
     same(results(adapter.forward, x, [adapter]), wanted)
 
 
+@pytest.mark.parametrize("taken", ["away", "for another"])
+@pytest.mark.parametrize("together", [False, True], ids=["one layer", "two layers with one input"])
+def test_gradients_may_be_taken_between_forward_and_backward(taken: str, together: bool) -> None:
+    """As `zero_grad` does in most loops, after the loss is known."""
+    torch.manual_seed(0)
+    adapters = [lora(nn.Linear(48, 40), seed) for seed in (1, 2)] if together else [lora(nn.Linear(48, 40))]
+    for adapter in adapters:
+        attach(adapter)
+    tensors = [tensor for adapter in adapters for tensor in trainable(adapter).values()]
+    x = torch.randn(3, 48)
+    call = joint(adapters) if together else lambda x: (adapters[0].forward(x),)
+    for _ in range(3):
+        outs = call(x)
+        assert outs is not None
+        for tensor in tensors:
+            tensor.grad = None if taken == "away" else torch.zeros_like(tensor)
+        sum((number + 1) * out.square().sum() for number, out in enumerate(outs)).backward()
+        found = [tensor.grad for tensor in tensors]
+        plain = sum((n + 1) * adapter.plain(x).square().sum() for n, adapter in enumerate(adapters))
+        same(found, list(torch.autograd.grad(plain, tensors)))
+
+
 def test_gradients_are_added_where_the_flat_buffer_keeps_them() -> None:
     torch.manual_seed(0)
     adapter = lora(nn.Linear(48, 40))

@@ -7,7 +7,7 @@ Which ranks are the first is not left to chance here. The product B A is the sam
 time to time F is set so that B F and F⁻¹ A are B A's singular value decomposition, and the first b ranks are the best b
 of that moment. For the first three tenths of a training, while there is little to sort, all ranks are used. B and A
 themselves stay as they are: every number learns at every step, whichever rank is drawn, and the optimizer notices
-nothing. Larger ranks are drawn more often than smaller ones, b with a probability that grows as b does.
+nothing. Larger ranks are drawn more often than smaller ones: b is the largest of three draws.
 
 A file holds the ranks in the order of their singular values, so that its first b ranks, with the same factor
 alpha / rank, are the cut at b; see `tehon.surgery.cut`.
@@ -22,6 +22,7 @@ from tehon.adapters.lora import Lora, through
 from tehon.adapters.restraint import FREE, Restraint
 
 _SORTED_AFTER = range(3, 10)  # tenths of a training
+_DRAWS = ("dylora", "dylora again", "dylora once more")
 _RIDGE = 1e-6  # keeps F invertible where A has fewer dimensions than ranks
 _WEAKEST = 1e-3  # share of the strongest rank that a weaker one counts as when a file's down rows get their lengths
 
@@ -45,8 +46,8 @@ class DyLora(Lora):
         chance = self.restraint.chance
         if chance is None or not chance.drawing or chance.moment.whole:
             return self.rank
-        larger = max(chance.number(purpose, self.rank // self.unit) for purpose in ("dylora", "dylora again"))
-        return (larger + 1) * self.unit
+        largest = max(chance.number(purpose, self.rank // self.unit) for purpose in _DRAWS)
+        return (largest + 1) * self.unit
 
     def sort(self) -> None:
         """Puts the ranks into the order of their singular values; those drawn from now on are the first of these."""

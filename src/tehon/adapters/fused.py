@@ -40,12 +40,22 @@ class Branch:
         (down_weights, down_gradient), (up_weights, up_gradient) = own
         self.down, self.up = down_weights.flatten(1), up_weights.flatten(1)
         self.turned_down, self.turned_up = self.down.t(), self.up.t()
+        self._noted = [one.grad if place is None else None for one, place in zip((down, up), places, strict=True)]
         self.down_gradient, self.up_gradient = _matrix(down_gradient), _matrix(up_gradient)
         pairs = zip(self.parameters, (self.down_gradient, self.up_gradient), strict=True)
         self.heirs = [parameter for parameter, place in pairs if place is None]
         """Those whose gradients have no place yet."""
         self.anchor = up if up.requires_grad else down
         self._places = self._where()
+
+    def places(self) -> list[Tensor | None]:
+        """Where the gradients of A and B are added now, as matrices. Who takes a parameter's gradient away between
+        forward and backward, as `zero_grad` does, or puts another in its place, has the new one there."""
+        own = (self.down_gradient, self.up_gradient)
+        return [
+            place if noted is None or noted is parameter.grad else _matrix(parameter.grad)
+            for place, noted, parameter in zip(own, self._noted, self.parameters, strict=True)
+        ]
 
     @property
     def holds(self) -> bool:
@@ -125,11 +135,14 @@ class _Fused(torch.autograd.Function):
             if _downs_learn(branches):
                 rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
             for branch, scale, out, h, dh in zip(branches, scales, outs, narrow, by_narrow, strict=True):
-                down, up = branch.parameters
+                (down, up), (of_down, of_up) = branch.parameters, branch.places()
                 if up.requires_grad:
-                    _give(up, branch.up_gradient, out.t(), h, scale, inherited)
+                    _give(up, of_up, out.t(), h, scale, inherited)
                 if rows is not None and down.requires_grad:
-                    _give(down, branch.down_gradient, dh.t(), rows, scale, inherited)
+                    _give(down, of_down, dh.t(), rows, scale, inherited)
+        if inherited:
+            for parameter in inherited.keys() - set(ctx.heirs):  # whose gradients were taken away since the forward
+                parameter.grad = inherited[parameter]
         if by_input is not None:
             by_input = by_input.view(ctx.shape)
         return by_input, None, None, None, None, *(inherited[one] for one in ctx.heirs)

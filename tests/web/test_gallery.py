@@ -124,3 +124,22 @@ def test_what_is_typed_as_the_folder_outlives_a_look_at_the_pictures(shown: Any)
     shown.wait_for_timeout(1500)
     assert field.input_value() == "half a path"
     field.fill(before)
+
+
+def test_a_caption_that_is_being_typed_is_saved_before_another_window_changes_the_language(
+    server: Any, visit: Any, shown: Any, folder: Path
+) -> None:
+    other = visit(server.url)
+    other.get_by_text("Base model").first.wait_for()
+    shown.locator('.tile[title="03.png"]').click()
+    shown.locator(".data-side .panel-title", has_text="03.png").wait_for()
+    shown.get_by_label("Caption", exact=True).fill("typed and not left")
+    file = folder / "1_red thing" / "03.txt"
+    assert file.read_text("utf8") == "caption 3"
+    other.get_by_label("Language").click()
+    other.get_by_text("日本語").click()
+    shown.get_by_role("tab", name="学習").wait_for()
+    assert file.read_text("utf8") == "typed and not left\n"
+    other.get_by_label("言語").click()
+    other.get_by_text("English").click()
+    shown.get_by_role("tab", name="Train").wait_for()

@@ -1,5 +1,6 @@
 """Where the page is served."""
 
+import argparse
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from nicegui.version import __version__ as nicegui_version
 
+from tehon.cli.ui import run
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.web.late_api import LateApi
@@ -28,12 +30,44 @@ def test_a_port_that_is_taken_or_none_at_all_is_one_sentence() -> None:
         take("127.0.0.1", 99999)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 80, ".example", "", "2001:db8::1"])
+def test_a_host_that_is_none_of_this_machine_is_one_sentence_for_each(host: str) -> None:
+    with pytest.raises(Problem, match=r"^--host: ") as found:
+        take(host, 0)
+    assert str(found.value) == (
+        f"--host: this machine cannot be reached at {host!r} ({found.value.values['reason']}); "
+        "give one of its names or addresses, like 127.0.0.1, or leave --host out."
+    )
+
+
+def test_an_empty_host_is_not_asked_for_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEHON_PASSWORD", raising=False)
+    with pytest.raises(Problem, match=r"^--host: this machine cannot be reached at ''"):
+        run(argparse.Namespace(host="", port=0, no_browser=True))
+
+
+def test_an_address_that_a_name_has_twice_is_served_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))] * 2
+    monkeypatch.setattr("tehon.web.port.socket.getaddrinfo", lambda *_, **__: found)
+    (listener,) = take("localhost", 0)
+    listener.close()
+
+
 def test_who_comes_before_the_page_is_loaded_waits_for_it() -> None:
     with take("127.0.0.1", 0)[0] as listener, socket.create_connection(listener.getsockname(), timeout=5) as early:
         early.sendall(b"early")
         there, _ = listener.accept()
         with there:
             assert there.recv(5) == b"early"
+
+
+def has_ipv6_loopback() -> bool:
+    """Sockets that could speak IPv6 say nothing of it: a container may have them and no ::1."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def test_a_name_is_served_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +78,7 @@ def test_a_name_is_served_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPat
     listeners = take("localhost", 0)
     monkeypatch.undo()
     addresses = [listener.getsockname()[0] for listener in listeners]
-    assert addresses == (["::1", "127.0.0.1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"])
+    assert addresses == (["::1", "127.0.0.1"] if has_ipv6_loopback() else ["127.0.0.1"])
     assert len({listener.getsockname()[1] for listener in listeners}) == 1
     for listener in listeners:
         with listener, socket.create_connection(listener.getsockname()[:2], timeout=5):

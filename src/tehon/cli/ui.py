@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from tehon.web.port import LOOPBACK, open_browser, take
 
     password = os.environ.get("TEHON_PASSWORD", "")
-    if options.host not in LOOPBACK and not password:
+    if options.host and options.host not in LOOPBACK and not password:  # an empty one is refused below
         raise Problem("web_password", host=options.host)
     listeners = take(options.host, options.port)
     port: int = listeners[0].getsockname()[1]  # the system's choice where 0 was asked for

@@ -7,6 +7,7 @@ import errno
 import socket
 import threading
 
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -20,10 +21,10 @@ def take(host: str, port: int) -> list[socket.socket]:
     taken: list[socket.socket] = []
     trouble: OSError | OverflowError | None = None
     try:
-        for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+        for family, address in _addresses(host):
             own = taken[0].getsockname()[1] if taken else port
             try:
-                taken.append(socket.create_server((str(place[0]), own), family=family, backlog=_WAITING))
+                taken.append(socket.create_server((address, own), family=family, backlog=_WAITING))
             except OSError as error:
                 trouble = error
                 if error.errno not in _NOT_HERE:
@@ -34,8 +35,23 @@ def take(host: str, port: int) -> list[socket.socket]:
             listener.close()
         taken.clear()
     if not taken:
-        raise Problem("web_port", host=host, port=port, reason=getattr(trouble, "strerror", None) or trouble)
+        reason = getattr(trouble, "strerror", None) or trouble
+        if isinstance(trouble, socket.gaierror) or getattr(trouble, "errno", None) in _NOT_HERE:
+            raise Problem("web_host", host=host, reason=reason)
+        raise Problem("web_port", host=host, port=port, reason=reason)
     return taken
+
+
+def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    """Each once, although a list of hosts may name one twice. An empty name is none, since some systems take it for all
+    of their addresses."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
+    except UnicodeError:  # names are encoded before they are looked up: a part may not be empty, nor over 63 letters
+        found = []
+    if not found:
+        raise socket.gaierror(socket.EAI_NONAME, say("reason.no_such_name"))
+    return list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in found))
 
 
 def open_browser(host: str, port: int) -> None:

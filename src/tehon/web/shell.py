@@ -17,6 +17,8 @@ _TURN = """(name) => {
     document.querySelectorAll(".turn").forEach((tab) => tab.setAttribute("aria-selected", tab.dataset.name === name));
     window.history.replaceState({}, "", name === "train" ? "/" : "/" + name);
 }"""
+# What is typed into a field may be saved only when it is left, as captions are.
+_ANEW = "document.activeElement?.blur(); setTimeout(() => location.reload(), 300)"
 _NAMES = {"en": "English", "ja": "日本語"}
 
 
@@ -70,12 +72,13 @@ def _tab(name: str, selected: bool, look_at: Callable[[str], None]) -> None:
 
 
 def _speak(workplace: Workplace, language: str) -> None:
-    """In all windows, which would else say in one language what is there, and in another what they build later."""
+    """In all windows that are connected, which would else say in one language what is there, and in another what they
+    build later. A window without a connection at this moment does so until it is loaded anew."""
     workplace.prefer(language=language)
     app.config.language = of_browsers(language)
     for client in Client.instances.values():
         if client.has_socket_connection:
-            client.run_javascript("location.reload()")
+            client.run_javascript(_ANEW)
 
 
 def _turn(workplace: Workplace, mode: ui.dark_mode) -> None:

@@ -44,6 +44,7 @@ def test_enter_opens_what_the_field_shows_even_if_the_change_is_still_on_its_way
     page = visit(f"{server.url}/data")
     page.locator(".mark, .tile").first.wait_for()
     field = page.get_by_label("Image folder").locator("visible=true")
+    field.focus()  # first, since the browser then draws the field anew, with what the page knows of it
     field.evaluate("(field, text) => { field.value = text }", str(tmp_path))
     field.press("Enter")
     page.locator('.tile[title="blue.png"]').wait_for()

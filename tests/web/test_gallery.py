@@ -35,6 +35,14 @@ def shown(server: Any, visit: Any, folder: Path) -> Any:
     return page
 
 
+def test_what_is_typed_before_the_first_look_at_the_pictures_stays(server: Any, visit: Any) -> None:
+    page = visit(f"{server.url}/data")
+    field = page.get_by_label("Image folder").locator("visible=true")
+    field.fill("/nowhere")
+    page.locator(".mark, .tile").first.wait_for()
+    assert field.input_value() == "/nowhere"
+
+
 def test_enter_opens_what_the_field_shows_even_if_the_change_is_still_on_its_way(
     server: Any, visit: Any, tmp_path: Path
 ) -> None:

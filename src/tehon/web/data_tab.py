@@ -34,7 +34,7 @@ class DataTab:
         self.chips: dict[str, ui.button] = {}
         self.tag = ""
         self.text = ""
-        self.told: Any = None  # the draft's folder as the field last showed it
+        self.told: Any = desk.draft.get("data.folder")  # what the field last showed of the draft
         with ui.element("div").classes("data"):
             with ui.element("div").classes("data-main"):
                 self._bar()
@@ -46,7 +46,9 @@ class DataTab:
 
     def _bar(self) -> None:
         with ui.element("div").classes("toolbar"):
-            self.folder = ui.input(say("label.data.folder")).props("outlined dense").classes("search")
+            self.folder = (
+                ui.input(say("label.data.folder"), value=self.told or "").props("outlined dense").classes("search")
+            )
             # With the text, since of two events in the page's first moments the second can be the first to arrive.
             self.folder.on(
                 "keydown.enter", lambda event: self._open(event.args), js_handler="(key) => emit(key.target.value)"

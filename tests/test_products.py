@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tehon import products
-from tehon.frozen import linear
+from tehon.frozen import linear as frozen_linear
 from tehon.frozen.linear import FrozenLinear, freeze_linears
-from tehon.products import add_product, each_times, onednn_is_faster, times
+from tehon.products import add_product, each_times, linear, onednn_is_faster, times
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 CLOSE = 1e-6
@@ -32,12 +32,12 @@ def given(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gi
     """On a processor for which oneDNN is faster, and on one for which it is not, whatever this machine has."""
     found, own = Given(request.param), products.by_onednn
 
-    def noted(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-        found.sizes.append((*left.shape, right.shape[1]))
-        return own(left, right, bias)
+    def noted(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        found.sizes.append((*x.shape, len(weight)))
+        return own(x, weight, bias)
 
     monkeypatch.setattr(products, "by_onednn", noted)
-    for module in (products, linear):
+    for module in (products, frozen_linear):
         monkeypatch.setattr(module, "onednn_is_faster", lambda: request.param)
     return found
 
@@ -55,7 +55,7 @@ def test_a_product_whatever_lies_turned_around(given: Given) -> None:
     for one in (left, left.transpose(0, 1).contiguous().transpose(0, 1)):
         for other in (right, right.t().contiguous().t()):
             close(times(one, other), wanted)
-            close(times(one, other, bias), wanted + bias)
+            close(linear(one, other.t(), bias), wanted + bias)
     assert given.only(*[(3, 70, 130, 90)] * 8)
 
 
@@ -139,9 +139,10 @@ def test_a_frozen_layer_gives_the_output_and_the_gradient_of_its_input(given: Gi
 
 
 def test_small_inputs_of_a_frozen_layer_go_the_usual_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (products, linear):
+    for module in (products, frozen_linear):
         monkeypatch.setattr(module, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(linear, "times", lambda *_: pytest.fail("by an operation of our own"))
+    for name in ("linear", "times"):
+        monkeypatch.setattr(frozen_linear, name, lambda *_: pytest.fail("by an operation of our own"))
     layer = nn.Linear(16, 16).requires_grad_(False)
     wanted = layer(torch.ones(77, 16))
     freeze_linears(layer)
@@ -149,7 +150,7 @@ def test_small_inputs_of_a_frozen_layer_go_the_usual_way(monkeypatch: pytest.Mon
 
 
 def test_a_layer_that_learns_again_has_the_gradient_of_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(frozen_linear, "onednn_is_faster", lambda: True)
     layer = nn.Linear(160, 160)
     freeze_linears(layer)
     layer(torch.ones(100, 160)).sum().backward()

@@ -4,7 +4,7 @@ PyTorch multiplies matrices with MKL, which on processors of other makers than i
 unused. oneDNN, which PyTorch has for convolutions, uses all of it: on one of AMD's with AVX-512 it is 2.3 times as
 fast. Autograd doesn't know it, so it is used where nothing is differentiated, as inside an operation of our own.
 
->>> out = times(rows, weight.t(), bias)
+>>> out = linear(rows, weight, bias)
 """
 
 from functools import cache
@@ -19,19 +19,26 @@ FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than 
 _FEWEST_ADDED = 2**23  # where the sum is a pass of its own
 
 
-def times(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """left (..., k) @ right (k, m) + bias (m)."""
-    if _suits_onednn(left, right):
-        return by_onednn(left, right, bias)
-    return F.linear(left, right.t(), bias)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., k) times the transpose of weight (m, k), + bias (m)."""
+    if _suits_onednn(x, weight, len(weight)):
+        return by_onednn(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def times(left: Tensor, right: Tensor) -> Tensor:
+    """left (..., k) @ right (k, m)."""
+    if _suits_onednn(left, right, right.shape[1]):
+        return by_onednn(left, right.t())
+    return left @ right
 
 
 def each_times(left: Tensor, right: Tensor) -> Tensor:
     """left (b, n, k) @ right (b, k, m), pair by pair."""
-    if _suits_onednn(left[0], right[0]):
+    if _suits_onednn(left[0], right[0], right.shape[2]):
         out = left.new_empty(*left.shape[:2], right.shape[2])
         for place, one, other in zip(out.unbind(), left.unbind(), right.unbind(), strict=True):
-            place.copy_(by_onednn(one, other, None))
+            place.copy_(by_onednn(one, other.t()))
         return out
     return torch.bmm(left, right)
 
@@ -39,11 +46,11 @@ def each_times(left: Tensor, right: Tensor) -> Tensor:
 def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:
     """Adds scale · left (n, k) @ right (k, m) to place (n, m)."""
     if left.stride(1) != 1 and len(left) > right.shape[1]:  # turned around: the library takes the second for a weight
-        if _suits_onednn(left, right):
-            place.t().add_(by_onednn(right.t(), left.t(), None), alpha=scale)
+        if _suits_onednn(left, right, right.shape[1]):
+            place.t().add_(by_onednn(right.t(), left), alpha=scale)
             return place
-    elif left.numel() * right.shape[1] >= _FEWEST_ADDED and _suits_onednn(left, right):
-        return place.add_(by_onednn(left, right, None), alpha=scale)
+    elif left.numel() * right.shape[1] >= _FEWEST_ADDED and _suits_onednn(left, right, right.shape[1]):
+        return place.add_(by_onednn(left, right.t()), alpha=scale)
     return place.addmm_(left, right, alpha=scale)
 
 
@@ -55,16 +62,15 @@ def onednn_is_faster() -> bool:
     return there and amd_with_avx512()
 
 
-def _suits_onednn(left: Tensor, right: Tensor) -> bool:
-    if left.numel() * right.shape[-1] < FEWEST or left.device.type != "cpu" or torch.is_grad_enabled():
+def _suits_onednn(left: Tensor, right: Tensor, columns: int) -> bool:
+    if left.numel() * columns < FEWEST or left.device.type != "cpu" or torch.is_grad_enabled():
         return False
     return left.dtype == right.dtype == torch.float32 and onednn_is_faster()
 
 
-def by_onednn(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    """The library's linear layer, which PyTorch has for its compiler. A second matrix with gaps between its rows, cut
-    out of a wider one, would take it a hundred times as long."""
-    turned = right.t()
-    if not (right.is_contiguous() or turned.is_contiguous()):
-        turned = turned.contiguous()
-    return torch.ops.mkldnn._linear_pointwise(left, turned, bias, "none", [], "")
+def by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The library's linear layer, which PyTorch has for its compiler. A weight with gaps between its rows, cut out of a
+    wider one, would take it a hundred times as long."""
+    if not (weight.is_contiguous() or weight.t().is_contiguous()):
+        weight = weight.contiguous()
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -19,7 +19,7 @@ from tehon.adapters.beside import beside
 from tehon.adapters.bordered import Border
 from tehon.adapters.flat import Narrow
 from tehon.again import Again, again_of
-from tehon.products import add_product, times
+from tehon.products import add_product, linear, times
 
 
 class Branch:
@@ -159,7 +159,7 @@ def _forward(
     narrow = _apart(times(rows, _stacked(branches, rows.dtype)), branches)
     outs: list[Tensor] = []
     for (branch, scale), h in zip(pairs, narrow, strict=True):
-        out = times(rows, branch.weight.t(), branch.bias)
+        out = linear(rows, branch.weight, branch.bias)
         outs.append(add_product(out, h, _as(branch.turned_up, rows.dtype), scale))
     return outs, narrow
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from tehon.pages import let_go
-from tehon.products import times
+from tehon.products import linear, times
 
 Unpack = Callable[[torch.dtype], Tensor]
 _FP8 = torch.float8_e4m3fn
@@ -94,7 +94,7 @@ class PackedLinear(nn.Linear):
         return _Frozen.apply(x, self, None)  # pyright: ignore[reportReturnType]
 
     def operate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return times(x, weight.t(), bias)
+        return linear(x, weight, bias)
 
     def gradient(self, shape: Any, weight: Tensor, gradient: Tensor) -> Tensor:
         return times(gradient, weight)

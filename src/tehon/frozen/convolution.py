@@ -21,7 +21,7 @@ from torch.nn.grad import conv2d_input
 
 from tehon.frozen.winograd import F4
 from tehon.pages import let_go
-from tehon.products import onednn_is_faster, times
+from tehon.products import linear, onednn_is_faster, times
 
 Way = Literal["winograd", "columns", "library"]
 _FEWEST_TILES = 32  # rows of Winograd's products; with fewer, reading four times the weights takes longer
@@ -153,7 +153,7 @@ def _by_columns(x: Tensor, layer: FrozenConv2d, bias: Tensor | None) -> Tensor:
         shape = (n, rows, columns, tall, wide, channels)
         steps = (picture, down * row, right * column, row, column, one)
         seen = framed.as_strided(shape, steps).reshape(n * rows * columns, -1)
-    out = times(seen, layer.matrix().T, bias)
+    out = linear(seen, layer.matrix(), bias)
     return out.view(n, rows, columns, -1)
 
 

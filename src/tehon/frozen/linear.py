@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tehon.products import FEWEST, onednn_is_faster, times
+from tehon.products import FEWEST, linear, onednn_is_faster, times
 
 
 class FrozenLinear(nn.Linear):
@@ -38,7 +38,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Linear) -> Tensor:
         ctx.layer = layer
-        return times(x, layer.weight.t(), layer.bias)
+        return linear(x, layer.weight, layer.bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:

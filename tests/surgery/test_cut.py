@@ -28,7 +28,7 @@ def test_every_cut_is_what_was_trained_at_that_rank() -> None:
     rows = {"x": in_file(adapter)}
     x = torch.randn(5, 12)
     seen: set[int] = set()
-    for step in range(200):
+    for step in range(5000):
         moment.begin(step, torch.tensor([1]))
         rank = adapter.drawn_rank()  # type: ignore[attr-defined]
         if rank in seen:

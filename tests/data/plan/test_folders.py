@@ -74,9 +74,12 @@ def test_one_level_too_deep_names_the_parent(tmp_path: Path) -> None:
     )
 
 
-def test_one_level_too_shallow_names_the_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stray", [False, True], ids=["", "with a picture beside it, as the demo's folder"])
+def test_one_level_too_shallow_names_the_child(stray: bool, tmp_path: Path) -> None:
     picture(tmp_path / "pictures" / "10_cat")
     (tmp_path / "a").mkdir()
+    if stray:
+        picture(tmp_path)
     assert complaint(tmp_path) == (
         f"data.folder: {tmp_path} is one level too shallow, the picture folders lie in {tmp_path / 'pictures'}; "
         "give that folder."

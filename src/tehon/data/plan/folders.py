@@ -39,13 +39,14 @@ def find_folders(parent: Path, field: str = "data.folder") -> list[PictureFolder
     found = list(_named(parent, field))
     if found:
         return found
-    if has_pictures(parent):
-        if _NAME.fullmatch(parent.name):
-            raise Problem("folder_too_deep", field=field, path=parent, parent=parent.parent)
-        raise Problem("folder_unnamed", field=field, path=parent, name=f"10_{parent.name}")
-    for child in _folders(parent, field):
+    pictures = has_pictures(parent)
+    if pictures and _NAME.fullmatch(parent.name):
+        raise Problem("folder_too_deep", field=field, path=parent, parent=parent.parent)
+    for child in _folders(parent, field):  # ahead of pictures that happen to lie above the right level
         if any(_named(child, field)):
             raise Problem("folder_too_shallow", field=field, path=parent, child=child)
+    if pictures:
+        raise Problem("folder_unnamed", field=field, path=parent, name=f"10_{parent.name}")
     raise Problem("folder_empty", field=field, path=parent)
 
 

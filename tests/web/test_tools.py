@@ -49,6 +49,7 @@ def test_a_lora_is_shown_its_settings_come_back_and_it_is_resized(server: Any, v
 
     page.goto(f"{server.url}/tools")
     page.get_by_role("tab", name="Fewer ranks").click()
+    page.get_by_role("button", name="Show", exact=True).wait_for(state="hidden")  # it has a "LoRA" too
     page.get_by_label("LoRA", exact=True).locator("visible=true").fill(str(lora))
     out = lora.with_name("small.safetensors")
     page.get_by_label("Rank at most").locator("visible=true").fill("2")

@@ -15,17 +15,20 @@ from typing import Any
 from networks_demo import circumstances
 from PIL import Image
 
+from tehon.adapters.dylora import DyLora
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
 
 RESULT = Path(__file__).parent / "results" / "network_overhead.json"
+DRAWN = "dylora, an update with few ranks"
 NETWORKS: dict[str, dict[str, Any]] = {
     "lora": {},
     "lora, all dropouts 0.1": {"dropout": 0.1, "rank_dropout": 0.1, "module_dropout": 0.1},
     "lora, norms limited": {"scale_weight_norms": 1.0},
     "lora_fa": {"kind": "lora_fa"},
     "dylora": {"kind": "dylora"},
+    DRAWN: {"kind": "dylora"},
     "dora": {"dora": True},
     "loha": {"kind": "loha"},
     "lokr, factor 4": {"kind": "lokr", "factor": 4},
@@ -45,6 +48,16 @@ def trainer_of(network: dict[str, Any], folder: Path) -> Trainer:
         "output": {"folder": str(folder)},
     }
     return assemble(make_plan(validate(tree)))
+
+
+def go_where_ranks_are_drawn(trainer: Trainer) -> None:
+    """To the first update that uses less than all ranks."""
+    (epoch, batches) = trainer.plan.group(0)
+    adapter = next(iter(trainer.adapters["lora_unet"].values()))
+    assert isinstance(adapter, DyLora)
+    while adapter.drawn_rank() == adapter.rank:
+        trainer.state.step += 1
+        trainer.step.losses_of(epoch, batches[0])
 
 
 def step_seconds(trainer: Trainer) -> float:
@@ -79,6 +92,7 @@ def main() -> None:
     pictures.mkdir(parents=True)
     Image.new("RGB", (128, 128), (200, 30, 40)).save(pictures / "0.png")
     trainers = {name: trainer_of(network, folder) for name, network in NETWORKS.items()}
+    go_where_ranks_are_drawn(trainers[DRAWN])
     best = dict.fromkeys(trainers, float("inf"))
     for number in range(options.rounds + 1):
         for name, trainer in trainers.items():

@@ -1,6 +1,7 @@
 """Trains each kind of network on the demo's character and measures what it learned; one JSON a run.
 
-`python benchmarks/networks_demo.py lora locon` trains those two; without a name, all. `--table` prints the tables of
+`python benchmarks/networks_demo.py lora locon` trains those two; `ranks` cuts what `lora` and `dylora` trained, and
+`seeds` trains and cuts those two with other seeds; without a name, all. `--table` prints the tables of
 docs/networks.md from the results. Every kind gets the demo's recipe with the same steps, pictures and seeds; only what
 stands in KINDS differs. Scores are the demo's own: how much of the character is in pictures of prompts with its name.
 """
@@ -51,6 +52,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 CUTS = (1, 2, 3, 4, 6, 8, 12, 16)
 SCORED = (1, 4, 16)
+OTHER_SEEDS = (1, 2, 3, 4, 5)
 
 
 def circumstances() -> dict[str, Any]:
@@ -67,13 +69,15 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def train(name: str, folder: Path, steps: int) -> tuple[Path, dict[str, Any]]:
-    """The trained file and how it came about."""
+def train(name: str, folder: Path, steps: int, seed: int | None = None) -> tuple[Path, dict[str, Any]]:
+    """The trained file and how it came about; with the demo's own seed, or another."""
     tree: dict[str, Any] = {section: dict(values) for section, values in SETTINGS.items()}
     for section, values in KINDS[name].items():
         tree[section] = values if section == "network" else tree[section] | values
     tree["data"]["folder"] = str(folder / "pictures")
     tree["training"]["max_train_steps"] = steps
+    if seed is not None:
+        tree["training"]["seed"] = seed
     tree["output"] = {"folder": str(folder), "name": name, "overwrite": True}
     plan = make_plan(validate(tree))
     events: dict[str, dict[str, Any]] = {}
@@ -180,6 +184,24 @@ def ranks(folder: Path, base: Any, seeds: int) -> dict[str, Any]:
     return {"base_loss": examiner.loss(None), "ranks": found}
 
 
+def ranks_of_seeds(folder: Path, steps: int) -> dict[str, Any]:
+    """The errors of both with other seeds of training, by rank."""
+    found: list[dict[str, Any]] = []
+    for seed in OTHER_SEEDS:
+        lora, dylora = (train(name, folder, steps, seed)[0] for name in ("lora", "dylora"))
+        examiner = Examiner(folder, Artist(lora))
+        by_rank = {
+            rank: {
+                "dylora": examiner.loss(cut(dylora, rank, folder / "cut.safetensors")),
+                "lora_svd": examiner.loss(truncated(lora, rank, folder / "svd.safetensors")),
+            }
+            for rank in CUTS
+        }
+        found.append({"seed": seed, "losses": by_rank})
+        print(json.dumps(found[-1]), flush=True)
+    return {"seeds": found}
+
+
 def write(results: Path, name: str, figures: dict[str, Any]) -> None:
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(json.dumps(figures | circumstances(), indent=2) + "\n", "utf8")
@@ -231,9 +253,25 @@ def table_of_ranks() -> str:
     return "\n".join(lines)
 
 
+def table_of_seeds() -> str:
+    """Markdown: by how many thousandths of the truncated LoRA's error a DyLoRA's cut is below it; the demo's own seed
+    first."""
+    own = json.loads((RESULTS / "ranks.json").read_text("utf8"))["ranks"]
+    others = json.loads((RESULTS / "seeds.json").read_text("utf8"))["seeds"]
+    lines = [f"| rank | {' | '.join(['own seed', *(str(row['seed']) for row in others)])} |"]
+    lines.append("|---" * (len(others) + 2) + "|")
+    for row in own:
+        rank = row["rank"]
+        pairs = [(row["dylora"]["loss"], row["lora_svd"]["loss"])]
+        pairs += [(one["losses"][str(rank)]["dylora"], one["losses"][str(rank)]["lora_svd"]) for one in others]
+        below = [f"{1000 * (1 - dylora / lora):.2f}" for dylora, lora in pairs]
+        lines.append(f"| {' | '.join([str(rank), *below])} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kinds", nargs="*", default=[*KINDS, "ranks"])
+    parser.add_argument("kinds", nargs="*", default=[*KINDS, "ranks", "seeds"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "networks-demo")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -241,7 +279,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table(), table_of_ranks(), sep="\n\n")
+        print(table(), table_of_ranks(), table_of_seeds(), sep="\n\n")
         return
     folder: Path = options.folder
     if not (folder / "pictures").exists():
@@ -249,6 +287,9 @@ def main() -> None:
         write_known_scenes(folder / "pictures")
     base = None
     for name in options.kinds:
+        if name == "seeds":
+            write(options.results, name, ranks_of_seeds(folder, options.steps))
+            continue
         if name != "ranks":
             file, figures = train(name, folder, options.steps)
         else:

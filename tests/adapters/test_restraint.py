@@ -176,19 +176,6 @@ def test_the_mixing_is_splitmix64() -> None:
     assert [value & (2**64 - 1) for value in _mixed(states).tolist()] == published
 
 
-def test_all_layers_draw_the_same_rank() -> None:
-    """They will be cut alike; where they have different ranks, the same share of them."""
-    moment = Moment()
-    chances = [Chance(moment, f"layer {n}") for n in range(9)]
-    drawn: set[int] = set()
-    for step in range(100):
-        moment.begin(step, SAMPLES)
-        (number,) = {chance.number("dylora", 8) for chance in chances}
-        assert chances[0].number("dylora", 16) // 2 == number
-        drawn.add(number)
-    assert drawn == set(range(8))
-
-
 @pytest.mark.parametrize("shapes", [LORA, LOHA, LOKR, CONV])
 def test_norms_are_limited_and_the_direction_stays(shapes: Shapes) -> None:
     adapter, _ = made(shapes)

@@ -10,13 +10,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from tehon.adapters.adapter import detach
+from tehon.adapters.adapter import detach, in_file
+from tehon.adapters.dylora import DyLora
 from tehon.catalog.header import read_header
 from tehon.planning.plan import Plan, make_plan
 from tehon.runs.read import rows
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
-from tehon.training.attach import lora_files
+from tehon.training.attach import lora_files, sort_ranks
+from tehon.training.ranks import Alone
 from tehon.training.run import Outcome, resume_run, start_run
 
 Tree = dict[str, Any]
@@ -158,21 +160,60 @@ def test_each_setting_changes_what_is_learned(
 
 
 def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
-    lora = run(small, "lora", rank=4)
-    one, two = (run(small, f"unit{unit}", kind="dylora", rank=4, unit=unit) for unit in (1, 2))
+    """Of ten updates the ninth draws; a unit of the whole rank draws nothing."""
+    ten = small | {"training": small["training"] | {"max_train_steps": 10}}
+    lora = run(ten, "lora", rank=8)
+    one, two = (run(ten, f"unit{unit}", kind="dylora", rank=8, unit=unit) for unit in (1, 2))
     assert not same(lora, one)
     assert not same(one, two)
-    assert same(lora, run(small, "whole", kind="dylora", rank=4, unit=4)), "a unit of the whole rank draws nothing"
+    assert same(lora, run(ten, "whole", kind="dylora", rank=8, unit=8))
 
 
-def test_a_dylora_file_holds_its_ranks_in_the_order_of_their_strength(small: Tree) -> None:
-    held = tensors(run(small, kind="dylora", rank=4))
-    for key, down in held.items():
-        if key.endswith("lora_down.weight"):
-            up = held[key.replace("lora_down", "lora_up")]
-            lengths = down.flatten(1).norm(dim=1) * up.flatten(1).norm(dim=0)
-            values = torch.linalg.svdvals(up.flatten(1) @ down.flatten(1))[:4]
-            assert torch.allclose(lengths, values, rtol=1e-3, atol=float(values[0]) * 1e-3), key
+def test_a_dylora_file_holds_its_ranks_in_their_order(small: Tree) -> None:
+    """Halfway between that of the change's own singular values and that of what flowed; each as long down as up."""
+    trainer = assemble(planned(small, kind="dylora", rank=4))
+    for _ in trainer.updates():
+        pass
+    for layers in trainer.adapters.values():
+        for name, adapter in layers.items():
+            assert isinstance(adapter, DyLora)
+            held = in_file(adapter)
+            down, up = held["lora_down.weight"].flatten(1), held["lora_up.weight"].flatten(1)
+            assert torch.allclose(up @ down, adapter.delta().flatten(1), atol=1e-5)
+            assert torch.allclose(up.norm(dim=0), down.norm(dim=1), rtol=1e-2), name
+            assert adapter.flow.sums.isfinite().all()
+            assert (adapter.flow.sums.diagonal(dim1=1, dim2=2).sum(1) > 0.5).all(), "both halves were seen lately"
+
+
+class Second(Alone):
+    """The second of two processes, which is handed out what the first has."""
+
+    def __init__(self, first: Any) -> None:
+        self.first = first
+
+    def hand_out(self, thing: Any) -> Any:
+        assert len(thing) == len(self.first)
+        return self.first
+
+
+def test_all_processes_take_the_first_ones_order(small: Tree) -> None:
+    trainers = [assemble(planned(small, kind="dylora", rank=4)) for _ in range(2)]
+    orders: list[list[torch.Tensor]] = []
+    for number, trainer in enumerate(trainers):
+        torch.manual_seed(number)  # each sees other samples
+        every = [adapter for layers in trainer.adapters.values() for adapter in layers.values()]
+        for adapter in every:
+            assert isinstance(adapter, DyLora)
+            with torch.no_grad():
+                adapter.up.copy_(torch.randn(adapter.up.shape, generator=torch.Generator().manual_seed(1)))
+            adapter.flow.add(torch.randn(9, 4), torch.randn(9, 4))
+        own = [adapter.order for adapter in every if isinstance(adapter, DyLora)]
+        sort_ranks(trainer.adapters, Second(orders[0]) if number else Alone())
+        orders.append([order.clone() for order in own])
+    assert all(torch.equal(one, other) for one, other in zip(*orders, strict=True))
+    sort_ranks(trainers[1].adapters, Alone())
+    alone = [adapter.order for layers in trainers[1].adapters.values() for adapter in layers.values()]  # type: ignore[attr-defined]
+    assert not all(torch.equal(one, other) for one, other in zip(orders[0], alone, strict=True))
 
 
 def test_lora_fa_keeps_its_down_matrices(small: Tree) -> None:

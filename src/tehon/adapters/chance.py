@@ -26,18 +26,18 @@ class Moment:
     """What is being computed now: shared by all adapters of a run, set once for each batch.
 
     `step` is a number for the update, `samples` int64 (n,) one number for each sample. Outside of training both are
-    None, and nothing is drawn. `whole` says that no rank of a DyLoRA is drawn yet.
+    None, and nothing is drawn. `share` is that of a DyLoRA's ranks which the update uses.
     """
 
     def __init__(self) -> None:
         self.step: int | None = None
         self.samples: Tensor | None = None
-        self.whole = False
+        self.share = 1.0
 
-    def begin(self, step: int, samples: Tensor, *, whole: bool = False) -> None:
+    def begin(self, step: int, samples: Tensor, *, share: float = 1.0) -> None:
         self.step = step
         self.samples = samples
-        self.whole = whole
+        self.share = share
 
     def end(self) -> None:
         self.step = self.samples = None
@@ -76,12 +76,6 @@ class Chance:
         keys = _mixed((keys[:, None] + inner).flatten())
         places = torch.arange(1, count + 1, device=keys.device) * _signed(_GOLDEN)
         return ((_mixed(keys[:, None] + places) >> 40) & 0xFFFFFF).float() / 2**24
-
-    def number(self, purpose: str, below: int) -> int:
-        """A whole number in [0, below), from the step's number: one for all samples and all layers of an update, or the
-        same share of the way where layers have different `below`."""
-        assert self.moment.step is not None, "nothing is drawn outside of training"
-        return _mixed_one(self.moment.step ^ _key("", purpose)) * below >> 64
 
     def shared(self, purpose: str, count: int, device: torch.device) -> Tensor:
         """Float32 (count,) in [0, 1), from the step's number: the same for all samples of an update."""

@@ -1,28 +1,35 @@
 """DyLoRA (arXiv 2210.07558): a LoRA of which every rank up to the full one can be cut out afterwards.
 
-At each step a rank b is drawn, one for all layers, as all will be cut alike, and each layer computes with its first b
+A rank b is drawn for an update, one for all layers, as all will be cut alike, and each layer computes with its first b
 ranks alone (the paper's W↓b, equations 5 to 7). sd-scripts multiplies with all ranks whatever it draws.
 
-Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. From
-time to time F is set so that B F and F⁻¹ A are B A's singular value decomposition, and the first b ranks are the best b
-of that moment. For the first three tenths of a training, while there is little to sort, all ranks are used. B and A
-themselves stay as they are: every number learns at every step, whichever rank is drawn, and the optimizer notices
-nothing. Larger ranks are drawn more often than smaller ones: b is the largest of three draws.
+Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. After
+each tenth of a training F is set so that the first b ranks are the best b of that moment, those without which most
+would be missing: half by the matrices themselves, which alone would be the singular value decomposition, half by what
+flows through them (`tehon.adapters.flow`). B and A stay as they are: every number learns at every step, whichever rank
+is drawn, and the optimizer notices nothing.
 
-A file holds the ranks in the order of their singular values, so that its first b ranks, with the same factor
-alpha / rank, are the cut at b; see `tehon.surgery.cut`.
+Ranks are drawn in the ninth tenth, for every fourth update; all others use all ranks. Earlier or oftener, a small rank
+leads the others astray; and in the last tenth all of them find together again.
+
+A file holds the ranks in their order, so that its first b ranks, with the same factor alpha / rank, are the cut at b;
+see `tehon.surgery.cut`.
 """
 
-import torch
-from torch import Tensor
+import math
 
-from tehon.adapters.adapter import Layer, Shapes, base
+import torch
+from torch import Tensor, nn
+
+from tehon.adapters.adapter import Layer, Shapes, base, pointwise, run
+from tehon.adapters.flow import Flow
 from tehon.adapters.fused import Branch
-from tehon.adapters.lora import Lora, through
+from tehon.adapters.lora import Lora
 from tehon.adapters.restraint import FREE, Restraint
 
-_SORTED_AFTER = range(3, 10)  # tenths of a training
-_DRAWS = ("dylora", "dylora again", "dylora once more")
+_DRAWN = 8, 9  # tenths of a training
+_EVERY = 4  # updates there
+_GOLDEN = (math.sqrt(5) - 1) / 2  # the fractions of its multiples are spread evenly, however many there are
 _RIDGE = 1e-6  # keeps F invertible where A has fewer dimensions than ranks
 _WEAKEST = 1e-3  # share of the strongest rank that a weaker one counts as when a file's down rows get their lengths
 
@@ -40,70 +47,107 @@ class DyLora(Lora):
         assert self.rank % unit == 0, "the unit divides the rank"
         self.unit = unit
         self.order = torch.eye(self.rank, device=layer.weight.device).repeat(2, 1, 1)
+        self.flow = Flow(self.rank, layer.weight.device)
+
+    @property
+    def learning(self) -> bool:
+        """Whether this is an update, and no look at what was learned."""
+        return self.restraint.chance is not None and self.restraint.chance.drawing
 
     def drawn_rank(self) -> int:
-        """The ranks in use: drawn for this update, or all outside of training and before they are sorted."""
+        """The ranks in use: drawn for this update, or all, as outside of training and before ranks are drawn."""
         chance = self.restraint.chance
-        if chance is None or not chance.drawing or chance.moment.whole:
+        if chance is None or not chance.drawing:
             return self.rank
-        largest = max(chance.number(purpose, self.rank // self.unit) for purpose in _DRAWS)
-        return (largest + 1) * self.unit
+        return math.ceil(chance.moment.share * (self.rank // self.unit)) * self.unit
 
+    @torch.no_grad()
     def sort(self) -> None:
-        """Puts the ranks into the order of their singular values; those drawn from now on are the first of these."""
-        order, _ = ordered(self.down, self.up)
-        self.order.copy_(order)
+        """Puts the ranks into their order; those drawn from now on are the first of these."""
+        order = self._ordered()
+        if order is not None:
+            self.order.copy_(order)
+        self.flow.fade()
 
     @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
-        """In a file the ranks are sorted."""
-        down, up = self.down.float(), self.up.float()
-        (into, back), strengths = ordered(down, up)
-        if self.unit == self.rank or not strengths.any():
+        """In a file the ranks are in their order, and each has a down row and an up column of one length."""
+        order = self._ordered()
+        if self.unit == self.rank or order is None:
             return super().constants()
-        lengths = strengths.clamp(min=float(strengths.max()) * _WEAKEST).sqrt().to(down.device)
-        sorted_down = (lengths[:, None] * (back.to(down.device) @ down.flatten(1))).view(down.shape)
-        sorted_up = (up.flatten(1) @ into.to(up.device) / lengths).view(up.shape)
-        return super().constants() | {"lora_down.weight": sorted_down, "lora_up.weight": sorted_up}
+        into, back = order.to(self.down.device)
+        down, up = back @ self.down.float().flatten(1), self.up.float().flatten(1) @ into
+        lengths = down.norm(dim=1)
+        lengths = lengths.clamp(min=float(lengths.max()) * _RIDGE)
+        strengths = lengths * up.norm(dim=0)
+        ratios = strengths.clamp(min=float(strengths.max()) * _WEAKEST).sqrt() / lengths
+        return super().constants() | {
+            "lora_down.weight": (down * ratios[:, None]).view(self.down.shape),
+            "lora_up.weight": (up / ratios).view(self.up.shape),
+        }
 
     def branch(self, x: Tensor) -> Branch | None:
-        return super().branch(x) if self.drawn_rank() == self.rank else None
+        branch = super().branch(x) if self.drawn_rank() == self.rank else None
+        if branch is not None:
+            branch.flow = self.flow if self.learning else None
+        return branch
 
     def plain(self, x: Tensor) -> Tensor:
-        used = self.drawn_rank()
-        if used == self.rank:
+        if not self.learning:
             return super().plain(x)
-        into, back = self.order.to(self.down.dtype)
-        down = (back[:used] @ self.down.flatten(1)).view(used, *self.down.shape[1:])
-        up = self.up.flatten(1) @ into[:, :used]
-        return base(self.layer, x) + through(self.layer, x, down, None, up * self.scale, self.restraint)
+        used = self.drawn_rank()
+        into, back = self.order.to(x.dtype)
+        channel = -1 if isinstance(self.layer, nn.Linear) else 1
+        narrow = run(self.layer, x, self.down.to(x.dtype))
+        h = narrow if used == self.rank else pointwise(self.layer, narrow, back[:used])
+        h = self.restraint.narrow(h, channel)
+        h = h if used == self.rank else pointwise(self.layer, h, into[:, :used])
+        h = self.flow.watched(narrow.movedim(channel, -1), h.movedim(channel, -1)).movedim(-1, channel)
+        up = (self.up * self.scale).to(x.dtype)
+        return base(self.layer, x) + self.restraint.whole(pointwise(self.layer, h, up))
+
+    def _ordered(self) -> Tensor | None:
+        down, up = self.down.flatten(1).cpu().double(), self.up.flatten(1).cpu().double()
+        reaching, returning = self.flow.sums.cpu().double()
+        return ordered(_both(down @ down.T, reaching), _both(up.T @ up, returning))
+
+
+def _both(own: Tensor, seen: Tensor) -> Tensor:
+    """Half of each; all `own` while nothing was seen."""
+    return own / own.trace() + seen / seen.trace() if seen.trace() > 0 else own
 
 
 @torch.no_grad()
-def ordered(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-    """F and its inverse (2, rank, rank), and the singular values (rank,) of B A, largest first; float32 on the CPU.
+def ordered(inner: Tensor, outer: Tensor) -> Tensor | None:
+    """F and its inverse (2, rank, rank), float32, of float64 matrices (rank, rank) that say how much goes into ranks
+    and how much comes out of them; None where that is nothing, or not finite.
 
-    With A Aᵀ = L Lᵀ and Lᵀ Bᵀ B L = W S² Wᵀ, F = L W: then F⁻¹ A has orthonormal rows and B F orthogonal columns of the
-    lengths S. Numbers that are not finite are left in their order.
+    With inner = L Lᵀ and Lᵀ outer L = W S² Wᵀ, F = L W: then F⁻¹ inner F⁻¹ᵀ is 1 and Fᵀ outer F is S², largest first.
+    Where inner = A Aᵀ and outer = Bᵀ B, these are the singular values of B A.
     """
-    a, b = down.flatten(1).cpu().double(), up.flatten(1).cpu().double()
-    rank, identity = len(a), torch.eye(len(a), dtype=torch.float64)
-    inner = a @ a.T
-    inner = inner + identity * (inner.trace() * _RIDGE / rank)
-    if not (inner.isfinite().all() and b.isfinite().all() and inner.trace() > 0):
-        return identity.float().repeat(2, 1, 1), torch.zeros(rank)
+    identity = torch.eye(len(inner), dtype=torch.float64)
+    inner = inner + identity * (inner.trace() * _RIDGE / len(inner))
+    if not (inner.isfinite().all() and outer.isfinite().all() and inner.trace() > 0 and outer.trace() > 0):
+        return None
     lower = torch.linalg.cholesky(inner)
-    squares, turn = torch.linalg.eigh(lower.T @ (b.T @ b) @ lower)
+    _, turn = torch.linalg.eigh(lower.T @ outer @ lower)
     turn = turn.flip(1)
     inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-    return torch.stack([lower @ turn, turn.T @ inverse]).float(), squares.flip(0).clamp(min=0).sqrt().float()
+    return torch.stack([lower @ turn, turn.T @ inverse]).float()
 
 
-def all_used(step: int, steps: int) -> bool:
-    """Whether ranks are not drawn yet at an update, counted from 0, of a training of so many."""
-    return step < -(-steps * _SORTED_AFTER[0] // 10)
+def share_used(step: int, steps: int) -> float:
+    """The share of the ranks, in (0, 1], that an update, counted from 0, of a training of so many uses."""
+    first, end = (_end(tenths, steps) for tenths in _DRAWN)
+    if not first <= step < end or (step - first) % _EVERY:
+        return 1.0
+    return ((step - first) // _EVERY + 0.5) * _GOLDEN % 1.0
 
 
 def sorts_after(step: int, steps: int) -> bool:
     """Whether ranks are sorted after this many updates of a training."""
-    return any(step == -(-steps * tenths // 10) for tenths in _SORTED_AFTER)
+    return any(step == _end(tenths, steps) for tenths in range(1, 10))
+
+
+def _end(tenths: int, steps: int) -> int:
+    return -(-steps * tenths // 10)

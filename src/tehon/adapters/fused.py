@@ -18,6 +18,7 @@ from tehon.adapters.adapter import Layer
 from tehon.adapters.beside import beside
 from tehon.adapters.bordered import Border
 from tehon.adapters.flat import Narrow
+from tehon.adapters.flow import Flow
 from tehon.again import Again, again_of
 from tehon.products import add_product, linear, times
 
@@ -30,6 +31,8 @@ class Branch:
         copies in it are computed with, and gradients are put there."""
         self.layer, self.parameters = layer, (down, up)
         self.border: Border | None = None
+        self.flow: Flow | None = None
+        """Who is told what goes through the ranks."""
         if narrow is not None and Border.possible(layer, narrow, down, up):
             self.border = Border(layer, down, up, narrow)
         self.weight, self.bias = layer.weight.detach().flatten(1), layer.bias
@@ -135,6 +138,8 @@ class _Fused(torch.autograd.Function):
             if _downs_learn(branches):
                 rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
             for branch, scale, out, h, dh in zip(branches, scales, outs, narrow, by_narrow, strict=True):
+                if branch.flow is not None:
+                    branch.flow.add(h, dh)
                 (down, up), (of_down, of_up) = branch.parameters, branch.places()
                 if up.requires_grad:
                     _give(up, of_up, out.t(), h, scale, inherited)

@@ -30,7 +30,7 @@ def tensors_in_state(plan: Plan) -> int:
     the adapters' own or one for all, and what adapters keep beside them."""
     row, kind = optimizer_row(plan.optimizer.name), plan.settings.network.kind
     known = len(plan.group_rates) if row.flat else len(_shapes(plan))
-    beside = len(plan.modules) if kind in ("lora_fa", "dylora") else 0
+    beside = len(plan.modules) * {"lora_fa": 1, "dylora": 2}.get(kind, 0)
     return round(known * (1 + row.memory / 4 + 2 * row.factored)) + beside
 
 
@@ -45,10 +45,10 @@ def bytes_remembered(plan: Plan) -> int:
 
 
 def bytes_kept(plan: Plan) -> int:
-    """Of what adapters hold beside what is trained: matrices that stay, and the order of DyLoRA's ranks."""
+    """Of what adapters hold beside what is trained: matrices that stay, and four for DyLoRA's ranks."""
     kind = plan.settings.network.kind
-    order = sum(2 * module.rank**2 for module in plan.modules) if kind == "dylora" else 0
-    return 4 * (sum(module.parameters for module in plan.modules) - numbers_trained(plan) + order)
+    ranks = sum(4 * module.rank**2 for module in plan.modules) if kind == "dylora" else 0
+    return 4 * (sum(module.parameters for module in plan.modules) - numbers_trained(plan) + ranks)
 
 
 def _shapes(plan: Plan) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from tehon.adapters.adapter import trainable
 from tehon.adapters.chance import Moment
-from tehon.adapters.dylora import all_used, sorts_after
+from tehon.adapters.dylora import share_used, sorts_after
 from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
 from tehon.adapters.lora import Lora
@@ -110,7 +110,7 @@ class Trainer:
             for report in train(self.state, steps, self._group, share, learn, add_up, self._rates, limit):
                 self.moment.end()
                 if sorts_after(self.state.step, self.plan.steps):
-                    sort_ranks(self.adapters)
+                    sort_ranks(self.adapters, self.ranks)
                 norms = self._limit_norms()
                 if self.state.average is not None and not report.skipped:
                     self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)
@@ -151,7 +151,7 @@ def _begin(moment: Moment, state: State, plan: Plan, device: torch.device, keys:
     """Tells the adapters for which update and samples they draw; it holds until the backward is done."""
     (step,) = numbers_for(plan.seed, "adapter step", [(state.step,)]).tolist()
     samples = to_device(numbers_for(plan.seed, "adapter sample", keys), device)
-    moment.begin(step, samples, whole=all_used(state.step, plan.steps))
+    moment.begin(step, samples, share=share_used(state.step, plan.steps))
 
 
 def _unheard(*facts: object) -> None:

@@ -27,6 +27,7 @@ from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
 from tehon.surgery.fitting import adapter_from, shaped
+from tehon.training.ranks import Ranks
 from tehon.weights.lora_file import layer_name, read_lora
 
 Adapters = dict[str, dict[str, Adapter]]
@@ -127,23 +128,26 @@ def file_tensors(adapters: Adapters) -> dict[str, Tensor]:
 
 def kept_tensors(adapters: Adapters) -> dict[str, Tensor]:
     """What adapters hold and gradients don't move: tensors that are drawn and stay (LoRA-FA), the order of DyLoRA's
-    ranks."""
+    ranks and what flows through them."""
     found: dict[str, Tensor] = {}
     for layers in adapters.values():
         for name, adapter in layers.items():
             held = {key: tensor.detach() for key, tensor in adapter.tensors.items() if not tensor.requires_grad}
             if isinstance(adapter, DyLora):
-                held["order"] = adapter.order
+                held |= {"order": adapter.order, "flow": adapter.flow.sums}
             found |= {f"{name}.{key}": tensor for key, tensor in held.items()}
     return found
 
 
-def sort_ranks(adapters: Adapters) -> None:
-    """Puts the ranks of every DyLoRA into their order."""
-    for layers in adapters.values():
-        for adapter in layers.values():
-            if isinstance(adapter, DyLora):
-                adapter.sort()
+def sort_ranks(adapters: Adapters, ranks: Ranks) -> None:
+    """Puts the ranks of every DyLoRA into their order; among several processes, into the first one's."""
+    found = [adapter for layers in adapters.values() for adapter in layers.values() if isinstance(adapter, DyLora)]
+    if not found:
+        return
+    for adapter in found:
+        adapter.sort()
+    for adapter, order in zip(found, ranks.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
+        adapter.order.copy_(order)
 
 
 def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Adapter]:

@@ -157,12 +157,14 @@ def test_output_never_fails_for_its_letters(around: dict[str, str], name: bytes,
     assert name in done.stdout
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "1000"), ("7", "7")])
-def test_threads_that_wait_soon_sleep(given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else two trainings at once starve each other; what somebody has set stays."""
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+@pytest.mark.parametrize(("name", "own"), [("GOMP_SPINCOUNT", "1000"), ("OPENBLAS_NUM_THREADS", "1")])
+@pytest.mark.parametrize("given", [None, "7"])
+def test_threads_that_wait_soon_sleep(name: str, own: str, given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two trainings at once starve each other, and pictures that are scaled the encoder; what somebody has set
+    stays."""
+    monkeypatch.delenv(name, raising=False)
     if given:
-        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+        monkeypatch.setenv(name, given)
     with pytest.raises(SystemExit):
         main(["--version"])
-    assert os.environ["GOMP_SPINCOUNT"] == expected
+    assert os.environ[name] == (given or own)

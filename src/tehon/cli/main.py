@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             _fit_letters(stream)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait longer sleep, or two programs starve each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads don't sleep, and scaling needs one
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
         return _run(words, alone=arguments is None)

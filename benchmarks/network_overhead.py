@@ -15,7 +15,7 @@ from typing import Any
 from networks_demo import circumstances
 from PIL import Image
 
-from tehon.adapters.dylora import DyLora
+from tehon.adapters.dylora import share_used
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
@@ -52,12 +52,8 @@ def trainer_of(network: dict[str, Any], folder: Path) -> Trainer:
 
 def go_where_ranks_are_drawn(trainer: Trainer) -> None:
     """To the first update that uses less than all ranks."""
-    (epoch, batches) = trainer.plan.group(0)
-    adapter = next(iter(trainer.adapters["lora_unet"].values()))
-    assert isinstance(adapter, DyLora)
-    while adapter.drawn_rank() == adapter.rank:
-        trainer.state.step += 1
-        trainer.step.losses_of(epoch, batches[0])
+    steps = trainer.plan.steps
+    trainer.state.step = next(step for step in range(steps) if share_used(step, steps) < 1)
 
 
 def step_seconds(trainer: Trainer) -> float:
@@ -88,7 +84,7 @@ def main() -> None:
         print(table())
         return
     folder = Path(tempfile.mkdtemp())
-    pictures = folder / "pictures" / "4_thing"
+    pictures = folder / "pictures" / "400_thing"
     pictures.mkdir(parents=True)
     Image.new("RGB", (128, 128), (200, 30, 40)).save(pictures / "0.png")
     trainers = {name: trainer_of(network, folder) for name, network in NETWORKS.items()}

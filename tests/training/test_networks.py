@@ -161,7 +161,7 @@ def test_each_setting_changes_what_is_learned(
 
 def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
     """Of ten updates the ninth draws; a unit of the whole rank draws nothing."""
-    ten = small | {"training": small["training"] | {"max_train_steps": 10}}
+    ten = small | {"training": small["training"] | {"epochs": 9, "max_train_steps": 10}}
     lora = run(ten, "lora", rank=8)
     one, two = (run(ten, f"unit{unit}", kind="dylora", rank=8, unit=unit) for unit in (1, 2))
     assert not same(lora, one)
@@ -170,7 +170,7 @@ def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
 
 
 def test_a_dylora_file_holds_its_ranks_in_their_order(small: Tree) -> None:
-    """Halfway between that of the change's own singular values and that of what flowed; each as long down as up."""
+    """Each is as long down as up, but for the weakest; and the order knows what flowed through them until the end."""
     trainer = assemble(planned(small, kind="dylora", rank=4))
     for _ in trainer.updates():
         pass
@@ -179,8 +179,10 @@ def test_a_dylora_file_holds_its_ranks_in_their_order(small: Tree) -> None:
             assert isinstance(adapter, DyLora)
             held = in_file(adapter)
             down, up = held["lora_down.weight"].flatten(1), held["lora_up.weight"].flatten(1)
-            assert torch.allclose(up @ down, adapter.delta().flatten(1), atol=1e-5)
-            assert torch.allclose(up.norm(dim=0), down.norm(dim=1), rtol=1e-2), name
+            assert torch.allclose(up @ down * adapter.plain_scale, adapter.delta().flatten(1), atol=1e-5)
+            strengths = up.norm(dim=0) * down.norm(dim=1)
+            expected = strengths.clamp(min=float(strengths.max()) * 1e-3).sqrt()
+            assert torch.allclose(down.norm(dim=1), expected, rtol=1e-3), name
             assert adapter.flow.sums.isfinite().all()
             assert (adapter.flow.sums.diagonal(dim1=1, dim2=2).sum(1) > 0.5).all(), "both halves were seen lately"
 

@@ -68,7 +68,7 @@ CASES: dict[str, Tree] = {
     },
     "dylora, accumulation, dropout": {
         "network": {"kind": "dylora", "unit": 1, "dropout": 0.2},
-        "training": {"gradient_accumulation_steps": 3, "max_train_steps": 12},
+        "training": {"gradient_accumulation_steps": 3, "epochs": 18, "max_train_steps": 12},
     },
 }
 

@@ -127,7 +127,7 @@ def test_a_key_becomes_these_settings(
         ({"lr_scheduler": "constant"}, "lr_scheduler", "tehon ignores the warm-up"),  # T7
         ({"cache_latents_to_disk": True}, "cache_latents_to_disk", "after the resolution has changed"),  # T8
         ({"shuffle_caption": True}, "shuffle_caption", "some pictures come twice"),  # T9
-        ({"LoRA_type": "Kohya DyLoRA"}, "LoRA_type", "tehon trains the truncated product"),  # T10
+        ({"LoRA_type": "Kohya DyLoRA"}, "LoRA_type", "in some updates, with the first few alone"),  # T10
         ({"lora_network_weights": "a"}, "lora_network_weights", "goes on at the strength that the file has"),  # T11
         ({"additional_parameters": "--base_weights a"}, "additional_parameters --base_weights", "grows layers"),  # T12
         ({"bucket_reso_steps": 16}, "bucket_reso_steps", "unless it is a multiple of 64"),  # T13

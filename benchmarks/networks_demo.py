@@ -78,7 +78,8 @@ def train(name: str, folder: Path, steps: int, seed: int | None = None) -> tuple
     tree["training"]["max_train_steps"] = steps
     if seed is not None:
         tree["training"]["seed"] = seed
-    tree["output"] = {"folder": str(folder), "name": name, "overwrite": True}
+    named = name if seed is None else f"{name}-{seed}"
+    tree["output"] = {"folder": str(folder), "name": named, "overwrite": True}
     plan = make_plan(validate(tree))
     events: dict[str, dict[str, Any]] = {}
     start = time.perf_counter()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tehon.adapters.adapter import Adapter, attach, detach, in_file
+from tehon.adapters.adapter import Adapter, attach, detach, in_file, run
 from tehon.adapters.chance import Chance, Moment
-from tehon.adapters.dylora import DyLora, share_used, sorts_after
-from tehon.adapters.flow import Flow
+from tehon.adapters.dylora import DyLora, fades_after, share_used, sorts_after
+from tehon.adapters.flow import Flow, fade, settle
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
 from tehon.surgery.cut import cut_ranks
@@ -122,9 +122,13 @@ def test_more_ranks_than_dimensions_can_be_sorted_and_written() -> None:
     assert torch.allclose(up[:, :2] @ down[:2], best_of(change, 2), atol=1e-3)
 
 
-def test_ranks_are_sorted_after_every_tenth() -> None:
-    assert [step for step in range(201) if sorts_after(step, 200)] == [20, 40, 60, 80, 100, 120, 140, 160, 180]
-    assert [step for step in range(4) if sorts_after(step, 3)] == [1, 2, 3]
+def test_ranks_are_sorted_before_the_first_update_that_draws_and_fade_after_every_tenth() -> None:
+    assert [step for step in range(201) if sorts_after(step, 200)] == [160]
+    assert [step for step in range(201) if fades_after(step, 200)] == [20, 40, 60, 80, 100, 120, 140, 160, 180]
+    for steps in range(1, 60):
+        drawing = [step for step in range(steps) if share_used(step, steps) < 1]
+        assert steps - 1 not in drawing, "the last update uses all"
+        assert all(any(sorts_after(before, steps) for before in range(1, step + 1)) for step in drawing)
 
 
 def test_ranks_are_drawn_in_the_ninth_tenth_each_as_often() -> None:
@@ -151,6 +155,7 @@ def test_the_first_ranks_are_those_that_the_inputs_and_the_loss_need() -> None:
     y = adapter.layer(x)
     y.backward(torch.randn_like(y) * high)
     moment.end()
+    settle([adapter.flow])
     held, change = in_file(adapter), adapter.delta().detach()
     assert torch.allclose(held["lora_up.weight"] @ held["lora_down.weight"], change, atol=1e-4)
     for rank in (1, 2, 3, 4, 6):
@@ -165,57 +170,103 @@ def test_the_first_ranks_are_those_that_the_inputs_and_the_loss_need() -> None:
         assert missing[0] < 0.8 * missing[1], (rank, missing)
 
 
-def flowed(share: float, *, recomputed: bool = False, dropout: float = 0.0) -> Tensor:
-    """What was seen after an update of one batch."""
-    adapter, moment = made(unit=1)
-    if dropout:
-        adapter.restraint = Restraint(Chance(moment, "x"), module_dropout=dropout)
+def flowed(layer: nn.Linear | nn.Conv2d, share: float, *, recomputed: bool = False, plain: bool = False) -> Tensor:
+    """What an update of one batch brought, and what it should: h and dh worked out by themselves."""
+    torch.manual_seed(3)
+    moment, ones = Moment(), (1,) * (layer.weight.dim() - 2)
+    shapes = {"lora_down.weight": (8, *layer.weight.shape[1:]), "lora_up.weight": (len(layer.weight), 8, *ones)}
+    restraint = Restraint(Chance(moment, "x"), module_dropout=1e-9 if plain else 0.0)
+    adapter = build(layer.requires_grad_(False), shapes, 8.0, restraint, Training(unit=1))
+    assert isinstance(adapter, DyLora)
+    with torch.no_grad():
+        for tensor in adapter.tensors.values():
+            tensor.copy_(torch.randn(tensor.shape))
+    attach(adapter)
+    x = torch.randn(3, 16) if isinstance(layer, nn.Linear) else torch.randn(3, 16, 6, 6)
     moment.begin(1, SAMPLES, share=share)
-    x = torch.randn(3, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
     y = checkpoint(adapter.layer, x, use_reentrant=False) if recomputed else adapter.layer(x)
     y.sum().backward()
-    return adapter.flow.sums
-
-
-def test_each_way_of_computing_sees_the_same() -> None:
-    adapter, _ = made(unit=1)
-    x = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+    detach(adapter)
     with torch.no_grad():
-        h, dh = x @ adapter.tensors["lora_down.weight"].T, torch.ones(3, 12) @ adapter.tensors["lora_up.weight"]
-    expected = torch.stack([h.T @ h / h.square().sum(), dh.T @ dh / dh.square().sum()])
-    assert torch.allclose(flowed(1.0), expected, atol=1e-6)
-    assert torch.allclose(flowed(0.4), expected, atol=1e-6)
-    assert torch.allclose(flowed(1.0, dropout=1e-9), expected, atol=1e-6)
-    assert torch.allclose(flowed(1.0, recomputed=True), expected, atol=1e-6)
-    assert torch.allclose(flowed(0.4, recomputed=True), expected, atol=1e-6)
+        h = run(layer, x, adapter.down)
+        h = h if isinstance(layer, nn.Linear) else h.movedim(1, -1).flatten(0, 2)
+        dh = torch.ones(len(h), len(layer.weight)) @ adapter.up.flatten(1)
+        expected = torch.stack([each.T @ each / each.square().sum() for each in (h, dh)])
+    return (adapter.flow.pending - expected).abs().max()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("kind", ["linear", "1x1", "3x3 by 2"])
+def test_each_way_of_computing_sees_the_same(kind: str, share: float, recomputed: bool, plain: bool) -> None:
+    layers = {"linear": nn.Linear(16, 12), "1x1": nn.Conv2d(16, 12, 1), "3x3 by 2": nn.Conv2d(16, 12, 3, 2, 1)}
+    assert flowed(layers[kind], share, recomputed=recomputed, plain=plain) < 1e-6
+
+
+def test_whether_a_batch_is_seen_was_settled_by_its_forward() -> None:
+    adapter, moment = made(unit=1)
+    moment.begin(1, SAMPLES)
+    y = adapter.layer(torch.randn(3, 16))
+    with moment.paused():
+        other = adapter.layer(torch.randn(3, 16))
+    y.sum().backward()
+    seen = adapter.flow.pending.clone()
+    other.sum().backward()
+    assert seen.any()
+    assert torch.equal(adapter.flow.pending, seen)
 
 
 def test_nothing_is_seen_outside_of_training() -> None:
     adapter, moment = made(unit=1)
     moment.begin(1, SAMPLES)
     adapter.layer(torch.randn(3, 16)).sum().backward()
-    before = adapter.flow.sums.clone()
+    before = adapter.flow.pending.clone()
     with moment.paused():
         adapter.layer(torch.randn(3, 16, requires_grad=True)).sum().backward()
     with torch.no_grad():
         adapter.layer(torch.randn(3, 16))
-    assert torch.equal(adapter.flow.sums, before)
+    assert torch.equal(adapter.flow.pending, before)
     assert before.any()
 
 
 def test_every_batch_counts_alike_and_fades_and_overflow_counts_for_nothing() -> None:
     flow, (h, dh) = Flow(4, torch.device("cpu")), torch.randn(2, 5, 4)
     flow.add(h, dh)
-    once = flow.sums.clone()
+    once = flow.pending.clone()
     flow.add(h, dh * 65536)
-    assert torch.allclose(flow.sums, 2 * once)
     for wrong in (0.0, float("inf"), float("nan")):
         flow.add(torch.full((5, 4), wrong), torch.full((5, 4), wrong))
+    assert torch.allclose(flow.pending, 2 * once)
+    assert not flow.sums.any(), "the update is not made yet"
+    settle([flow])
     assert torch.allclose(flow.sums, 2 * once)
-    flow.fade()
+    settle([flow])
+    assert torch.allclose(flow.sums, 2 * once)
+    fade([flow])
     assert torch.allclose(flow.sums, once)
-    flow.fade()
-    assert torch.allclose(flow.sums, once / 2)
+
+
+@pytest.mark.parametrize(("wide", "rank"), [(8, 16), (32, 128)])
+def test_more_ranks_than_dimensions_can_be_sorted_after_much_has_flowed(wide: int, rank: int) -> None:
+    """The sums are float32 and lack the directions that A lacks: rounding must not make them less than nothing."""
+    layer = nn.Linear(wide, 32).requires_grad_(False)
+    shapes = {"lora_down.weight": (rank, wide), "lora_up.weight": (32, rank)}
+    adapter = build(layer, shapes, rank, training=Training(unit=1))
+    assert isinstance(adapter, DyLora)
+    with torch.no_grad():
+        for tensor in adapter.tensors.values():
+            tensor.copy_(torch.randn(tensor.shape))
+        for _ in range(300):
+            x = torch.randn(512, wide) + 3
+            adapter.flow.add(x @ adapter.down.T, torch.randn(512, 32) @ adapter.up)
+            settle([adapter.flow])
+    adapter.sort()
+    into, back = adapter.order.double()
+    assert torch.allclose(into @ back, torch.eye(rank, dtype=torch.float64), atol=1e-2)
+    held = in_file(adapter)
+    change = held["lora_up.weight"] @ held["lora_down.weight"]
+    assert torch.allclose(change, adapter.delta(), atol=1e-3 * float(adapter.delta().abs().max()))
 
 
 # ---- against a LoRA cut down afterwards
@@ -273,9 +324,14 @@ def learned(seed: int, unit: int, rate: float) -> tuple[Chain, Chain, list[Adapt
         loss.backward()
         optimizer.step()
         moment.end()
-        for adapter in adapters:
-            if isinstance(adapter, DyLora) and sorts_after(step + 1, STEPS):
+        dyloras = [adapter for adapter in adapters if isinstance(adapter, DyLora)]
+        if dyloras:
+            flows = [adapter.flow for adapter in dyloras]
+            settle(flows)
+            for adapter in dyloras if sorts_after(step + 1, STEPS) else []:
                 adapter.sort()
+            if fades_after(step + 1, STEPS):
+                fade(flows)
     return pupil, master, adapters
 
 

@@ -17,7 +17,7 @@ from tehon.planning.plan import Plan, make_plan
 from tehon.runs.read import rows
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
-from tehon.training.attach import lora_files, sort_ranks
+from tehon.training.attach import lora_files, settle_ranks
 from tehon.training.ranks import Alone
 from tehon.training.run import Outcome, resume_run, start_run
 
@@ -170,7 +170,8 @@ def test_dylora_draws_and_a_unit_changes_what_is_drawn(small: Tree) -> None:
 
 
 def test_a_dylora_file_holds_its_ranks_in_their_order(small: Tree) -> None:
-    """Each is as long down as up, but for the weakest; and the order knows what flowed through them until the end."""
+    """By what the matrices and what flowed say of each, half and half. Each is as long down as up, but for the
+    weakest."""
     trainer = assemble(planned(small, kind="dylora", rank=4))
     for _ in trainer.updates():
         pass
@@ -183,8 +184,14 @@ def test_a_dylora_file_holds_its_ranks_in_their_order(small: Tree) -> None:
             strengths = up.norm(dim=0) * down.norm(dim=1)
             expected = strengths.clamp(min=float(strengths.max()) * 1e-3).sqrt()
             assert torch.allclose(down.norm(dim=1), expected, rtol=1e-3), name
-            assert adapter.flow.sums.isfinite().all()
-            assert (adapter.flow.sums.diagonal(dim1=1, dim2=2).sum(1) > 0.5).all(), "both halves were seen lately"
+            own_down, own_up = adapter.down.detach().flatten(1).double(), adapter.up.detach().flatten(1).double()
+            turn = down.double() @ torch.linalg.pinv(own_down)
+            of_each = torch.ones(4, dtype=torch.float64)
+            squares = own_down @ own_down.T, own_up.T @ own_up
+            for square, seen, way in zip(squares, adapter.flow.sums.double(), (turn, turn.inverse().T), strict=True):
+                assert seen.trace() > 0.5, "it was seen lately"
+                of_each *= (way @ (square / square.trace() + seen / seen.trace()) @ way.T).diagonal()
+            assert (of_each.diff() <= 1e-6 * of_each[0]).all(), name
 
 
 class Second(Alone):
@@ -208,12 +215,12 @@ def test_all_processes_take_the_first_ones_order(small: Tree) -> None:
             assert isinstance(adapter, DyLora)
             with torch.no_grad():
                 adapter.up.copy_(torch.randn(adapter.up.shape, generator=torch.Generator().manual_seed(1)))
-            adapter.flow.add(torch.randn(9, 4), torch.randn(9, 4))
+            adapter.flow.add(torch.randn(9, 4), torch.randn(9, 4))  # settled with the update
         own = [adapter.order for adapter in every if isinstance(adapter, DyLora)]
-        sort_ranks(trainer.adapters, Second(orders[0]) if number else Alone())
+        settle_ranks(trainer.adapters, 8, 10, Second(orders[0]) if number else Alone())
         orders.append([order.clone() for order in own])
     assert all(torch.equal(one, other) for one, other in zip(*orders, strict=True))
-    sort_ranks(trainers[1].adapters, Alone())
+    settle_ranks(trainers[1].adapters, 8, 10, Alone())
     alone = [adapter.order for layers in trainers[1].adapters.values() for adapter in layers.values()]  # type: ignore[attr-defined]
     assert not all(torch.equal(one, other) for one, other in zip(orders[0], alone, strict=True))
 

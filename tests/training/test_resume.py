@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tehon.runs.record import keep_rows
 from tehon.settings.files import load_settings, validate
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
+from tehon.training.step import Step
 
 Tree = dict[str, Any]
 
@@ -71,6 +73,43 @@ CASES: dict[str, Tree] = {
         "training": {"gradient_accumulation_steps": 3, "epochs": 18, "max_train_steps": 12},
     },
 }
+
+
+def test_going_on_between_the_order_of_ranks_and_the_update_that_draws_is_the_straight_run(tree: Tree) -> None:
+    """Of fifty, it is the one after step 40."""
+    changes: dict[str, dict[str, Any]] = {
+        "network": {"kind": "dylora", "unit": 1},
+        "training": {"epochs": 99, "max_train_steps": 50},
+        "output": {"save_state_every_n_steps": 8, "save_last_n_states": 0, "save_precision": "float"},
+    }
+    straight = start_run(planned(tree, **changes), quiet)
+    before = body(straight.lora)
+    assert body(resume_run(back_to(straight, 40), quiet).lora) == before
+
+
+def test_an_update_that_failed_leaves_nothing_in_what_flowed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "network": {"kind": "dylora", "unit": 1},
+        "training": {"gradient_accumulation_steps": 2, "epochs": 9, "max_train_steps": 4},
+        "output": {"save_precision": "float"},
+    }
+    before = body(start_run(planned(tree, **changes), quiet).lora)
+    own, batches = Step.given, count(1)
+
+    def failing(step: Step, *words: Any, **more: Any) -> Any:
+        if next(batches) == 6:  # the second of the third update
+            raise OSError("the disk is gone")
+        return own(step, *words, **more)
+
+    monkeypatch.setattr(Step, "given", failing)
+    changes["output"] |= {"name": "failed"}
+    with pytest.raises(OSError, match="the disk is gone"):
+        start_run(planned(tree, **changes), quiet)
+    monkeypatch.undo()
+    (run,) = [run for run in (Path(tree["output"]["folder"]) / "runs").iterdir() if "failed" in run.name]
+    resumed = resume_run(RunDirectory(run), quiet)
+    assert [row["step"] for row in rows(resumed.run.metrics)] == [1, 2, 3, 4]
+    assert body(resumed.lora) == before
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,11 +3,11 @@
 A rank b is drawn for an update, one for all layers, as all will be cut alike, and each layer computes with its first b
 ranks alone (the paper's W↓b, equations 5 to 7). sd-scripts multiplies with all ranks whatever it draws.
 
-Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. After
-each tenth of a training F is set so that the first b ranks are the best b of that moment, those without which most
-would be missing: half by the matrices themselves, which alone would be the singular value decomposition, half by what
-flows through them (`tehon.adapters.flow`). B and A stay as they are: every number learns at every step, whichever rank
-is drawn, and the optimizer notices nothing.
+Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. F is set
+so that the first b ranks are the best b of that moment, those without which most would be missing: half by the matrices
+themselves, which alone would be the singular value decomposition, half by what flows through them
+(`tehon.adapters.flow`), of which the older counts half with each tenth of the training. B and A stay as they are: every
+number learns at every step, whichever rank is drawn, and the optimizer notices nothing.
 
 Ranks are drawn in the ninth tenth, for every fourth update; all others use all ranks. Earlier or oftener, a small rank
 leads the others astray; and in the last tenth all of them find together again.
@@ -51,8 +51,8 @@ class DyLora(Lora):
 
     @property
     def learning(self) -> bool:
-        """Whether this is an update, and no look at what was learned."""
-        return self.restraint.chance is not None and self.restraint.chance.drawing
+        """Whether this is an update, and no look at what was learned, and there are ranks to put into an order."""
+        return self.unit < self.rank and self.restraint.chance is not None and self.restraint.chance.drawing
 
     def drawn_rank(self) -> int:
         """The ranks in use: drawn for this update, or all, as outside of training and before ranks are drawn."""
@@ -67,11 +67,11 @@ class DyLora(Lora):
         order = self._ordered()
         if order is not None:
             self.order.copy_(order)
-        self.flow.fade()
 
     @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
-        """In a file the ranks are in their order, and each has a down row and an up column of one length."""
+        """In a file the ranks are in their order; a down row is as long as its up column, but for the weakest, whose up
+        columns are shorter."""
         order = self._ordered()
         if self.unit == self.rank or order is None:
             return super().constants()
@@ -125,29 +125,29 @@ def ordered(inner: Tensor, outer: Tensor) -> Tensor | None:
     With inner = L Lᵀ and Lᵀ outer L = W S² Wᵀ, F = L W: then F⁻¹ inner F⁻¹ᵀ is 1 and Fᵀ outer F is S², largest first.
     Where inner = A Aᵀ and outer = Bᵀ B, these are the singular values of B A.
     """
-    identity = torch.eye(len(inner), dtype=torch.float64)
-    inner = inner + identity * (inner.trace() * _RIDGE / len(inner))
     if not (inner.isfinite().all() and outer.isfinite().all() and inner.trace() > 0 and outer.trace() > 0):
         return None
-    lower = torch.linalg.cholesky(inner)
+    values, vectors = torch.linalg.eigh(inner)
+    roots = values.clamp(min=float(values[-1]) * _RIDGE).sqrt()
+    lower = vectors * roots
     _, turn = torch.linalg.eigh(lower.T @ outer @ lower)
     turn = turn.flip(1)
-    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-    return torch.stack([lower @ turn, turn.T @ inverse]).float()
+    return torch.stack([lower @ turn, turn.T @ (vectors / roots).T]).float()
 
 
 def share_used(step: int, steps: int) -> float:
     """The share of the ranks, in (0, 1], that an update, counted from 0, of a training of so many uses."""
-    first, end = (_end(tenths, steps) for tenths in _DRAWN)
+    first, end = (steps * tenths // 10 for tenths in _DRAWN)
     if not first <= step < end or (step - first) % _EVERY:
         return 1.0
     return ((step - first) // _EVERY + 0.5) * _GOLDEN % 1.0
 
 
 def sorts_after(step: int, steps: int) -> bool:
-    """Whether ranks are sorted after this many updates of a training."""
-    return any(step == _end(tenths, steps) for tenths in range(1, 10))
+    """Whether ranks are put into their order after this many updates of a training: before the first that draws."""
+    return step == steps * _DRAWN[0] // 10
 
 
-def _end(tenths: int, steps: int) -> int:
-    return -(-steps * tenths // 10)
+def fades_after(step: int, steps: int) -> bool:
+    """Whether what was seen counts half after this many updates of a training: after each tenth."""
+    return any(step == steps * tenths // 10 for tenths in range(1, 10))

@@ -2,9 +2,10 @@
 
 With h = x Aᵀ, what reaches the ranks, and dh = g B, what comes back to them, hᵀh and dhᵀdh tell how much the output,
 and with it the loss, would change without a rank. They are for a change B A what the second moments of inputs and of
-gradients of outputs are for a weight in K-FAC (arXiv 1503.05671), for the price of two products as small as the rank.
+gradients of outputs are for a weight in K-FAC (arXiv 1503.05671), for two products as small as the rank.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,23 +13,21 @@ from torch import Tensor
 
 
 class Flow:
-    """`sums` (2, rank, rank) holds hᵀh and dhᵀdh; each batch counts alike, whatever its loss was multiplied by."""
+    """`sums` (2, rank, rank) holds hᵀh and dhᵀdh of the updates that were made; each batch counts alike, whatever its
+    loss was multiplied by. `pending` holds those of the update that is being made."""
 
     def __init__(self, rank: int, device: torch.device) -> None:
         self.sums = torch.zeros(2, rank, rank, device=device)
+        self.pending = torch.zeros_like(self.sums)
 
     @torch.no_grad()
     def add(self, h: Tensor, dh: Tensor) -> None:
-        """Takes a batch's h and dh, (..., rank), in. One without gradients, or where fp16's overflowed, counts for
+        """Takes a batch's h and dh, (..., rank), in. What is zero, or overflowed as fp16's gradients may, counts for
         nothing."""
-        for total, flow in zip(self.sums, (h, dh), strict=True):
+        for total, flow in zip(self.pending, (h, dh), strict=True):
             rows = flow.reshape(-1, flow.shape[-1]).float()
             square = rows.t() @ rows
             total.add_((square / square.trace()).nan_to_num_(0.0, 0.0, 0.0))
-
-    def fade(self) -> None:
-        """From now on all that was seen counts half."""
-        self.sums.mul_(0.5)
 
     def watched(self, h: Tensor, onward: Tensor) -> Tensor:
         """`onward`, what was made of h and goes on to B: when its gradient, dh, comes back, both are taken in."""
@@ -46,3 +45,14 @@ class _Watched(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         ctx.flow.add(*ctx.saved_tensors, *grad_outputs)
         return grad_outputs[0], None, None
+
+
+def settle(flows: Sequence[Flow]) -> None:
+    """After an update: what was pending is seen."""
+    torch._foreach_add_([flow.sums for flow in flows], [flow.pending for flow in flows])
+    torch._foreach_zero_([flow.pending for flow in flows])
+
+
+def fade(flows: Sequence[Flow]) -> None:
+    """From now on all that was seen counts half."""
+    torch._foreach_mul_([flow.sums for flow in flows], 0.5)

@@ -110,6 +110,7 @@ class _Fused(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         outs, narrow = _forward(rows, branches, scales)
         ctx.branches, ctx.scales, ctx.shape, ctx.heirs = branches, scales, x.shape, heirs
+        ctx.flows = [branch.flow for branch in branches]  # as they are now
         learning = _downs_learn(branches)  # a frozen A, as LoRA-FA's, needs no input kept
         ctx.make = None if again is None else again.make
         kept = () if not learning else (rows,) if again is None else again.of
@@ -137,9 +138,10 @@ class _Fused(torch.autograd.Function):
             rows: Tensor | None = None
             if _downs_learn(branches):
                 rows = (kept[0] if ctx.make is None else ctx.make(*kept)).reshape(-1, ctx.shape[-1])
+            for flow, h, dh in zip(ctx.flows, narrow, by_narrow, strict=True):
+                if flow is not None:
+                    flow.add(h, dh)
             for branch, scale, out, h, dh in zip(branches, scales, outs, narrow, by_narrow, strict=True):
-                if branch.flow is not None:
-                    branch.flow.add(h, dh)
                 (down, up), (of_down, of_up) = branch.parameters, branch.places()
                 if up.requires_grad:
                     _give(up, of_up, out.t(), h, scale, inherited)

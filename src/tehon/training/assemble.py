@@ -11,7 +11,7 @@ from torch import nn
 
 from tehon.adapters.adapter import trainable
 from tehon.adapters.chance import Moment
-from tehon.adapters.dylora import share_used, sorts_after
+from tehon.adapters.dylora import share_used
 from tehon.adapters.flat import FlatParameters
 from tehon.adapters.kinds import Training
 from tehon.adapters.lora import Lora
@@ -34,7 +34,16 @@ from tehon.planning.memory import recomputed, stored
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
 from tehon.planning.plan import Plan
 from tehon.settings.objective import ObjectiveSettings
-from tehon.training.attach import Adapters, Shares, join, kept_tensors, merge_file, new_adapters, sort_ranks, start_from
+from tehon.training.attach import (
+    Adapters,
+    Shares,
+    join,
+    kept_tensors,
+    merge_file,
+    new_adapters,
+    settle_ranks,
+    start_from,
+)
 from tehon.training.average import Average, averaged
 from tehon.training.capture import Graphs, Plainly, Runner
 from tehon.training.checkpointing import compute_again
@@ -109,8 +118,7 @@ class Trainer:
         try:
             for report in train(self.state, steps, self._group, share, learn, add_up, self._rates, limit):
                 self.moment.end()
-                if sorts_after(self.state.step, self.plan.steps):
-                    sort_ranks(self.adapters, self.ranks)
+                settle_ranks(self.adapters, self.state.step, self.plan.steps, self.ranks)
                 norms = self._limit_norms()
                 if self.state.average is not None and not report.skipped:
                     self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
-from tehon.adapters.dylora import DyLora
+from tehon.adapters.dylora import DyLora, fades_after, sorts_after
+from tehon.adapters.flow import fade, settle
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
@@ -139,15 +140,21 @@ def kept_tensors(adapters: Adapters) -> dict[str, Tensor]:
     return found
 
 
-def sort_ranks(adapters: Adapters, ranks: Ranks) -> None:
-    """Puts the ranks of every DyLoRA into their order; among several processes, into the first one's."""
+def settle_ranks(adapters: Adapters, step: int, steps: int, ranks: Ranks) -> None:
+    """What every DyLoRA does after so many updates of a training. The ranks' order is, among several processes, the
+    first one's."""
     found = [adapter for layers in adapters.values() for adapter in layers.values() if isinstance(adapter, DyLora)]
     if not found:
         return
-    for adapter in found:
-        adapter.sort()
-    for adapter, order in zip(found, ranks.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
-        adapter.order.copy_(order)
+    flows = [adapter.flow for adapter in found]
+    settle(flows)
+    if sorts_after(step, steps):
+        for adapter in found:
+            adapter.sort()
+        for adapter, order in zip(found, ranks.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
+            adapter.order.copy_(order)
+    if fades_after(step, steps):
+        fade(flows)
 
 
 def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Adapter]:

@@ -46,7 +46,7 @@ class State:
     """{group of weights whose training ends before the others': after how many updates}."""
     kept: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Tensors of the adapters that gradients don't move and that what is trained fits: LoRA-FA's down matrices, which
-    another seed would draw otherwise, and the order of DyLoRA's ranks."""
+    another seed would draw otherwise, the order of DyLoRA's ranks and what flowed through them."""
 
     scale: LossScale | None = None
     average: Average | None = None

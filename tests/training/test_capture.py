@@ -99,7 +99,8 @@ def test_adapters_that_draw_are_not_captured_and_it_is_said(tree: Tree, network:
         return assembling._runner(make_plan(validate(tree | own)), card, notices.append)
 
     assert isinstance(runner("auto"), Plainly)
-    assert notices == ["CUDA graphs are not used: with dropout or DyLoRA the adapters draw anew for each batch."]
+    said = "CUDA graphs are not used: with dropout or DyLoRA the adapters do not compute the same at each step."
+    assert notices == [said]
     with pytest.raises(Problem, match=r"training\.cuda_graphs: with dropout or DyLoRA"):
         runner("on")
 

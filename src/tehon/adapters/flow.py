@@ -49,10 +49,12 @@ class _Watched(torch.autograd.Function):
 
 def settle(flows: Sequence[Flow]) -> None:
     """After an update: what was pending is seen."""
-    torch._foreach_add_([flow.sums for flow in flows], [flow.pending for flow in flows])
-    torch._foreach_zero_([flow.pending for flow in flows])
+    for flow in flows:
+        flow.sums.add_(flow.pending)
+        flow.pending.zero_()
 
 
 def fade(flows: Sequence[Flow]) -> None:
     """From now on all that was seen counts half."""
-    torch._foreach_mul_([flow.sums for flow in flows], 0.5)
+    for flow in flows:
+        flow.sums.mul_(0.5)

@@ -1,4 +1,4 @@
-"""A smaller LoRA out of a DyLoRA: its first ranks, with the alpha that keeps the scale they were trained with.
+"""A smaller LoRA out of a DyLoRA: its first ranks, with the alpha that keeps their scale.
 
 >>> smaller = cut_ranks(read_lora(Path("mofu.safetensors")), 4)
 """

@@ -50,9 +50,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora_fa": {"network": {"kind": "lora_fa", "rank": 16, "alpha": 16.0}},
     "ia3": {"network": {"kind": "ia3"}, "optimizer": {"learning_rate": 2e-2, "text_encoder_lr": 2e-2}},
 }
-CUTS = (1, 2, 3, 4, 6, 8, 12, 16)
+CUTS = range(1, 17)
 SCORED = (1, 4, 16)
 OTHER_SEEDS = (1, 2, 3, 4, 5)
+CUTS_OF_SEEDS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 def circumstances() -> dict[str, Any]:
@@ -196,7 +197,7 @@ def ranks_of_seeds(folder: Path, steps: int) -> dict[str, Any]:
                 "dylora": examiner.loss(cut(dylora, rank, folder / "cut.safetensors")),
                 "lora_svd": examiner.loss(truncated(lora, rank, folder / "svd.safetensors")),
             }
-            for rank in CUTS
+            for rank in CUTS_OF_SEEDS
         }
         found.append({"seed": seed, "losses": by_rank})
         print(json.dumps(found[-1]), flush=True)
@@ -257,7 +258,9 @@ def table_of_ranks() -> str:
 def table_of_seeds() -> str:
     """Markdown: by how many thousandths of the truncated LoRA's error a DyLoRA's cut is below it; the demo's own seed
     first."""
-    own = json.loads((RESULTS / "ranks.json").read_text("utf8"))["ranks"]
+    own = [
+        row for row in json.loads((RESULTS / "ranks.json").read_text("utf8"))["ranks"] if row["rank"] in CUTS_OF_SEEDS
+    ]
     others = json.loads((RESULTS / "seeds.json").read_text("utf8"))["seeds"]
     lines = [f"| rank | {' | '.join(['own seed', *(str(row['seed']) for row in others)])} |"]
     lines.append("|---" * (len(others) + 2) + "|")

@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tehon.adapters.adapter import Adapter, attach, detach, in_file, run
 from tehon.adapters.chance import Chance, Moment
-from tehon.adapters.dylora import DyLora, fades_after, share_used, sorts_after
-from tehon.adapters.flow import Flow, fade, settle
+from tehon.adapters.dylora import DyLora, share_used, sorts_after
+from tehon.adapters.flow import Flow
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.restraint import Restraint
 from tehon.surgery.cut import cut_ranks
@@ -122,9 +122,8 @@ def test_more_ranks_than_dimensions_can_be_sorted_and_written() -> None:
     assert torch.allclose(up[:, :2] @ down[:2], best_of(change, 2), atol=1e-3)
 
 
-def test_ranks_are_sorted_before_the_first_update_that_draws_and_fade_after_every_tenth() -> None:
-    assert [step for step in range(201) if sorts_after(step, 200)] == [160]
-    assert [step for step in range(201) if fades_after(step, 200)] == [20, 40, 60, 80, 100, 120, 140, 160, 180]
+def test_ranks_are_sorted_after_every_tenth_and_before_the_first_update_that_draws() -> None:
+    assert [step for step in range(201) if sorts_after(step, 200)] == [20, 40, 60, 80, 100, 120, 140, 160, 180]
     for steps in range(1, 60):
         drawing = [step for step in range(steps) if share_used(step, steps) < 1]
         assert steps - 1 not in drawing, "the last update uses all"
@@ -155,7 +154,7 @@ def test_the_first_ranks_are_those_that_the_inputs_and_the_loss_need() -> None:
     y = adapter.layer(x)
     y.backward(torch.randn_like(y) * high)
     moment.end()
-    settle([adapter.flow])
+    adapter.flow.settle()
     held, change = in_file(adapter), adapter.delta().detach()
     assert torch.allclose(held["lora_up.weight"] @ held["lora_down.weight"], change, atol=1e-4)
     for rank in (1, 2, 3, 4, 6):
@@ -239,11 +238,11 @@ def test_every_batch_counts_alike_and_fades_and_overflow_counts_for_nothing() ->
         flow.add(torch.full((5, 4), wrong), torch.full((5, 4), wrong))
     assert torch.allclose(flow.pending, 2 * once)
     assert not flow.sums.any(), "the update is not made yet"
-    settle([flow])
+    flow.settle()
     assert torch.allclose(flow.sums, 2 * once)
-    settle([flow])
+    flow.settle()
     assert torch.allclose(flow.sums, 2 * once)
-    fade([flow])
+    flow.fade()
     assert torch.allclose(flow.sums, once)
 
 
@@ -260,7 +259,7 @@ def test_more_ranks_than_dimensions_can_be_sorted_after_much_has_flowed(wide: in
         for _ in range(300):
             x = torch.randn(512, wide) + 3
             adapter.flow.add(x @ adapter.down.T, torch.randn(512, 32) @ adapter.up)
-            settle([adapter.flow])
+            adapter.flow.settle()
     adapter.sort()
     into, back = adapter.order.double()
     assert torch.allclose(into @ back, torch.eye(rank, dtype=torch.float64), atol=1e-2)
@@ -324,14 +323,11 @@ def learned(seed: int, unit: int, rate: float) -> tuple[Chain, Chain, list[Adapt
         loss.backward()
         optimizer.step()
         moment.end()
-        dyloras = [adapter for adapter in adapters if isinstance(adapter, DyLora)]
-        if dyloras:
-            flows = [adapter.flow for adapter in dyloras]
-            settle(flows)
-            for adapter in dyloras if sorts_after(step + 1, STEPS) else []:
-                adapter.sort()
-            if fades_after(step + 1, STEPS):
-                fade(flows)
+        for adapter in adapters:
+            if isinstance(adapter, DyLora):
+                adapter.flow.settle()
+                if sorts_after(step + 1, STEPS):
+                    adapter.sort()
     return pupil, master, adapters
 
 

@@ -3,11 +3,11 @@
 A rank b is drawn for an update, one for all layers, as all will be cut alike, and each layer computes with its first b
 ranks alone (the paper's W↓b, equations 5 to 7). sd-scripts multiplies with all ranks whatever it draws.
 
-Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. F is set
-so that the first b ranks are the best b of that moment, those without which most would be missing: half by the matrices
-themselves, which alone would be the singular value decomposition, half by what flows through them
-(`tehon.adapters.flow`), of which the older counts half with each tenth of the training. B and A stay as they are: every
-number learns at every step, whichever rank is drawn, and the optimizer notices nothing.
+Which ranks are the first is not left to chance here. The product B A is the same for B F and F⁻¹ A with any F. After
+each tenth of a training F is set so that the first b ranks are the best b of that moment, those without which most
+would be missing: half by the matrices themselves, which alone would be the singular value decomposition, half by what
+flows through them (`tehon.adapters.flow`). B and A stay as they are: every number learns at every step, whichever rank
+is drawn, and the optimizer notices nothing.
 
 Ranks are drawn in the ninth tenth, for every fourth update; all others use all ranks. Earlier or oftener, a small rank
 leads the others astray; and in the last tenth all of them find together again.
@@ -63,10 +63,11 @@ class DyLora(Lora):
 
     @torch.no_grad()
     def sort(self) -> None:
-        """Puts the ranks into their order; those drawn from now on are the first of these."""
+        """Puts the ranks into their order; those drawn from now on are the first of these. What was seen fades."""
         order = self._ordered()
         if order is not None:
             self.order.copy_(order)
+        self.flow.fade()
 
     @torch.no_grad()
     def constants(self) -> dict[str, Tensor]:
@@ -144,10 +145,6 @@ def share_used(step: int, steps: int) -> float:
 
 
 def sorts_after(step: int, steps: int) -> bool:
-    """Whether ranks are put into their order after this many updates of a training: before the first that draws."""
-    return step == steps * _DRAWN[0] // 10
-
-
-def fades_after(step: int, steps: int) -> bool:
-    """Whether what was seen counts half after this many updates of a training: after each tenth."""
+    """Whether ranks are put into their order after this many updates of a training: after each tenth, so that those
+    which draw have one even if the training was to be longer before."""
     return any(step == steps * tenths // 10 for tenths in range(1, 10))

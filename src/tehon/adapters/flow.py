@@ -5,7 +5,6 @@ and with it the loss, would change without a rank. They are for a change B A wha
 gradients of outputs are for a weight in K-FAC (arXiv 1503.05671), for two products as small as the rank.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +28,15 @@ class Flow:
             square = rows.t() @ rows
             total.add_((square / square.trace()).nan_to_num_(0.0, 0.0, 0.0))
 
+    def settle(self) -> None:
+        """After an update: what was pending is seen."""
+        self.sums.add_(self.pending)
+        self.pending.zero_()
+
+    def fade(self) -> None:
+        """From now on all that was seen counts half."""
+        self.sums.mul_(0.5)
+
     def watched(self, h: Tensor, onward: Tensor) -> Tensor:
         """`onward`, what was made of h and goes on to B: when its gradient, dh, comes back, both are taken in."""
         return _Watched.apply(onward, h, self)  # pyright: ignore[reportReturnType]
@@ -45,16 +53,3 @@ class _Watched(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         ctx.flow.add(*ctx.saved_tensors, *grad_outputs)
         return grad_outputs[0], None, None
-
-
-def settle(flows: Sequence[Flow]) -> None:
-    """After an update: what was pending is seen."""
-    for flow in flows:
-        flow.sums.add_(flow.pending)
-        flow.pending.zero_()
-
-
-def fade(flows: Sequence[Flow]) -> None:
-    """From now on all that was seen counts half."""
-    for flow in flows:
-        flow.sums.mul_(0.5)

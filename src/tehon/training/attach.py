@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from tehon.adapters.adapter import Adapter, Layer, attach, fill, in_file, merge
 from tehon.adapters.chance import Chance, Moment
-from tehon.adapters.dylora import DyLora, fades_after, sorts_after
-from tehon.adapters.flow import fade, settle
+from tehon.adapters.dylora import DyLora, sorts_after
 from tehon.adapters.kinds import Training, build
 from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
@@ -146,15 +145,13 @@ def settle_ranks(adapters: Adapters, step: int, steps: int, ranks: Ranks) -> Non
     found = [adapter for layers in adapters.values() for adapter in layers.values() if isinstance(adapter, DyLora)]
     if not found:
         return
-    flows = [adapter.flow for adapter in found]
-    settle(flows)
+    for adapter in found:
+        adapter.flow.settle()
     if sorts_after(step, steps):
         for adapter in found:
             adapter.sort()
         for adapter, order in zip(found, ranks.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
             adapter.order.copy_(order)
-    if fades_after(step, steps):
-        fade(flows)
 
 
 def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Adapter]:

@@ -157,14 +157,32 @@ def test_output_never_fails_for_its_letters(around: dict[str, str], name: bytes,
     assert name in done.stdout
 
 
-@pytest.mark.parametrize(("name", "own"), [("GOMP_SPINCOUNT", "1000"), ("OPENBLAS_NUM_THREADS", "1")])
+@pytest.mark.parametrize(("name", "own"), [("GOMP_SPINCOUNT", "77"), ("OPENBLAS_NUM_THREADS", "1")])
 @pytest.mark.parametrize("given", [None, "7"])
 def test_threads_that_wait_soon_sleep(name: str, own: str, given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else two trainings at once starve each other, and pictures that are scaled the encoder; what somebody has set
     stays."""
-    monkeypatch.delenv(name, raising=False)
+    for one in (name, "TEHON_SPINS"):
+        monkeypatch.delenv(one, raising=False)
+    monkeypatch.setattr("tehon.cli.main.spins", lambda: 77)
     if given:
         monkeypatch.setenv(name, given)
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ[name] == (given or own)
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "8"), ("7", "7")])
+def test_what_a_tehon_starts_decides_anew_how_long_threads_wait(
+    given: str | None, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page may have been started while something else computed; what somebody has set stays here too."""
+    monkeypatch.delenv("TEHON_SPINS", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if given:
+        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+    for spins in (9, 8):
+        monkeypatch.setattr("tehon.cli.main.spins", lambda found=spins: found)
+        with pytest.raises(SystemExit):
+            main(["--version"])
+    assert os.environ["GOMP_SPINCOUNT"] == then

@@ -15,6 +15,7 @@ from tehon import __version__
 from tehon.cli.parser import Parser
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.processor import spins
 
 COMMANDS = (
     *("demo", "train", "resume", "plan", "runs", "stop", "save", "preview", "queue"),
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             _fit_letters(stream)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait longer sleep, or two programs starve each other
+    if os.environ.get("GOMP_SPINCOUNT") == os.environ.get("TEHON_SPINS"):  # nobody's, or of the tehon that started us
+        os.environ["GOMP_SPINCOUNT"] = os.environ["TEHON_SPINS"] = str(spins())  # else two programs starve each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads don't sleep, and scaling needs one
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:

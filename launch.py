@@ -293,6 +293,7 @@ def announce_torch(index: str) -> None:
 def install(venv: str, state: dict, python: str, extras: str, index: str, verbose: bool) -> None:
     """Goes on from where `state` says that the last install got to."""
     import compileall
+    import contextlib
     import time
 
     begun = time.time()
@@ -323,6 +324,9 @@ def install(venv: str, state: dict, python: str, extras: str, index: str, verbos
     run(pip + ["-c", constraints, "-e", "." + extras], verbose)
     # pip compiles what it copies, and an editable install copies nothing: the first start would pay for it.
     compileall.compile_dir(os.path.join(ROOT, "src"), quiet=2)
+    # So would the first training for loops, which are compiled for this processor. If that fails now, it tries again.
+    with contextlib.suppress(InstallError, OSError):
+        run([program(venv, "python"), "-c", "import tehon.loops.attention, tehon.loops.gates"], verbose)
     state["stamp"] = stamp(ROOT, python, extras, index)
     write_state(venv, state)
     say("done", seconds=round(time.time() - begun))

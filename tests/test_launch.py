@@ -172,6 +172,9 @@ class TestInstall:
                     file.touch()
                 (venv / "pyvenv.cfg").write_text("prompt = 'tehon'\n")
                 (venv / "tehon.json").unlink(missing_ok=True)
+            elif command[1] == "-c":
+                assert command[0] == launch.program(str(venv), "python")
+                steps.append(command[2])
             else:
                 assert command[3:8] == ["install", "--only-binary", ":all:", "--no-binary", "dadaptation"]
                 steps.append(
@@ -192,11 +195,12 @@ class TestInstall:
         return steps
 
     TORCH = "--force-reinstall torch==2.13.0"
+    LOOPS = "import tehon.loops.attention, tehon.loops.gates"
 
     def test_installs_once_and_then_only_starts(self, steps: list[str]) -> None:
         assert launch.main(["demo", "there"]) == 0
-        assert steps[:3] == ["venv", self.TORCH, "-e ."]
-        assert steps[3].endswith(" demo there")
+        assert steps[:4] == ["venv", self.TORCH, "-e .", self.LOOPS]
+        assert steps[4].endswith(" demo there")
         steps.clear()
         assert launch.main(["plan"]) == 0
         assert len(steps) == 1
@@ -205,7 +209,7 @@ class TestInstall:
         launch.main(["demo"])
         steps.clear()
         launch.main(["test", "-k", "launch"])
-        assert steps == ["-e .[dev]", "start -m pytest -k launch"]
+        assert steps == ["-e .[dev]", self.LOOPS, "start -m pytest -k launch"]
         steps.clear()
         launch.main(["demo"])
         assert len(steps) == 1  # what the tests need is no reason to install less again
@@ -223,7 +227,7 @@ class TestInstall:
         assert launch.main(["test"]) == code
         spread = "-n logical --dist loadfile --no-loadscope-reorder"
         runs = [f"start -m pytest {spread} -m not alone", "start -m pytest -m alone"]
-        assert steps == ["-e .[dev]", *runs[:count]]
+        assert steps == ["-e .[dev]", self.LOOPS, *runs[:count]]
 
     def test_an_install_that_stopped_halfway_is_gone_on_with(
         self, steps: list[str], monkeypatch: pytest.MonkeyPatch
@@ -240,6 +244,29 @@ class TestInstall:
         steps.clear()
         assert launch.main(["demo"]) == 0
         assert steps[0] == "-e ."
+
+    @pytest.mark.parametrize("error", [launch.InstallError("no"), OSError("no")], ids=["it fails", "no log either"])
+    def test_loops_that_can_not_be_compiled_yet_are_no_reason_to_fail(
+        self, steps: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        real = launch.run
+
+        def run(command: list[str], verbose: bool) -> None:
+            real(command, verbose)
+            if steps[-1] == self.LOOPS:
+                raise error
+
+        monkeypatch.setattr(launch, "run", run)
+        assert launch.main(["demo"]) == 0
+        assert steps[3] == self.LOOPS
+        steps.clear()
+        assert launch.main(["demo"]) == 0
+        assert len(steps) == 1
+
+    def test_what_compiles_the_loops_names_all_that_there_are(self) -> None:
+        files = (FILE.parent / "src" / "tehon" / "loops").glob("*.py")
+        modules = [f"tehon.loops.{file.stem}" for file in files if "@compiled" in file.read_text("utf8")]
+        assert sorted(self.LOOPS.replace("import ", "").split(", ")) == sorted(modules)
 
     def test_another_index_replaces_torch_and_is_remembered(self, steps: list[str]) -> None:
         launch.main(["demo"])

@@ -85,8 +85,9 @@ sys.argv[1:] = ["train", {str(file)!r}, "--training.max_train_steps", "1", "--qu
 assert main() == 0
 print(json.dumps(sorted(sys.modules)))""")
     )
-    assert {"torch", *OF_DIFFUSERS, *OF_TRANSFORMERS} <= imported
+    assert {"torch", "numba", *OF_DIFFUSERS, *OF_TRANSFORMERS} <= imported
     assert sorted(imported & UNUSED) == []
+    assert "tehon.loops.attention" in imported
 
 
 def test_networks_compute_the_same(slim: dict[str, Any]) -> None:

@@ -67,7 +67,10 @@ def test_xformers_is_given_its_own_layout() -> None:
 
 @pytest.mark.usefixtures("xformers")
 def test_auto_takes_the_fastest_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_attention("auto", torch.device("cpu"), torch.float32) == "sdpa"
+    assert choose_attention("auto", torch.device("cpu"), torch.float32) == "loops"
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        assert choose_attention("auto", torch.device("cpu"), dtype) == "sdpa"
+    assert choose_attention("auto", torch.device("mps"), torch.float32) == "sdpa"
     assert choose_attention("mem_eff_attn", torch.device("cpu"), torch.float32) == "mem_eff_attn"
     for seconds, best in (({"by_xformers": 1.0}, "xformers"), ({"by_xformers": 3.0}, "sdpa")):
         monkeypatch.setattr(attention, "_seconds", lambda way, *_, s=seconds: s.get(way.__name__, 2.0))

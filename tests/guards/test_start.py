@@ -1,4 +1,4 @@
-"""Planning and help start at once, because they never import torch."""
+"""Planning and help start at once, because they never import torch, nor what else takes long."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import tomli_w
 
 import tehon
 
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft")
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft", "numba", "llvmlite")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tehon.__file__).parents[1])}
 RUN = """
 import json, sys

@@ -2,8 +2,9 @@
 
 Half the time from a command to its first step would else be spent on them: diffusers and transformers load PyTorch's
 compiler for the sake of decorators, its distributed tensors for models in several pieces, each other, all their own
-networks, the lists of files of all packages, and scipy, peft, bitsandbytes and accelerate because they are there. Only
-a command does without, whose process is its own: to a program that uses `tehon.api`, all of them stay what they are.
+networks, the lists of files of all packages, and scipy, peft, bitsandbytes and accelerate because they are there; numba
+loads scipy too. Only a command does without, whose process is its own: to a program that uses `tehon.api`, all of them
+stay what they are.
 """
 
 import importlib.metadata
@@ -94,6 +95,9 @@ def _import_networks() -> None:
             around.enter_context(_attribute(*once_more, lambda _: sys.modules["transformers"]))
             for name in OF_TRANSFORMERS:
                 import_module(name)
+        if not torch.cuda.is_available():
+            with left_out("scipy"):  # of which this takes BLAS, for loops unlike ours
+                import_module("numba.np.arraymath")
 
 
 def _package(name: str) -> ModuleType:

@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from math import inf
@@ -14,20 +15,26 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tehon.loops.threads import share
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """From queries (n, heads, places, d), keys and values (n, heads, other places, d) and a bias that is added to the
 products, broadcast to (n, heads, places, other places), to what is attended to, (n, heads, places, d)."""
 Together = Callable[[Tensor], tuple[Tensor, ...] | None]
 """Several layers as one function of their common input; None when they have to be asked one by one."""
+_ALONE = 2**20  # multiplications of Q Kᵀ that one thread does sooner than it calls a second
 _PRODUCTS = 2**24  # numbers of Q Kᵀ at a time: 64 MB in float32
 
 
 def choose_attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
-    """The way that is wanted; for "auto" the one that computes forward and backward of a typical attention fastest.
-    Without xformers that is always "sdpa", PyTorch's own, which has the same choice between kernels inside."""
+    """The way that is wanted; for "auto" the fastest that runs here: on the processor in 32 bits our own "loops",
+    elsewhere "sdpa", PyTorch's own, which has a choice between kernels inside, unless xformers is there and faster."""
     if wanted != "auto":
         return wanted
+    if device.type == "cpu" and dtype == torch.float32:
+        return "loops"
     if device.type != "cuda" or find_spec("xformers") is None:
         return "sdpa"
     ways: dict[str, Attend] = {"sdpa": F.scaled_dot_product_attention, "xformers": by_xformers}
@@ -53,6 +60,7 @@ def _seconds(attend: Attend, device: torch.device, dtype: torch.dtype) -> float:
 def use_attention(unet: Any, name: str) -> None:
     """Lets a U-Net's attention be computed in the way called `name`."""
     ways: dict[str, Attend] = {
+        "loops": by_loops,
         "sdpa": F.scaled_dot_product_attention,
         "mem_eff_attn": by_pieces,
         "xformers": by_xformers,
@@ -113,6 +121,55 @@ def _projected(attention: Any, picture: Tensor, other: Tensor) -> tuple[Tensor, 
     if found is None:
         return attention.to_q(picture), attention.to_k(other), attention.to_v(other)
     return (attention.to_q(picture), *found) if attention.is_cross_attention else found
+
+
+def by_loops(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`tehon.loops.attention` on the processor in 32 bits. PyTorch's elsewhere, and with a bias, which no loop has a
+    place for, and for heads that are too wide for the loops' tiles."""
+    ours = bias is None and query.device.type == "cpu" and query.dtype == torch.float32
+    if not ours or query.shape[-1] > loops().WIDEST:
+        return F.scaled_dot_product_attention(query, key, value, bias)
+    return _Loops.apply(query, key, value)  # pyright: ignore[reportReturnType]
+
+
+@cache
+def loops() -> Any:
+    """Compiled when first asked for, so that only who needs them waits."""
+    return import_module("tehon.loops.attention")
+
+
+class _Loops(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        count, heads, places, width = query.shape
+        out = query.new_empty(count, places, heads, width).transpose(1, 2)
+        total = query.new_empty(count, heads, places)
+        ctx.save_for_backward(query, key, value, out, total)
+        _over_heads(loops().attend, query, key, _rows(query, key, value, out), total)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        query, key, value, out, total = ctx.saved_tensors
+        to = tuple(
+            torch.empty_like(x.transpose(1, 2), memory_format=torch.contiguous_format) for x in (query, key, value)
+        )
+        read, written = _rows(query, key, value, out, grad_outputs[0]), [x.numpy() for x in to]
+        _over_heads(loops().attend_backward, query, key, read, total, *written)
+        return tuple(x.transpose(1, 2) for x in to)
+
+
+def _rows(*tensors: Tensor) -> list[Any]:
+    """As numpy sees them, (n, places, heads, d)."""
+    return [x.detach().transpose(1, 2).numpy() for x in tensors]
+
+
+def _over_heads(loop: Any, query: Tensor, key: Tensor, read: list[Any], total: Tensor, *written: Any) -> None:
+    """On as many threads as PyTorch uses, where there is work for more than one."""
+    heads = query.shape[0] * query.shape[1]
+    threads = torch.get_num_threads() if query.numel() * key.shape[-2] > _ALONE else 1
+    share(partial(loop, *read, total.numpy(), *written), heads, threads)
 
 
 def by_pieces(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:

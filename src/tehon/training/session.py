@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -298,10 +299,13 @@ def _settle(metrics: Metrics) -> None:
 
 
 def _circumstances(plan: Plan) -> dict[str, str]:
-    """What the last bits of the numbers depend on: sums are made in another order with another number of threads."""
+    """What the last bits of the numbers depend on: sums are made in another order with another number of threads,
+    and on a CPU as numba arranges them."""
     device = choose_device(plan.settings.training.device)
     found = {"tehon": __version__, "torch": str(torch.__version__), "device": device.type}
-    return found | ({"threads": str(torch.get_num_threads())} if device.type == "cpu" else {})
+    if device.type == "cpu":
+        found |= {"threads": str(torch.get_num_threads()), "numba": version("numba")}
+    return found
 
 
 def _listed(versions: dict[str, str]) -> str:

@@ -1,0 +1,151 @@
+"""How loops are compiled and where they are kept."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+from numba.core import caching
+
+import tehon.loops
+from tehon.loops import kept as keeping
+from tehon.loops import tiles
+from tehon.loops.kept import kept
+from tehon.loops.tiles import compiled, inlined, on_stack
+
+CONFIG: Any = numba.config
+PACKAGE = Path(tehon.loops.__file__).parent
+
+
+def twice() -> Any:
+    """A loop that is compiled when this is called."""
+
+    @compiled(numba.types.int64(numba.types.int64))
+    def loop(x: Any) -> Any:
+        return x + x
+
+    return loop
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where loops are kept. Numba's own settings are others' too."""
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", str(tmp_path / "by numba"))
+    monkeypatch.setattr(tiles, "kept", lambda: tmp_path / "kept")
+    yield tmp_path / "kept"
+    assert str(tmp_path / "by numba") == CONFIG.CACHE_DIR
+    assert not (tmp_path / "by numba").exists()
+
+
+def held(folder: Path) -> list[str]:
+    """Kinds of numba's files there: an index, and data."""
+    return sorted({file.suffix for file in folder.rglob("*.nb*")})
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, of which `kept` thinks that it is in."""
+    here = tmp_path / "loops"
+    shutil.copytree(PACKAGE, here, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(keeping, "__file__", str(here / "kept.py"))
+    return here
+
+
+def test_the_folder_changes_with_any_file_of_the_package(package: Path) -> None:
+    names = [file.name for file in package.glob("*.py")]
+    assert {"tiles.py", "attention.py", "gates.py"} <= set(names)
+    found = {kept.__wrapped__()}
+    assert [folder and folder.parent for folder in found] == [package / "__pycache__"]
+    for name in names:
+        with open(package / name, "a", encoding="utf8") as file:
+            file.write("\n")
+        found.add(kept.__wrapped__())
+    assert len(found) == 1 + len(names)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["NUMBA_CACHE_DIR", "numba's own"])
+def test_beside_a_package_that_can_not_be_written_to_the_users_folder_keeps_them(
+    named: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = tmp_path / "user"
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", str(users) if named else "")
+    monkeypatch.setattr(keeping.AppDirs, "user_cache_dir", "nobody's" if named else str(users))
+    beside = kept.__wrapped__()
+    assert beside is not None
+    shutil.rmtree(package / "__pycache__")
+    (package / "__pycache__").touch()  # in the way, also of an administrator
+    assert kept.__wrapped__() == users / beside.name
+    shutil.rmtree(users)
+    users.touch()
+    assert kept.__wrapped__() is None
+
+
+def test_a_loop_is_kept_and_read_again(folder: Path) -> None:
+    for read in (0, 1):
+        loop = twice()
+        assert loop(21) == 42
+        assert sum(loop.stats.cache_hits.values()) == read
+    assert held(folder) == [".nbc", ".nbi"]
+
+
+def test_where_nothing_can_be_written_loops_are_compiled_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tiles, "kept", lambda: None)
+    assert twice()(21) == 42
+    assert held(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04nonsense"], ids=["empty", "broken"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_broken_file_is_made_anew(kind: str, content: bytes, folder: Path) -> None:
+    twice()
+    (file,) = folder.rglob(f"*.{kind}")
+    file.write_bytes(content)
+    for read in (0, 0, 1):  # without the file, for it, and from it
+        loop = twice()
+        assert loop(21) == 42
+        assert sum(loop.stats.cache_hits.values()) == read
+
+
+def test_a_full_disk_is_not_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_save_data", full)
+    assert twice()(21) == 42
+    assert held(folder) == []
+
+
+def test_what_older_versions_kept_goes_once_there_is_new(folder: Path) -> None:
+    old, others = folder.parent / f"tehon-{'0a' * 8}", [folder.parent / "tehon-notes", folder.parent / "loops_0a"]
+    for one in (old, *others):
+        one.mkdir()
+    twice()
+    assert not old.exists()
+    assert all(one.exists() for one in others)
+    old.mkdir()
+    twice()  # is only read
+    assert old.exists()
+
+
+def test_loops_are_compiled_where_numba_is_told_not_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by NUMBA_DISABLE_JIT. A pointer to the stack is none in Python."""
+    monkeypatch.setattr(CONFIG, "DISABLE_JIT", 1)
+
+    @inlined
+    def store(numbers: Any, x: Any) -> None:
+        numbers[0] = x
+
+    @compiled(numba.types.float32(numba.types.float32))
+    def loop(x: Any) -> Any:
+        numbers = numba.carray(on_stack(4), (4,))
+        store(numbers, x)
+        return numbers[0]
+
+    assert loop(3.0) == 3
+    assert CONFIG.DISABLE_JIT == 1

@@ -14,7 +14,9 @@ share of the pass in which nothing could be encoded for want of decoded pictures
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as for the command, before PyTorch is imported
+from tehon.processor import QUIET_SPINS
+
+os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse

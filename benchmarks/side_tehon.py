@@ -1,8 +1,14 @@
 """tehon with its defaults, from settings to the updates of the loop. `settings` are laid over what all sizes share."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tehon.processor import QUIET_SPINS
+
+os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F

@@ -1,5 +1,6 @@
 """Settings that save memory: the same losses and gradients, whatever the adapters draw, with less kept."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tehon.families.attention import by_pieces
+from tehon.families.attention import by_loops, by_pieces
 from tehon.families.packing import PackedConv2d, PackedLinear, pack
+from tehon.loops import kept as keeping
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed
 from tehon.planning.plan import make_plan
@@ -91,14 +93,38 @@ def test_what_is_not_trained_has_nothing_to_compute_again(tree: Tree) -> None:
 def test_the_setting_reaches_the_u_net_and_leaves_the_prediction(tree: dict[str, Any], padded: bool) -> None:
     found: dict[str, torch.Tensor] = {}
     tree["text"] = {"no_token_padding": not padded}
-    for name in ("sdpa", "mem_eff_attn"):
+    ways = {"sdpa": F.scaled_dot_product_attention, "mem_eff_attn": by_pieces, "auto": by_loops}
+    for name, way in ways.items():
         trainer = assemble(make_plan(validate(tree | {"memory": {"attention": name}})))
-        ways = {one.attend for one in trainer.parts.unet.attn_processors.values()}
-        assert ways == {by_pieces if name == "mem_eff_attn" else F.scaled_dot_product_attention}
-        assert trainer.attention == name
+        assert {one.attend for one in trainer.parts.unet.attn_processors.values()} == {way}
+        assert trainer.attention == ("loops" if name == "auto" else name)
         epoch, batches = trainer.plan.group(0)
         found[name] = trainer.step.losses_of(epoch, batches[0]).detach()
-    assert (found["sdpa"] - found["mem_eff_attn"]).abs().max() < 1e-6
+    for name in ("mem_eff_attn", "auto"):
+        assert (found["sdpa"] - found[name]).abs().max() < 1e-6
+
+
+def test_whoever_waits_for_loops_to_be_compiled_is_told(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "Compiling loops for this processor, once for this version: some seconds."
+    kept = tmp_path / "of this version"
+    monkeypatch.setattr(keeping, "kept", lambda: kept)
+
+    def told(precision: str = "no") -> bool:
+        notices: list[Any] = []
+        assemble(make_plan(validate(tree | {"precision": {"mixed_precision": precision}})), notices.append)
+        return sentence in notices
+
+    assert not told("bf16")
+    assert told()
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "kept", lambda: None)
+        assert not told()  # it would not be once
+    kept.mkdir()
+    assert told()  # as numba leaves it when it is interrupted
+    (kept / "attention.attend.nbi").touch()
+    assert not told()
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps"])
@@ -118,7 +144,9 @@ def test_the_threads_are_set_and_recorded(tree: Tree) -> None:
         assert torch.get_num_threads() == 3
         assert read_json(outcome.run.origin)["threads"] == 3
         started = next(row for row in rows(outcome.run.events) if row["event"] == "started")
-        assert (started["threads"], started["attention"]) == (3, "sdpa")
+        assert (started["threads"], started["attention"]) == (3, "loops")
+        opened = next(row for row in rows(outcome.run.events) if row["event"] == "opened")
+        assert opened["versions"]["numba"] == version("numba")  # its compiler arranges sums
         told: list[str] = []
         more = {"training.max_train_steps": 5, "training.num_cpu_threads_per_process": 2}
         resume_run(outcome.run, lambda name, facts: told.append(str(facts.get("text"))), more)

@@ -1,21 +1,38 @@
 """What stands between the matrix products of a frozen U-Net: gates and group norms that keep nothing but their input.
 
 On a graphics card they are Triton's kernels (`kernels.py`) where Triton is installed, else PyTorch's operations, which
-compute again in the backward.
+compute again in the backward. On a CPU in float32 the gates are loops (`tehon.loops.gates`).
 
 >>> h = norm_silu(block.norm1, x)
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 
 from tehon.again import made_again
+from tehon.loops.threads import share
+
+_ALONE = 2**18  # numbers that one thread gates sooner than it calls a second
+
+
+def gate_at_once(network: nn.Module) -> None:
+    """Lets the feed-forward parts of a network's transformers gate in one pass, which keeps only its input."""
+    for module in network.modules():
+        if type(module) is GEGLU:
+            module.__dict__["forward"] = partial(_projected, module)
+
+
+def _projected(module: Any, hidden_states: Tensor) -> Tensor:
+    out: Any = _Gate.apply(module.proj(hidden_states))
+    return out
 
 
 def gate(projected: Tensor) -> Tensor:
@@ -63,12 +80,45 @@ def _kernels(device: str) -> Any:
 
 
 def _gated(projected: Tensor) -> Tensor:
+    if _suits_loops(projected):
+        pairs = _pairs(projected)
+        out = projected.new_empty(len(pairs), pairs.shape[2])
+        _over_rows(_loops().gate, pairs, out)
+        return out.view(*projected.shape[:-1], -1)
     kernels = _kernels(projected.device.type)
     if kernels is None:
         h, g = projected.chunk(2, -1)
         return h * F.gelu(g)
     rows = projected.reshape(-1, projected.shape[-1])
     return kernels.gated(rows).view(*projected.shape[:-1], -1)
+
+
+def _suits_loops(projected: Tensor) -> bool:
+    return projected.device.type == "cpu" and projected.dtype == torch.float32
+
+
+@cache
+def _loops() -> Any:
+    """Compiled when first asked for, so that only who needs them waits."""
+    return import_module("tehon.loops.gates")
+
+
+def _gate_backward_by_loops(projected: Tensor, gradient: Tensor) -> Tensor:
+    pairs = _pairs(projected)
+    found = torch.empty_like(pairs)
+    _over_rows(_loops().gate_backward, pairs, _rows(gradient), found)
+    return found.view(projected.shape)
+
+
+def _pairs(projected: Tensor) -> Tensor:
+    """(..., 2 n) to (m, 2, n)."""
+    return projected.detach().contiguous().view(-1, 2, projected.shape[-1] // 2)
+
+
+def _over_rows(loop: Any, pairs: Tensor, *others: Tensor) -> None:
+    """On as many threads as PyTorch uses, where there is work for more than one."""
+    threads = torch.get_num_threads() if pairs.numel() > _ALONE else 1
+    share(partial(loop, pairs.numpy(), *(other.numpy() for other in others)), len(pairs), threads)
 
 
 def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,6 +177,8 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (projected,) = ctx.saved_tensors
+        if _suits_loops(projected):
+            return _gate_backward_by_loops(projected, grad_outputs[0])
         kernels = _kernels(projected.device.type)
         if kernels is None:
             return _derived(_gated, projected, grad_outputs[0])

@@ -28,6 +28,8 @@ from tehon.families.family import Behaviour, behaviour_of
 from tehon.frozen.convolution import freeze_convolutions
 from tehon.frozen.encoder import make_quick
 from tehon.frozen.linear import freeze_linears
+from tehon.frozen.pointwise import gate_at_once
+from tehon.loops.kept import must_compile
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed, stored
@@ -182,6 +184,8 @@ def assemble(
     needed = needed_by(plan, texts)
     parts.release_but(needed)
     attention = choose_attention(settings.memory.attention, device, dtype)
+    if device.type == "cpu" and dtype == torch.float32 and must_compile():
+        notice(say("notice.compiling_loops"))
     behaviour.use_attention(parts, attention)
     adapters = _joined(plan, behaviour, parts, moment)
     state = _state(plan, adapters, dtype)
@@ -265,6 +269,7 @@ def _freeze(part: str, network: nn.Module) -> None:
     freeze_linears(network)
     if part == "unet":
         freeze_convolutions(network, MOST_TRANSFORMED)
+        gate_at_once(network)
     if part == "vae":
         make_quick(network.get_submodule("encoder"), MOST_TRANSFORMED)
 

@@ -19,6 +19,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tehon.processor import QUIET_SPINS
+
+os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
+
 import numpy as np
 import torch
 from PIL import Image

@@ -161,8 +161,8 @@ class _Loops(torch.autograd.Function):
 
 
 def _rows(*tensors: Tensor) -> list[Any]:
-    """As numpy sees them, (n, places, heads, d)."""
-    return [x.detach().transpose(1, 2).numpy() for x in tensors]
+    """As numpy sees them, (n, places, heads, d), one behind the other in memory."""
+    return [x.detach().transpose(1, 2).contiguous().numpy() for x in tensors]
 
 
 def _over_heads(loop: Any, query: Tensor, key: Tensor, read: list[Any], total: Tensor, *written: Any) -> None:

@@ -23,7 +23,7 @@ _LOG2_E = f32(1.4426950408889634)
 _LN_2 = f32(0.6931471805599453)
 _LEAST = f32(-1e30)
 
-_STRIDED = types.Array(types.float32, 4, "A")
+_STATES = types.Array(types.float32, 4, "C")
 _WHOLE = types.Array(types.float32, 3, "C")
 
 
@@ -32,7 +32,7 @@ def _larger(a: Any, b: Any) -> Any:
     return a if a > b else b
 
 
-@compiled(types.void(*[_STRIDED] * 4, _WHOLE, types.int64, types.int64))
+@compiled(types.void(*[_STATES] * 4, _WHOLE, types.int64, types.int64))
 def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, last: Any) -> None:
     """Writes what heads `first` to `last`, counted through all pictures, see, and log₂ of what their weights add up to.
 
@@ -50,7 +50,7 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
     largest = carray(on_stack(_STRIDE), (_STRIDE,))
     before = carray(on_stack(_STRIDE), (_STRIDE,))
     sums = carray(on_stack(_STRIDE), (_STRIDE,))
-    fill(queries, WIDEST, _LANES, f32(0))
+    fill(queries, wide, _LANES, f32(0))
     for task in range(first, last):
         n, head = task // heads, task % heads
         for j in range(others):
@@ -104,7 +104,7 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
                 total[n, head, start + i] = largest[i] + np.log2(sums[i])
 
 
-@compiled(types.void(*[_STRIDED] * 5, _WHOLE, *[_STRIDED] * 3, types.int64, types.int64))
+@compiled(types.void(*[_STATES] * 5, _WHOLE, *[_STATES] * 3, types.int64, types.int64))
 def attend_backward(
     query: Any,
     key: Any,
@@ -138,8 +138,8 @@ def attend_backward(
     to_values = carray(on_stack(_SIDES), (WIDEST, _STRIDE))
     weights = carray(on_stack(_WEIGHTS), (_ROWS, _STRIDE))
     to_weights = carray(on_stack(_WEIGHTS), (_ROWS, _STRIDE))
-    fill(keys, WIDEST, _LANES, f32(0))
-    fill(values, WIDEST, _LANES, f32(0))
+    fill(keys, wide, _LANES, f32(0))
+    fill(values, wide, _LANES, f32(0))
     for task in range(first, last):
         n, head = task // heads, task % heads
         to_queries[:] = 0

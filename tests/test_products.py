@@ -76,6 +76,7 @@ def test_products_pair_by_pair(given: Given) -> None:
         (64, 512, 640, True, [(64, 512, 640)]),
         (640, 64, 512, False, [(640, 64, 512)]),  # h Bᵀ
         (640, 8, 512, False, []),
+        (320, 200, 8, True, []),  # the first with less, for which one call of MKL takes longer than two
     ],
 )
 def test_a_product_is_added(

@@ -17,6 +17,7 @@ from tehon.processor import amd_with_avx512
 
 FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than it saves
 _FEWEST_ADDED = 2**23  # where the sum is a pass of its own
+_FEWEST_TURNED = 2**18  # where many sums for few columns are computed as few rows, and added in a pass of their own
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -48,6 +49,9 @@ def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> Ten
     if left.stride(1) != 1 and len(left) > right.shape[1]:  # turned around: the library takes the second for a weight
         if _suits_onednn(left, right, right.shape[1]):
             place.t().add_(by_onednn(right.t(), left), alpha=scale)
+            return place
+        if left.numel() * right.shape[1] >= _FEWEST_TURNED and left.device.type == "cpu":
+            place.t().add_(right.t() @ left.t(), alpha=scale)
             return place
     elif left.numel() * right.shape[1] >= _FEWEST_ADDED and _suits_onednn(left, right, right.shape[1]):
         return place.add_(by_onednn(left, right.t()), alpha=scale)

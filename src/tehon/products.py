@@ -22,7 +22,7 @@ _FEWEST_TURNED = 2**18  # where many sums for few columns are computed as few ro
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., k) times the transpose of weight (m, k), + bias (m)."""
-    if _suits_onednn(x, weight, len(weight)):
+    if _suits_onednn(x, weight, weight.shape[0]):
         return by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -46,14 +46,18 @@ def each_times(left: Tensor, right: Tensor) -> Tensor:
 
 def add_product(place: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:
     """Adds scale · left (n, k) @ right (k, m) to place (n, m)."""
-    if left.stride(1) != 1 and len(left) > right.shape[1]:  # turned around: the library takes the second for a weight
-        if _suits_onednn(left, right, right.shape[1]):
+    columns = right.shape[1]
+    size = left.numel() * columns
+    if size < _FEWEST_TURNED:
+        return place.addmm_(left, right, alpha=scale)
+    if left.stride(1) != 1 and left.shape[0] > columns:  # turned around: the library takes the second for a weight
+        if _suits_onednn(left, right, columns):
             place.t().add_(by_onednn(right.t(), left), alpha=scale)
             return place
-        if left.numel() * right.shape[1] >= _FEWEST_TURNED and left.device.type == "cpu":
+        if left.device.type == "cpu":
             place.t().add_(right.t() @ left.t(), alpha=scale)
             return place
-    elif left.numel() * right.shape[1] >= _FEWEST_ADDED and _suits_onednn(left, right, right.shape[1]):
+    elif size >= _FEWEST_ADDED and _suits_onednn(left, right, columns):
         return place.add_(by_onednn(left, right.t()), alpha=scale)
     return place.addmm_(left, right, alpha=scale)
 

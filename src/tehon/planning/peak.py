@@ -26,8 +26,8 @@ Parts = dict[str, int]
 LIBRARIES = 530_000_000
 """Python, PyTorch, diffusers and transformers before the first network; measured on Linux with a PyTorch for CPUs."""
 WARM = 115_000_000
-"""What they add once they have computed: compiled kernels, buffers of threads, code that is read when it is used, and 70 MB
-of numba with its loops."""
+"""What they add once they have computed: compiled kernels, buffers of threads, code that is read when it is used; and
+70 MB of numba with its loops."""
 SLACK = 0.7
 """How much of what comes and goes in a step stays unusable in the C library's heap, as a share of it."""
 RETURNED = 32_000_000

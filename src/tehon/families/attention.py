@@ -142,10 +142,11 @@ class _Loops(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         count, heads, places, width = query.shape
-        out = query.new_empty(count, places, heads, width).transpose(1, 2)
+        rows = query.new_empty(count, places, heads, width)
         total = query.new_empty(count, heads, places)
+        _over_heads(loops().attend, query, key, [*_rows(query, key, value), rows.numpy()], total)
+        out = rows.transpose(1, 2)
         ctx.save_for_backward(query, key, value, out, total)
-        _over_heads(loops().attend, query, key, _rows(query, key, value, out), total)
         return out
 
     @staticmethod

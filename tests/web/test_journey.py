@@ -152,6 +152,16 @@ def test_nothing_is_cut_off_at_any_width(server: Any, visit: Any, width: int) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_each_icon_is_one_that_the_page_has(server: Any, visit: Any) -> None:
+    """A name that its font lacks is drawn as several signs, beside their place."""
+    page = visit(server.url)
+    page.locator(".setting").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('.card-title .q-icon').length > 10")
+    page.evaluate("document.fonts.ready")
+    wide = "icons => icons.filter(icon => icon.scrollWidth > icon.clientWidth + 2).map(icon => icon.textContent)"
+    assert page.locator(".q-icon").evaluate_all(wide) == []
+
+
 @pytest.mark.alone
 def test_a_tab_that_was_never_open_takes_less_than_a_tenth_of_a_second(server: Any, visit: Any) -> None:
     times: dict[str, list[float]] = {"Pictures": [], "Runs": [], "Tools": []}

@@ -64,7 +64,7 @@ GROUPS = (
     ),
     Group(
         "precision",
-        "memory_alt",
+        "memory",
         _of("precision", "mixed_precision") + _of("memory", "gradient_checkpointing"),
         _of("precision", "full_fp16 full_bf16 base_storage base_storage_unet")
         + _of("memory", "attention")
@@ -154,7 +154,7 @@ GROUPS = (
             " persistent_data_loader_workers cache_folder read_npz",
         ),
     ),
-    Group("logs", "monitoring", (), _of("logs", "folder prefix log_with tracker_name run_name wandb_offline")),
+    Group("logs", "show_chart", (), _of("logs", "folder prefix log_with tracker_name run_name wandb_offline")),
 )
 
 FOLDERS = (

@@ -326,7 +326,8 @@ def install(venv: str, state: dict, python: str, extras: str, index: str, verbos
     compileall.compile_dir(os.path.join(ROOT, "src"), quiet=2)
     # So would the first training for loops, which are compiled for this processor. If that fails now, it tries again.
     with contextlib.suppress(InstallError, OSError):
-        run([program(venv, "python"), "-c", "import tehon.loops.attention, tehon.loops.gates"], verbose)
+        loops = "import tehon.loops.attention, tehon.loops.gates, tehon.loops.norms"
+        run([program(venv, "python"), "-c", loops], verbose)
     state["stamp"] = stamp(ROOT, python, extras, index)
     write_state(venv, state)
     say("done", seconds=round(time.time() - begun))

@@ -7,6 +7,7 @@ Again(make=gated, of=(projected,))
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -15,6 +16,11 @@ class Again(NamedTuple):
 
     make: Callable[..., Tensor]
     of: tuple[Tensor, ...]
+
+
+def pays(device: torch.device) -> bool:
+    """Whether it pays there: on a CPU it takes longer for what it saves."""
+    return device.type != "cpu"
 
 
 def made_again(tensor: Tensor, make: Callable[..., Tensor], of: tuple[Tensor, ...]) -> Tensor:

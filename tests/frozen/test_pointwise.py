@@ -5,10 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tehon.again import again_of
+from tehon.again import again_of, pays
+from tehon.frozen import pointwise
 from tehon.frozen.pointwise import gate, layer_norm, norm_silu, normed_beside, sum_with_bias
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no card"))]
+
+
+@pytest.fixture(autouse=True)
+def _paying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made again on a graphics card is so here too, but in the test of that."""
+    monkeypatch.setattr(pointwise, "pays", lambda device: True)
 
 
 def drawn_norm(norm: nn.GroupNorm | nn.LayerNorm) -> None:
@@ -111,3 +118,14 @@ def test_a_sum_takes_a_bias_along(device: str) -> None:
     close(out, one + other + bias[:, None, None])
     assert all(torch.equal(found, given) for found in torch.autograd.grad(out, (one, other), given))
     assert torch.equal(sum_with_bias(one, other, None), one + other)
+
+
+def test_on_a_cpu_nothing_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pointwise, "pays", pays)
+    norm, x = nn.LayerNorm(70).requires_grad_(False), torch.randn(3, 5, 70, requires_grad=True)
+    assert again_of(gate(x)) is None
+    out, same = normed_beside(norm, x)
+    assert again_of(out) is None
+    assert torch.equal(out, norm(x))
+    assert same is x
+    assert pays(torch.device("cuda"))

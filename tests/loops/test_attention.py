@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tehon.families import attention
-from tehon.families.attention import by_loops
 
 CLOSE = 2e-6
 SHAPES = {  # (n, heads, places, other places, d)
@@ -22,6 +21,12 @@ SHAPES = {  # (n, heads, places, other places, d)
     "several tiles of both": (2, 2, 300, 301, 8),
     "the widest heads": (1, 2, 70, 131, 160),
 }
+
+
+def by_loops(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """With the heads apart, as PyTorch has them."""
+    rows = (x.transpose(1, 2).flatten(2) for x in (query, key, value))
+    return attention.by_loops(*rows, query.shape[1], bias).unflatten(-1, (query.shape[1], -1)).transpose(1, 2)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -58,7 +63,12 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     used: list[int] = []
     own = attention.share
     monkeypatch.setattr(attention, "_ALONE", 0)
-    monkeypatch.setattr(attention, "share", lambda work, tasks, count: used.append(count) or own(work, tasks, count))
+
+    def share(loop: Any, tasks: int, count: int, *given: Tensor) -> None:
+        used.append(count)
+        own(loop, tasks, count, *given)
+
+    monkeypatch.setattr(attention, "share", share)
     return used
 
 
@@ -77,30 +87,26 @@ def test_every_weight_is_as_exact_as_a_number_of_32_bits() -> None:
 
 
 def test_queries_keys_and_values_may_be_parts_of_one_projection() -> None:
-    stacked, count, places, heads, d = drawn(2, 70, 3 * 5 * 13), 2, 70, 5, 13
-
-    def split(rows: Tensor) -> list[Tensor]:
-        return [part.view(count, places, heads, d).transpose(1, 2) for part in rows.split(heads * d, -1)]
-
-    assert not any(one.is_contiguous() for one in split(stacked))
-    assert error(learned(by_loops, split(stacked)), plain(split(stacked))) < CLOSE
+    stacked, heads, d = drawn(2, 70, 3 * 5 * 13), 5, 13
     rows = stacked.clone().requires_grad_()
-    query, key, value = split(rows)
-    by_loops(query, key, value).square().sum().backward()
+    parts = rows.split(heads * d, -1)
+    assert not any(one.is_contiguous() for one in parts)
+    out = attention.by_loops(*parts, heads)
+    out.square().sum().backward()
     assert rows.grad is not None
     wanted = stacked.double().requires_grad_()
-    query, key, value = split(wanted)
-    F.scaled_dot_product_attention(query, key, value).square().sum().backward()
+    query, key, value = (part.unflatten(-1, (heads, d)).transpose(1, 2) for part in wanted.split(heads * d, -1))
+    exact = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    exact.square().sum().backward()
     assert wanted.grad is not None
-    assert error([rows.grad], [wanted.grad]) < CLOSE
+    assert error([out.detach(), rows.grad], [exact.detach(), wanted.grad]) < CLOSE
 
 
 def test_what_comes_out_lies_as_the_next_projection_reads_it() -> None:
-    given = [one.requires_grad_() for one in inputs(2, 3, 20, 20, 8)]
-    out = by_loops(given[0], given[1], given[2])
-    assert out.transpose(1, 2).is_contiguous()
-    for gradient in torch.autograd.grad(out.sum(), given):
-        assert gradient.transpose(1, 2).is_contiguous()
+    given = [drawn(2, 20, 24, seed=seed).requires_grad_() for seed in range(3)]
+    out = attention.by_loops(given[0], given[1], given[2], 3)
+    assert out.is_contiguous()
+    assert all(gradient.is_contiguous() for gradient in torch.autograd.grad(out.sum(), given))
 
 
 @pytest.mark.parametrize("shift", [-300.0, 300.0])
@@ -162,21 +168,31 @@ def test_little_work_is_not_shared(threads: list[int], monkeypatch: pytest.Monke
     assert threads == [1, 2]
 
 
+def asked(given: list[Tensor], bias: Tensor | None = None) -> str:
+    """The operation that computes attention for inputs with the heads apart."""
+    rows = [x.detach().transpose(1, 2).flatten(2).requires_grad_() for x in given]
+    out: Any = attention.by_loops(*rows, given[0].shape[1], bias)
+    found, waiting = set[str](), [out.grad_fn]
+    while waiting:
+        function = waiting.pop()
+        found.add(type(function).__name__)
+        waiting += [other for other, _ in function.next_functions if other is not None]
+    return "loops" if "_LoopsBackward" in found else "PyTorch's"
+
+
 @pytest.mark.parametrize(("d", "masked"), [(8, True), (161, False)])
 def test_biases_and_wider_heads_are_pytorchs(d: int, masked: bool) -> None:
-    query, key, value = inputs(2, 2, 9, 21, d)
+    query, key, value = given = inputs(2, 2, 9, 21, d)
     bias = -10000.0 * (torch.arange(21) > torch.tensor([[9], [20]])).float()[:, None, None] if masked else None
-    query.requires_grad_()
-    found = by_loops(query, key, value, bias)
-    assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, bias))
-    assert "Loops" not in str(found.grad_fn)
-    assert "Loops" in str(by_loops(query[..., :8], key[..., :8], value[..., :8]).grad_fn)
+    exact = F.scaled_dot_product_attention(*(one.double() for one in given), None if bias is None else bias.double())
+    assert error([by_loops(query, key, value, bias)], [exact]) < CLOSE
+    assert asked(given, bias) == "PyTorch's"
+    assert asked([one[..., :8] for one in given]) == "loops"
 
 
 @pytest.mark.parametrize("other", [{"dtype": torch.float64}, {"dtype": torch.bfloat16}, {"device": "meta"}])
 def test_other_types_and_devices_are_pytorchs(other: dict[str, Any]) -> None:
-    given = [one.to(**other).requires_grad_() for one in inputs(1, 2, 9, 21, 8)]
-    assert "Loops" not in str(by_loops(*given).grad_fn)
+    assert asked([one.to(**other) for one in inputs(1, 2, 9, 21, 8)]) == "PyTorch's"
 
 
 def test_a_gradient_of_a_gradient_is_refused() -> None:

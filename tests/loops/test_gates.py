@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
 from torch import Tensor
 
-from tehon.frozen import pointwise
-from tehon.frozen.pointwise import gate, gate_at_once
+from tehon.frozen import by_loops
+from tehon.frozen.lean import make_lean
+from tehon.frozen.pointwise import gate
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_nan_stays(place: int) -> None:
 
 def test_two_threads_give_the_same_bits(threads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(pointwise, "_ALONE", 0)
+    monkeypatch.setattr(by_loops, "_ALONE", 0)
     projected, pull = torch.randn(3, 77, 2 * 40), torch.randn(3, 77, 40)
     results: list[tuple[Tensor, Tensor]] = []
     for count in (1, 2, 3):
@@ -87,7 +88,7 @@ def test_a_transformers_gate_keeps_its_input_alone() -> None:
     module = GEGLU(6, 20).requires_grad_(False)
     x = torch.randn(2, 9, 6, requires_grad=True)
     wanted = module(x)
-    gate_at_once(module)
+    make_lean(module)
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
         out = module(x)

@@ -103,12 +103,12 @@ KEPT: dict[str, tuple[int, int]] = {
 """What a block of a kind keeps for each pixel or token, whatever lies on it, in multiples of its (wide, out)."""
 
 SPARED: dict[str, dict[str, tuple[int, int]]] = {
-    "resnet": {"conv1": (1, 0), "conv2": (0, 1)},
+    "resnet": {"conv1": (1, 0), "conv2": (0, 1), "nonlinearity": (1, 1)},
     "convolution": {"conv": (1, 0)},
     "transformer": {"ff.net.0.gelu": (4, 0)},
 }
 """What of it is not kept where a network that is frozen computes in float32 on a CPU (`tehon.frozen`), by its path in
-the block: the input of a convolution without an adapter, and what becomes of a gate."""
+the block: the input of a convolution without an adapter, and what becomes of a gate or of a norm before SiLU."""
 
 INPUTS: dict[str, dict[str, tuple[str, int, int]]] = {
     "transformer": {
@@ -168,8 +168,8 @@ def transformed(
 def kept_per_place(block: Block, adapted: Collection[str] | None = None, spares: bool = False) -> int:
     """How many numbers a block keeps for each pixel of its level, or each token. `adapted` are the paths in the block
     of the layers that carry an adapter which learns from its input; None: all. `spares`: frozen convolutions keep
-    nothing, and gates their input alone. What depends on the length of the text, and the adapters' own tensors, are not
-    among them."""
+    nothing, and gates and norms their input alone. What depends on the length of the text, and the adapters' own
+    tensors, are not among them."""
     known = INPUTS.get(block.kind, {})
     ends = known if adapted is None else [end for end in adapted if end in known]
     inputs = {known[end][0]: known[end][1:] for end in ends}

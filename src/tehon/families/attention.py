@@ -22,9 +22,11 @@ from tehon.loops.threads import share
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """From queries (n, heads, places, d), keys and values (n, heads, other places, d) and a bias that is added to the
 products, broadcast to (n, heads, places, other places), to what is attended to, (n, heads, places, d)."""
+AttendRows = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
+"""The same for queries (n, places, heads d), keys, values and what is attended to, and the number of heads."""
 Together = Callable[[Tensor], tuple[Tensor, ...] | None]
 """Several layers as one function of their common input; None when they have to be asked one by one."""
-_ALONE = 2**20  # multiplications of Q Kᵀ that one thread does sooner than it calls a second
+_ALONE = 2**18  # multiplications of Q Kᵀ that one thread does sooner than it calls a second
 _PRODUCTS = 2**24  # numbers of Q Kᵀ at a time: 64 MB in float32
 
 
@@ -60,12 +62,11 @@ def _seconds(attend: Attend, device: torch.device, dtype: torch.dtype) -> float:
 def use_attention(unet: Any, name: str) -> None:
     """Lets a U-Net's attention be computed in the way called `name`."""
     ways: dict[str, Attend] = {
-        "loops": by_loops,
         "sdpa": F.scaled_dot_product_attention,
         "mem_eff_attn": by_pieces,
         "xformers": by_xformers,
     }
-    processor = Processor(ways[name])
+    processor = Processor(by_loops if name == "loops" else partial(by_heads, ways[name]))
     for module in unet.modules():
         if type(module) in (Attention, _Attention):
             module.__class__ = _Attention
@@ -95,7 +96,7 @@ class _Attention(Attention):
 class Processor:
     """What diffusers calls in place of its own for each attention of a transformer block."""
 
-    def __init__(self, attend: Attend) -> None:
+    def __init__(self, attend: AttendRows) -> None:
         self.attend = attend
 
     def __call__(
@@ -107,11 +108,10 @@ class Processor:
     ) -> Tensor:
         other = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = _projected(attention, hidden_states, other)
-        query, key, value = (x.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for x in (query, key, value))
         bias = None if attention_mask is None else attention_mask.unsqueeze(1)
-        seen = self.attend(query, key, value, bias)
-        dropout: Any = attention.to_out[1]
-        return dropout(attention.to_out[0](seen.transpose(1, 2).flatten(2)))
+        seen = self.attend(query, key, value, attention.heads, bias)
+        to_out, dropout = attention.to_out
+        return dropout(to_out(seen))
 
 
 def _projected(attention: Any, picture: Tensor, other: Tensor) -> tuple[Tensor, ...]:
@@ -123,13 +123,19 @@ def _projected(attention: Any, picture: Tensor, other: Tensor) -> tuple[Tensor, 
     return (attention.to_q(picture), *found) if attention.is_cross_attention else found
 
 
-def by_loops(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+def by_heads(attend: Attend, query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+    """Rows split into heads, for ways that take these."""
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return attend(query, key, value, bias).transpose(1, 2).flatten(2)
+
+
+def by_loops(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
     """`tehon.loops.attention` on the processor in 32 bits. PyTorch's elsewhere, and with a bias, which no loop has a
     place for, and for heads that are too wide for the loops' tiles."""
     ours = bias is None and query.device.type == "cpu" and query.dtype == torch.float32
-    if not ours or query.shape[-1] > loops().WIDEST:
-        return F.scaled_dot_product_attention(query, key, value, bias)
-    return _Loops.apply(query, key, value)  # pyright: ignore[reportReturnType]
+    if not ours or query.shape[-1] > heads * loops().WIDEST:
+        return by_heads(F.scaled_dot_product_attention, query, key, value, heads, bias)
+    return _Loops.apply(query, key, value, heads)  # pyright: ignore[reportReturnType]
 
 
 @cache
@@ -140,37 +146,34 @@ def loops() -> Any:
 
 class _Loops(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        count, heads, places, width = query.shape
-        rows = query.new_empty(count, places, heads, width)
-        total = query.new_empty(count, heads, places)
-        _over_heads(loops().attend, query, key, [*_rows(query, key, value), rows.numpy()], total)
-        out = rows.transpose(1, 2)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+        assert len(query) == len(key) == len(value), "a loop would read another picture's keys"
+        ctx.heads = heads
+        out = torch.empty_like(query, memory_format=torch.contiguous_format)
+        total = query.new_empty(len(query), heads, query.shape[1])
+        _over_heads(loops().attend, *_split_heads(heads, query, key, value, out), total)
         ctx.save_for_backward(query, key, value, out, total)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, key, value, out, total = ctx.saved_tensors
-        to = tuple(
-            torch.empty_like(x.transpose(1, 2), memory_format=torch.contiguous_format) for x in (query, key, value)
-        )
-        read, written = _rows(query, key, value, out, grad_outputs[0]), [x.numpy() for x in to]
-        _over_heads(loops().attend_backward, query, key, read, total, *written)
-        return tuple(x.transpose(1, 2) for x in to)
+        read = _split_heads(ctx.heads, query, key, value, out, grad_outputs[0])
+        written = [torch.empty_like(x) for x in read[:3]]
+        _over_heads(loops().attend_backward, *read, total, *written)
+        return *(x.flatten(2) for x in written), None
 
 
-def _rows(*tensors: Tensor) -> list[Any]:
-    """As numpy sees them, (n, places, heads, d), one behind the other in memory."""
-    return [x.detach().transpose(1, 2).contiguous().numpy() for x in tensors]
+def _split_heads(heads: int, *rows: Tensor) -> list[Tensor]:
+    """(n, places, heads d) to (n, places, heads, d), one number behind the other in memory."""
+    return [x.contiguous().view(*x.shape[:2], heads, -1) for x in rows]
 
 
-def _over_heads(loop: Any, query: Tensor, key: Tensor, read: list[Any], total: Tensor, *written: Any) -> None:
+def _over_heads(loop: Any, query: Tensor, key: Tensor, *given: Tensor) -> None:
     """On as many threads as PyTorch uses, where there is work for more than one."""
-    heads = query.shape[0] * query.shape[1]
-    threads = torch.get_num_threads() if query.numel() * key.shape[-2] > _ALONE else 1
-    share(partial(loop, *read, total.numpy(), *written), heads, threads)
+    threads = torch.get_num_threads() if query.numel() * key.shape[1] > _ALONE else 1
+    share(loop, len(query) * query.shape[2], threads, query, key, *given)
 
 
 def by_pieces(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,7 +1,6 @@
-"""A U-Net of diffusers with less between its matrix products: for graphics cards, where most of that is moving
-numbers.
+"""A U-Net of diffusers with less between its matrix products, most of which is moving numbers.
 
-The same networks and the same names; blocks compute in our words, with channels last in every picture, with kernels
+The same networks and the same names; blocks compute in our words, with channels last in every picture, with operations
 that do several things in one pass (`tehon.frozen.pointwise`), and without what has no effect, as divisions by 1.
 
 >>> make_lean(unet)
@@ -24,14 +23,13 @@ from tehon.frozen.pointwise import gate, layer_norm, norm_silu, normed_beside, s
 
 def make_lean(unet: nn.Module) -> None:
     """Shadows the forward of each block that is as the families' are; others are left alone."""
-    unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ways: tuple[tuple[type, Callable[[Any], bool], Callable[..., Any]], ...] = (
         (ResnetBlock2D, _plain_resnet, _resnet),
         (Transformer2DModel, _plain_frame, _frame),
         (BasicTransformerBlock, _plain_block, _block),
         (GEGLU, lambda _: True, _gated),
-        (nn.LayerNorm, lambda norm: norm.elementwise_affine, layer_norm),
-        (nn.GroupNorm, lambda norm: norm.affine, partial(norm_silu, silu=False)),
+        (nn.LayerNorm, _frozen, layer_norm),
+        (nn.GroupNorm, _frozen, partial(norm_silu, silu=False)),
     )
     for module in unet.modules():
         for kind, fits, way in ways:
@@ -39,7 +37,13 @@ def make_lean(unet: nn.Module) -> None:
                 module.__dict__["forward"] = partial(way, module)
 
 
+def _frozen(norm: Any) -> bool:
+    return norm.weight is not None and norm.bias is not None and not norm.weight.requires_grad
+
+
 def _plain_resnet(block: Any) -> bool:
+    if not _frozen(block.norm1) or not _frozen(block.norm2) or block.skip_time_act:
+        return False
     sizes = block.upsample is None and block.downsample is None
     kinds = block.time_embedding_norm == "default" and isinstance(block.nonlinearity, nn.SiLU)
     return sizes and kinds and block.output_scale_factor == 1 and block.time_emb_proj is not None
@@ -51,9 +55,11 @@ def _resnet(block: Any, input_tensor: Tensor, temb: Tensor) -> Tensor:
     shift = shift if bias is None else shift + bias
     if shift.requires_grad:
         h, shift = h + shift[:, :, None, None], None
-    h, bias = _convolved(block.conv2, block.dropout(norm_silu(block.norm2, h, shift)))
+    h = block.dropout(norm_silu(block.norm2, h, shift))
     shortcut = input_tensor if block.conv_shortcut is None else block.conv_shortcut(input_tensor)
-    return sum_with_bias(shortcut, h, bias)
+    if h.device.type == "cpu":  # where convolutions add a bias on the way
+        return shortcut + block.conv2(h)
+    return sum_with_bias(shortcut, *_convolved(block.conv2, h))
 
 
 def _convolved(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -1,60 +1,48 @@
 """What stands between the matrix products of a frozen U-Net: gates and group norms that keep nothing but their input.
 
-On a graphics card they are Triton's kernels (`kernels.py`) where Triton is installed, else PyTorch's operations, which
-compute again in the backward. On a CPU in float32 the gates are loops (`tehon.loops.gates`).
+On a graphics card they are Triton's kernels (`kernels.py`) where Triton is installed, on a CPU in float32 loops
+(`by_loops.py`), else PyTorch's operations, which compute again in the backward.
 
 >>> h = norm_silu(block.norm1, x)
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from tehon.again import made_again
-from tehon.loops.threads import share
-
-_ALONE = 2**18  # numbers that one thread gates sooner than it calls a second
-
-
-def gate_at_once(network: nn.Module) -> None:
-    """Lets the feed-forward parts of a network's transformers gate in one pass, which keeps only its input."""
-    for module in network.modules():
-        if type(module) is GEGLU:
-            module.__dict__["forward"] = partial(_projected, module)
-
-
-def _projected(module: Any, hidden_states: Tensor) -> Tensor:
-    out: Any = _Gate.apply(module.proj(hidden_states))
-    return out
+from tehon.again import made_again, pays
 
 
 def gate(projected: Tensor) -> Tensor:
-    """h gelu(g) of (..., 2 n), which holds h and g (GEGLU, arXiv 2002.05202): (..., n). It is made again rather than
-    kept."""
+    """h gelu(g) of (..., 2 n), which holds h and g (GEGLU, arXiv 2002.05202): (..., n). It is made again where that
+    pays."""
     out: Any = _Gate.apply(projected)
-    return made_again(out, _gated, (projected,))
+    return made_again(out, _gated, (projected,)) if pays(out.device) else out
 
 
 def norm_silu(norm: nn.GroupNorm, x: Tensor, shift: Tensor | None = None, *, silu: bool = True) -> Tensor:
     """silu(norm(x + shift)), or without SiLU: x (n, c, h, w), shift (n, c). The norm is frozen, and gradients go to x
     alone."""
+    assert shift is None or not shift.requires_grad, "the gradient of what is added would be lost"
     return _NormSilu.apply(x, shift, norm, silu)  # pyright: ignore[reportReturnType]
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """A frozen LayerNorm, whose output is made again rather than kept."""
+    """A frozen LayerNorm, whose output is made again where that pays."""
     return normed_beside(norm, x)[0]
 
 
 def normed_beside(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, and x for what goes around it: the gradients of both meet in one pass."""
+    """The same, and x for what goes around it, whose gradients meet in one pass where the output is made again."""
+    if not pays(x.device):
+        return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps), x
 
     def make(x: Tensor) -> Tensor:
         return _layer_norm(norm, x)[0]
@@ -69,23 +57,26 @@ def sum_with_bias(one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
     return one + other if bias is None else _Sum.apply(one, other, bias)  # pyright: ignore[reportReturnType]
 
 
-@cache
-def _kernels(device: str) -> Any:
-    """Triton's kernels, None without them."""
-    if device != "cuda" or find_spec("triton") is None:
-        return None
-    from tehon.frozen import kernels
+def _kernels(x: Tensor) -> Any:
+    """Who computes it in one pass, if anybody does: a module."""
+    if x.device.type == "cpu":
+        return _loops() if x.dtype == torch.float32 else None
+    return _triton(x.device.type)
 
-    return kernels
+
+@cache
+def _loops() -> Any:
+    """Compiled when first asked for, so that only who needs them waits."""
+    return import_module("tehon.frozen.by_loops")
+
+
+@cache
+def _triton(device: str) -> Any:
+    return import_module("tehon.frozen.kernels") if device == "cuda" and find_spec("triton") is not None else None
 
 
 def _gated(projected: Tensor) -> Tensor:
-    if _suits_loops(projected):
-        pairs = _pairs(projected)
-        out = projected.new_empty(len(pairs), pairs.shape[2])
-        _over_rows(_loops().gate, pairs, out)
-        return out.view(*projected.shape[:-1], -1)
-    kernels = _kernels(projected.device.type)
+    kernels = _kernels(projected)
     if kernels is None:
         h, g = projected.chunk(2, -1)
         return h * F.gelu(g)
@@ -93,37 +84,9 @@ def _gated(projected: Tensor) -> Tensor:
     return kernels.gated(rows).view(*projected.shape[:-1], -1)
 
 
-def _suits_loops(projected: Tensor) -> bool:
-    return projected.device.type == "cpu" and projected.dtype == torch.float32
-
-
-@cache
-def _loops() -> Any:
-    """Compiled when first asked for, so that only who needs them waits."""
-    return import_module("tehon.loops.gates")
-
-
-def _gate_backward_by_loops(projected: Tensor, gradient: Tensor) -> Tensor:
-    pairs = _pairs(projected)
-    found = torch.empty_like(pairs)
-    _over_rows(_loops().gate_backward, pairs, _rows(gradient), found)
-    return found.view(projected.shape)
-
-
-def _pairs(projected: Tensor) -> Tensor:
-    """(..., 2 n) to (m, 2, n)."""
-    return projected.detach().contiguous().view(-1, 2, projected.shape[-1] // 2)
-
-
-def _over_rows(loop: Any, pairs: Tensor, *others: Tensor) -> None:
-    """On as many threads as PyTorch uses, where there is work for more than one."""
-    threads = torch.get_num_threads() if pairs.numel() > _ALONE else 1
-    share(partial(loop, pairs.numpy(), *(other.numpy() for other in others)), len(pairs), threads)
-
-
 def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and mean and 1/deviation of each row."""
-    kernels = _kernels(x.device.type)
+    kernels = _triton(x.device.type)
     if kernels is None:
         return torch.native_layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     out, mean, over = kernels.layer_norm(_rows(x), norm.weight, norm.bias, norm.eps)
@@ -145,7 +108,7 @@ class _LayerNorm(torch.autograd.Function):
         x, mean, over = ctx.saved_tensors
         if gradient is None:
             return around, None
-        kernels = _kernels(x.device.type)
+        kernels = _triton(x.device.type)
         if kernels is None:
             own, shape = (ctx.norm.weight, ctx.norm.bias), ctx.norm.normalized_shape
             back = torch.ops.aten.native_layer_norm_backward
@@ -158,7 +121,7 @@ class _LayerNorm(torch.autograd.Function):
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, one: Tensor, other: Tensor, bias: Tensor) -> Tensor:
-        kernels = _kernels(one.device.type)
+        kernels = _triton(one.device.type)
         if kernels is None:
             return one + (other + bias[:, None, None])
         return _picture(kernels.sum_with_bias(_pixels(one), _pixels(other), bias), one)
@@ -175,11 +138,10 @@ class _Gate(torch.autograd.Function):
         return _gated(projected)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (projected,) = ctx.saved_tensors
-        if _suits_loops(projected):
-            return _gate_backward_by_loops(projected, grad_outputs[0])
-        kernels = _kernels(projected.device.type)
+        kernels = _kernels(projected)
         if kernels is None:
             return _derived(_gated, projected, grad_outputs[0])
         rows, gradient = projected.reshape(-1, projected.shape[-1]), grad_outputs[0].contiguous()
@@ -190,7 +152,7 @@ class _NormSilu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor | None, norm: nn.GroupNorm, silu: bool) -> Tensor:
         ctx.norm, ctx.silu = norm, silu
-        kernels = _kernels(x.device.type)
+        kernels = _kernels(x)
         if kernels is None:
             ctx.save_for_backward(x, shift, None)
             return _plainly(norm, silu, x, shift)
@@ -201,10 +163,11 @@ class _NormSilu(torch.autograd.Function):
         return _picture(out, x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         norm, silu = ctx.norm, ctx.silu
         x, shift, found = ctx.saved_tensors
-        kernels = _kernels(x.device.type)
+        kernels = _kernels(x)
         if kernels is None:
             return _derived(lambda x: _plainly(norm, silu, x, shift), x, grad_outputs[0]), None, None, None
         given = _strided(grad_outputs[0]), _pixels(x), None if shift is None else shift.contiguous()

@@ -8,9 +8,11 @@ backward.
 from typing import Any
 
 import numpy as np
-from numba import carray, types
+from numba import carray
 
-from tehon.loops.tiles import add_dots, add_product, compiled, exp2, f32, fill, inlined, on_stack
+from tehon.loops.compiled import compiled, inlined
+from tehon.loops.given import array3, array4, next_task
+from tehon.loops.tiles import add_dots, add_product, exp2, f32, fill, on_stack
 
 WIDEST = 160  # numbers of a head
 _LANES = 128  # numbers of a tile's row that are used
@@ -23,21 +25,20 @@ _LOG2_E = f32(1.4426950408889634)
 _LN_2 = f32(0.6931471805599453)
 _LEAST = f32(-1e30)
 
-_STATES = types.Array(types.float32, 4, "C")
-_WHOLE = types.Array(types.float32, 3, "C")
-
 
 @inlined
 def _larger(a: Any, b: Any) -> Any:
     return a if a > b else b
 
 
-@compiled(types.void(*[_STATES] * 4, _WHOLE, types.int64, types.int64))
-def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, last: Any) -> None:
-    """Writes what heads `first` to `last`, counted through all pictures, see, and log₂ of what their weights add up to.
+@compiled
+def attend(given: Any) -> None:
+    """Given query, key, value, out and total: writes what a head sees, and log₂ of what its weights add up to.
 
     query, out: (n, places, heads, d); key, value: (n, other places, heads, d); total: (n, heads, places). d ≤ 160.
     """
+    query, key, value, out = array4(given, 0), array4(given, 1), array4(given, 2), array4(given, 3)
+    total = array3(given, 4)
     places, heads, d = query.shape[1:]
     others = key.shape[1]
     scale = _LOG2_E / f32(np.sqrt(d))
@@ -51,7 +52,8 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
     before = carray(on_stack(_STRIDE), (_STRIDE,))
     sums = carray(on_stack(_STRIDE), (_STRIDE,))
     fill(queries, wide, _LANES, f32(0))
-    for task in range(first, last):
+    task = next_task(given, -1)
+    while task >= 0:
         n, head = task // heads, task % heads
         for j in range(others):
             for k in range(d):
@@ -69,15 +71,15 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
                 sums[i] = 0
             for tile in range(0, others, _ROWS):
                 rows = min(_ROWS, others - tile)
-                whole = (rows + 3) // 4 * 4
-                fill(weights, whole, lanes, f32(0))
-                add_product(weights, keys[tile : tile + whole], queries, lanes)
+                even = (rows + 3) // 4 * 4
+                fill(weights, even, lanes, f32(0))
+                add_product(weights, keys[tile : tile + even], queries, lanes)
                 for i in range(lanes):
                     before[i] = largest[i]
-                for j in range(rows, whole):
+                for j in range(rows, even):
                     for i in range(lanes):
                         weights[j, i] = _LEAST
-                for j in range(0, whole, 4):
+                for j in range(0, even, 4):
                     for i in range(lanes):
                         one = _larger(weights[j, i], weights[j + 1, i])
                         other = _larger(weights[j + 2, i], weights[j + 3, i])
@@ -88,13 +90,13 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
                 for k in range(wide):
                     for i in range(lanes):
                         seen[k, i] *= before[i]
-                for j in range(0, whole, 2):
+                for j in range(0, even, 2):
                     for i in range(lanes):
                         one = exp2(weights[j, i] - largest[i])
                         other = exp2(weights[j + 1, i] - largest[i])
                         weights[j, i], weights[j + 1, i] = one, other
                         sums[i] += one + other
-                add_product(seen, values[tile : tile + whole].T, weights, lanes)
+                add_product(seen, values[tile : tile + even].T, weights, lanes)
             for k in range(d):
                 for i in range(lanes):
                     seen[k, i] /= sums[i]
@@ -102,26 +104,24 @@ def attend(query: Any, key: Any, value: Any, out: Any, total: Any, first: Any, l
                 for k in range(d):
                     out[n, start + i, head, k] = seen[k, i]
                 total[n, head, start + i] = largest[i] + np.log2(sums[i])
+        task = next_task(given, task)
 
 
-@compiled(types.void(*[_STATES] * 5, _WHOLE, *[_STATES] * 3, types.int64, types.int64))
-def attend_backward(
-    query: Any,
-    key: Any,
-    value: Any,
-    out: Any,
-    to_out: Any,
-    total: Any,
-    to_query: Any,
-    to_key: Any,
-    to_value: Any,
-    first: Any,
-    last: Any,
-) -> None:
+@compiled
+def attend_backward(given: Any) -> None:
     """Writes the gradients of query, key and value for that of out, with what `attend` wrote, in the same shapes.
 
     With the weights P: dV = Pᵀ dO, dS = P (dO Vᵀ - Σ dO O), dQ = dS K / √d, dK = dSᵀ Q / √d.
     """
+    query, key, value, out, to_out = (
+        array4(given, 0),
+        array4(given, 1),
+        array4(given, 2),
+        array4(given, 3),
+        array4(given, 4),
+    )
+    total = array3(given, 5)
+    to_query, to_key, to_value = array4(given, 6), array4(given, 7), array4(given, 8)
     places, heads, d = query.shape[1:]
     others = key.shape[1]
     root = f32(1 / np.sqrt(d))
@@ -140,7 +140,8 @@ def attend_backward(
     to_weights = carray(on_stack(_WEIGHTS), (_ROWS, _STRIDE))
     fill(keys, wide, _LANES, f32(0))
     fill(values, wide, _LANES, f32(0))
-    for task in range(first, last):
+    task = next_task(given, -1)
+    while task >= 0:
         n, head = task // heads, task % heads
         to_queries[:] = 0
         for i in range(places):
@@ -183,3 +184,4 @@ def attend_backward(
         for i in range(places):
             for k in range(d):
                 to_query[n, i, head, k] = to_queries[i, k] * _LN_2
+        task = next_task(given, task)

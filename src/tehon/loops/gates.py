@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from numba import types
+from tehon.loops.compiled import compiled, inlined
+from tehon.loops.given import array2, array3, next_task
+from tehon.loops.tiles import exp2, f32
 
-from tehon.loops.tiles import compiled, exp2, f32, inlined
-
-_PAIRS = types.Array(types.float32, 3, "C")
-_ROWS = types.Array(types.float32, 2, "C")
 _HALF_LOG2_E = f32(0.7213475204444817)
 _OVER_ROOT_2_PI = f32(0.3989422804014327)
 
@@ -33,22 +31,30 @@ def _below(g: Any, bell: Any) -> Any:
     return tail if g < f32(0) else f32(1) - tail
 
 
-@compiled(types.void(_PAIRS, _ROWS, types.int64, types.int64))
-def gate(pairs: Any, out: Any, first: Any, last: Any) -> None:
-    """out = h gelu(g) for rows `first` to `last` of pairs (rows, 2, n), which hold h and g; out (rows, n)."""
-    for r in range(first, last):
-        for i in range(out.shape[1]):
-            g = pairs[r, 1, i]
-            out[r, i] = pairs[r, 0, i] * g * _below(g, _bell(g))
+@compiled
+def gate(given: Any) -> None:
+    """Given pairs (rows, 2, n), which hold h and g, and out (rows, n): out = h gelu(g) for a share of the rows."""
+    pairs, out, parts = array3(given, 0), array2(given, 1), given[1]
+    part = next_task(given, -1)
+    while part >= 0:
+        for r in range(part * len(out) // parts, (part + 1) * len(out) // parts):
+            for i in range(out.shape[1]):
+                g = pairs[r, 1, i]
+                out[r, i] = pairs[r, 0, i] * g * _below(g, _bell(g))
+        part = next_task(given, part)
 
 
-@compiled(types.void(_PAIRS, _ROWS, _PAIRS, types.int64, types.int64))
-def gate_backward(pairs: Any, to_out: Any, to_pairs: Any, first: Any, last: Any) -> None:
-    """The gradient of pairs, (rows, 2, n), for that of out, (rows, n)."""
-    for r in range(first, last):
-        for i in range(to_out.shape[1]):
-            g = pairs[r, 1, i]
-            bell = _bell(g)
-            below = _below(g, bell)
-            to_pairs[r, 0, i] = to_out[r, i] * g * below
-            to_pairs[r, 1, i] = to_out[r, i] * pairs[r, 0, i] * (below + g * bell * _OVER_ROOT_2_PI)
+@compiled
+def gate_backward(given: Any) -> None:
+    """Given pairs, the gradient of out and that of pairs, which is written."""
+    pairs, to_out, to_pairs, parts = array3(given, 0), array2(given, 1), array3(given, 2), given[1]
+    part = next_task(given, -1)
+    while part >= 0:
+        for r in range(part * len(to_out) // parts, (part + 1) * len(to_out) // parts):
+            for i in range(to_out.shape[1]):
+                g = pairs[r, 1, i]
+                bell = _bell(g)
+                below = _below(g, bell)
+                to_pairs[r, 0, i] = to_out[r, i] * g * below
+                to_pairs[r, 1, i] = to_out[r, i] * pairs[r, 0, i] * (below + g * bell * _OVER_ROOT_2_PI)
+        part = next_task(given, part)

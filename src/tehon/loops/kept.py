@@ -10,6 +10,8 @@ from typing import Any
 from numba import config
 from numba.misc.appdirs import AppDirs
 
+FILES = ("attention", "gates", "norms")
+"""Those of this package that hold loops."""
 _config: Any = config
 
 
@@ -33,10 +35,10 @@ def kept() -> Path | None:
 
 
 def must_compile() -> bool:
-    """Whether loops have to be compiled before they first run, once for this version: nothing of numba's is where it
-    will be kept. Where it can't be kept, which is not once, this is False."""
+    """Whether loops have to be compiled before they first run, once for this version: a file's are not where they will
+    be kept. Where they can't be kept, which is not once, this is False."""
     folder = kept()
-    return folder is not None and not any(folder.rglob("*.nbi"))
+    return folder is not None and not all(any(folder.rglob(f"{file}.*.nbi")) for file in FILES)
 
 
 def forget_others(folder: Path) -> None:

@@ -1,33 +1,65 @@
-"""Loops on several threads of this process. Compiled loops don't hold Python's lock.
+"""Loops on several threads of this process.
 
->>> share(lambda first, last: attend(query, key, value, out, total, first, last), heads, torch.get_num_threads())
+>>> share(attend, heads, torch.get_num_threads(), query, key, value, out, total)
 """
 
 import ctypes
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
-Work = Callable[[int, int], object]
+HEAD = 3
+"""Numbers before those of the arguments (`tehon.loops.given`)."""
+EACH = 5
+"""Numbers of an argument."""
 
 
-def share(work: Work, tasks: int, threads: int) -> None:
-    """Calls work(first, last) so that each of `tasks` is done once, on this thread and up to `threads` - 1 others.
-    No task may share in turn: it would wait for threads that wait for it."""
+class Array(Protocol):
+    """A tensor of numbers of 32 bits, one behind the other in this machine's memory, with four dimensions at most."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+    @property
+    def is_cpu(self) -> bool: ...
+    def is_contiguous(self) -> bool: ...
+    def is_floating_point(self) -> bool: ...
+    def element_size(self) -> int: ...
+    def data_ptr(self) -> int: ...
+
+
+def share(loop: Any, tasks: int, threads: int, *given: Array | float) -> None:
+    """Runs a compiled loop on this thread and up to `threads` - 1 others, until each of its tasks is done. It reads and
+    writes the arrays that it is given where they lie; it holds no lock of Python's."""
+    numbers = [0, tasks, 0]
+    for one in given:
+        if isinstance(one, int):
+            numbers += one, *(0,) * (EACH - 1)
+        elif isinstance(one, float):
+            numbers += ctypes.c_int64.from_buffer(ctypes.c_double(one)).value, *(0,) * (EACH - 1)
+        else:
+            shape = one.shape
+            plain = one.is_cpu and one.is_contiguous() and one.is_floating_point() and one.element_size() == 4
+            assert plain, "a loop would take what lies elsewhere or is something else for its numbers"
+            assert len(shape) < EACH, "a loop would take a side for the next argument"
+            numbers += one.data_ptr(), *shape, *(0,) * (EACH - 1 - len(shape))
+    table = (ctypes.c_int64 * len(numbers))(*numbers)
     parts = min(threads, tasks)
-    bounds = [(part * tasks // parts, (part + 1) * tasks // parts) for part in range(parts)]
+    parallel = _openmp() if parts > 1 else None
     if parts < 2:
-        work(0, tasks)
-    elif _openmp() is None:
-        others = [_pool(threads - 1).submit(work, *bound) for bound in bounds[1:]]
-        work(*bounds[0])
-        for other in others:
-            other.result()
-    else:
-        _by_openmp(work, bounds, threads)
+        loop.call(table)
+    elif parallel is None:
+        others: list[Future[None]] = []
+        try:
+            others += (_pool(threads - 1).submit(loop.call, table) for _ in range(parts - 1))
+            loop.call(table)
+        finally:  # an interrupt too waits until nobody writes any more
+            wait(others)
+    else:  # on all threads, of which some may find nothing left: OpenMP ends those that it has no use for
+        parallel(loop.address, table, threads, 0)
+    if table[2] < tasks:  # a loop can't raise what it could not go on for
+        raise MemoryError
 
 
 @cache
@@ -35,42 +67,17 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "loops")
 
 
-_CALLED: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
 @cache
 def _openmp() -> Any:
     """What GNU's OpenMP has for a compiler to run a function on each of its threads, where PyTorch brought that library
     along. Its threads wait for PyTorch's next operation by spinning, and others would get no processor meanwhile. Not
-    where somebody has set how large its threads' stacks are, which may be too small for the tiles of loops."""
+    where somebody has set how large its threads' stacks are, which may be too small for the tiles of loops. (A process
+    that was forked after its first use has none of its threads, and waits for them, as PyTorch's own operations do.)"""
     if "OMP_STACKSIZE" in os.environ or "GOMP_STACKSIZE" in os.environ:
         return None
     try:
         parallel: Any = ctypes.CDLL(None).GOMP_parallel
     except (AttributeError, OSError, TypeError):  # another system's, or another OpenMP
         return None
-    parallel.argtypes, parallel.restype = [_CALLED, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    parallel.argtypes, parallel.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
     return parallel
-
-
-def _by_openmp(work: Work, bounds: list[tuple[int, int]], threads: int) -> None:
-    """On all `threads`, of which some may find nothing left: those that it has no use for would end, to be made anew
-    for PyTorch's next operation. Where it gives fewer, as it may, these do what is left. An
-    interrupt just before or after the lines of `call` is lost in ctypes, and is raised for it."""
-    left = iter(bounds)
-    failures: list[BaseException] = []
-    ended: list[int] = []
-
-    def call(_: Any) -> None:
-        try:
-            for bound in left:
-                work(*bound)
-        except BaseException as failure:  # noqa: BLE001 (raised again below; C can't pass it on)
-            failures.append(failure)
-        ended.append(get_ident())
-
-    _openmp()(_CALLED(call), None, threads, 0)
-    if failures:
-        raise failures[0]
-    if get_ident() not in ended:
-        raise KeyboardInterrupt

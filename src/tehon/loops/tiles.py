@@ -1,69 +1,22 @@
-"""How loops are compiled, and what they are made of: products of matrices that are tiles of larger ones.
+"""What loops are made of: products of matrices that are tiles of larger ones.
 
 A product adds to rows of a tile, from four rows of another at a time, so that each number that is loaded is used often.
 Where tiles lie on the stack, the compiler knows that none reaches into another, and products run near the rate that the
 processor can reach at all.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
-from numba.extending import intrinsic
+from numba import types
 
-from tehon.loops.kept import forget_others, kept
+from tehon.loops.compiled import inlined, inserted
 
-_config: Any = config
-_inserted: Any = intrinsic(prefer_literal=True)
 f32: Any = np.float32
-_HOW: Any = {"nogil": True, "fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
-"""Without Python's lock; sums in any order, but NaN stays NaN."""
 
 
-@contextmanager
-def _numba_set(**values: Any) -> Generator[None, None, None]:
-    """Has numba compile in any case, and its other settings as given, but not for the functions of others."""
-    values |= {"DISABLE_JIT": 0}
-    before = {name: getattr(_config, name) for name in values}
-    _config.__dict__.update(values)
-    try:
-        yield
-    finally:
-        _config.__dict__.update(before)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """For what loops call: it becomes a part of them."""
-    with _numba_set():
-        return njit(inline="always", **_HOW)(function)
-
-
-def compiled(signature: Any) -> Callable[[Any], Any]:
-    """For a loop that Python calls: compiled at once for arguments of these types, or read where it is kept."""
-
-    def decorate(function: Any) -> Any:
-        folder = kept()
-        if folder is not None:
-            try:
-                with _numba_set(CACHE_DIR=str(folder)):
-                    loop = njit(signature, cache=True, **_HOW)(function)
-            except Exception:  # noqa: BLE001 (a full disk, a broken file; if it is the loop, it is raised again below)
-                rmtree(folder, ignore_errors=True)
-            else:
-                if loop.stats.cache_misses:
-                    forget_others(folder)
-                return loop
-        with _numba_set():
-            return njit(signature, **_HOW)(function)
-
-    return decorate
-
-
-@_inserted
+@inserted
 def on_stack(_: Any, size: Any) -> Any:
     """A pointer to `size` numbers that live as long as the loop that asks for them. `size` is a constant."""
     if not isinstance(size, types.IntegerLiteral):

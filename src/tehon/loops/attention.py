@@ -109,18 +109,13 @@ def attend(given: Any) -> None:
 
 @compiled
 def attend_backward(given: Any) -> None:
-    """Writes the gradients of query, key and value for that of out, with what `attend` wrote, in the same shapes.
+    """Given query, key, value, out, its gradient and total, as `attend` has them, writes what is given behind them: the
+    gradients of query, key and value, in their shapes.
 
     With the weights P: dV = Pᵀ dO, dS = P (dO Vᵀ - Σ dO O), dQ = dS K / √d, dK = dSᵀ Q / √d.
     """
-    query, key, value, out, to_out = (
-        array4(given, 0),
-        array4(given, 1),
-        array4(given, 2),
-        array4(given, 3),
-        array4(given, 4),
-    )
-    total = array3(given, 5)
+    query, key, value = array4(given, 0), array4(given, 1), array4(given, 2)
+    out, to_out, total = array4(given, 3), array4(given, 4), array3(given, 5)
     to_query, to_key, to_value = array4(given, 6), array4(given, 7), array4(given, 8)
     places, heads, d = query.shape[1:]
     others = key.shape[1]

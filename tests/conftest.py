@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -56,6 +57,14 @@ NANO: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEHON_LANG", "en")
+
+
+@pytest.fixture(autouse=True)
+def _own_threads() -> Iterator[None]:
+    """A test that trains with a number of threads doesn't leave it to the next: sums round by it."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

@@ -143,14 +143,11 @@ def test_a_number_that_is_not_finite_is_not_swallowed(broken: int, number: float
 
 
 def test_the_same_bits_on_any_number_of_threads(threads: list[int]) -> None:
-    given, before = inputs(2, 3, 140, 90, 40), torch.get_num_threads()
-    try:
-        found: list[list[Tensor]] = []
-        for count in (1, 2, 4):
-            torch.set_num_threads(count)
-            found.append(learned(by_loops, given))
-    finally:
-        torch.set_num_threads(before)
+    given = inputs(2, 3, 140, 90, 40)
+    found: list[list[Tensor]] = []
+    for count in (1, 2, 4):
+        torch.set_num_threads(count)
+        found.append(learned(by_loops, given))
     assert threads == [1, 1, 2, 2, 4, 4]
     for others in found[1:]:
         assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
@@ -158,13 +155,9 @@ def test_the_same_bits_on_any_number_of_threads(threads: list[int]) -> None:
 
 def test_little_work_is_not_shared(threads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_ALONE", 2 * 10 * 8 * 10)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        for places in (10, 11):
-            by_loops(drawn(1, 2, places, 8), drawn(1, 2, 10, 8), drawn(1, 2, 10, 8))
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(2)
+    for places in (10, 11):
+        by_loops(drawn(1, 2, places, 8), drawn(1, 2, 10, 8), drawn(1, 2, 10, 8))
     assert threads == [1, 2]
 
 

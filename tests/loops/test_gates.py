@@ -1,8 +1,5 @@
 """Gates as loops, against exact values in 64 bits."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,13 +9,6 @@ from torch import Tensor
 from tehon.frozen import by_loops
 from tehon.frozen.lean import make_lean
 from tehon.frozen.pointwise import gate
-
-
-@pytest.fixture
-def threads() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def exactly(projected: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,13 +53,13 @@ def test_nan_stays(place: int) -> None:
     assert not gradient[0].isnan().any()
 
 
-def test_two_threads_give_the_same_bits(threads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr(by_loops, "_ALONE", 0)
     projected, pull = torch.randn(3, 77, 2 * 40), torch.randn(3, 77, 40)
     results: list[tuple[Tensor, Tensor]] = []
     for count in (1, 2, 3):
-        threads(count)
+        torch.set_num_threads(count)
         results.append(found(projected, pull))
     for out, gradient in results[1:]:
         assert torch.equal(out, results[0][0])

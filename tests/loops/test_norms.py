@@ -1,8 +1,5 @@
 """Group norms as loops, against exact values in 64 bits."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,11 +19,9 @@ SHAPES = {  # (n, channels, groups, height, width)
 
 
 @pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms as small as those here run on as many threads as large ones."""
     monkeypatch.setattr(by_loops, "_ALONE", 0)
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def drawn(count: int, channels: int, groups: int, height: int, width: int) -> tuple[nn.GroupNorm, list[Tensor]]:
@@ -76,8 +71,8 @@ def test_a_mean_far_from_zero_is_taken_away_before_squares_are_summed_up() -> No
 
 
 @pytest.mark.parametrize(("groups", "width"), [(32, 260), (3, 2100), (3, norms.WIDEST)])
-def test_channels_may_be_more_than_a_line_holds(groups: int, width: int, threads: Any) -> None:
-    threads(1)
+def test_channels_may_be_more_than_a_line_holds(groups: int, width: int, shared: None) -> None:
+    torch.set_num_threads(1)
     norm, given = drawn(1, groups * width, groups, 2, 2)
     for ours, exact in zip(found(norm, given), exactly(norm, given, True), strict=True):
         assert (ours - exact).norm() < 1e-5 * exact.norm()
@@ -129,11 +124,11 @@ def test_a_gradient_of_a_gradient_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_same_bits_on_any_number_of_threads(name: str, threads: Any) -> None:
+def test_the_same_bits_on_any_number_of_threads(name: str, shared: None) -> None:
     norm, given = drawn(*SHAPES[name])
     results: list[list[Tensor]] = []
     for count in (1, 2, 3):
-        threads(count)
+        torch.set_num_threads(count)
         results.append(found(norm, given))
     for others in results[1:]:
         assert all(torch.equal(one, other) for one, other in zip(results[0], others, strict=True))

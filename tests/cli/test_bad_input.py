@@ -423,7 +423,7 @@ def test_settings_and_pictures_that_cannot_be_trained_are_refused(
     words, start = make(tree, tmp_path)
     printed = check([command, written(tree, tmp_path), *words], start, capsys)
     still_planned = command == "plan" and make in PICTURES
-    assert printed.startswith("1 problems stand above." if still_planned else "")
+    assert printed.startswith("1 problem stands above." if still_planned else "")
     assert bool(printed) == still_planned
     assert not (tmp_path / "out").exists()
 

@@ -99,7 +99,7 @@ def test_a_lora_of_another_size_is_refused(config: Path, tmp_path: Path, capsys:
     }
     write_lora(file, nowhere, {}, "float")
     assert main(["sample", "demo", "x", "--out", str(tmp_path), "--lora", str(file)]) == 2
-    assert "0 of 1 layers match" in capsys.readouterr().err
+    assert "0 of 1 layer matches" in capsys.readouterr().err
 
 
 def test_people_are_told_which_lora_to_keep(

@@ -9,7 +9,8 @@ TESTS = Path(__file__).parents[1]
 
 
 def runs_of_three(text: str) -> set[str]:
-    words = re.findall(r"[\w.'{}]+", text)
+    of_several = re.sub(r"\{\w+:[^|{}]*\|([^{}]*)\}", r"\1", text)
+    words = re.findall(r"[\w.'{}]+", of_several)
     return {" ".join(three) for three in zip(words, words[1:], words[2:]) if "{" not in "".join(three)}  # noqa: B905
 
 

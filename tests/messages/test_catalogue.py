@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -181,6 +182,24 @@ def test_a_problem_speaks_the_language_of_the_moment(monkeypatch: pytest.MonkeyP
     assert str(problem) == "x: this run has no saved state to resume from; start it again with tehon train."
     monkeypatch.setenv("TEHON_LANG", "ja")
     assert str(problem) == "x: 再開できる状態が保存されていません。tehon train で始め直してください。"
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted"),
+    [(0, "0 pictures have"), (1, "1 picture has"), ("1", "1 picture has"), (2, "2 pictures have"), (11, "11 pictures")],
+)
+def test_one_thing_is_not_spoken_of_as_several(count: int | str, wanted: str) -> None:
+    assert say("notice.captions_empty", count=count, names="a.png").startswith(wanted)
+
+
+COUNTED = re.compile(
+    r"\{(count|total|steps|epochs|buckets|batches|reads|pictures|captions|layers|times|n)\} [a-z ]*?s\b"
+)
+AT_LEAST_TWO = {"problem.picture_too_small", "problem.process_lost", "problem.commands_several", "cli.demo_start"}
+
+
+def test_english_has_a_form_for_one_wherever_it_counts() -> None:
+    assert {key for key, text in ENGLISH.items() if COUNTED.search(text)} == AT_LEAST_TWO
 
 
 def test_braces_in_a_value_are_left_alone() -> None:

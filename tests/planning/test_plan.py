@@ -226,7 +226,7 @@ def as_it_is(tree: Tree) -> None:
             ],
         ),
         (with_two_kinds_of_captions, {}, ["Captions come from files of several kinds: 2 × .txt, 1 × .caption."]),
-        (with_an_empty_caption, {}, ["1 pictures have an empty caption: 02.png"]),
+        (with_an_empty_caption, {}, ["1 picture has an empty caption: 02.png"]),
         (
             with_an_unnamed_folder,
             {},
@@ -316,7 +316,7 @@ def as_it_is(tree: Tree) -> None:
             {"data__batch_size": 2},
             [
                 "The last batch of a bucket can be short, as pictures of other sizes do not fit into it: "
-                "batches of up to 2 lack 1 pictures in all each epoch."
+                "batches of up to 2 lack 1 picture in all each epoch."
             ],
         ),
     ],
@@ -398,7 +398,7 @@ def test_the_command_prints_the_plan_for_people(
     english = capsys.readouterr().out
     for words in (
         "3, 3 of them with a caption; 7 readings",
-        "1 pictures, 2 readings",
+        "1 picture, 2 readings",
         "96 x 64 ",
         "4 in all",
         "Note: ",

@@ -142,7 +142,7 @@ def test_samples_are_drawn_after_steps_and_epochs(tree: Tree) -> None:
     assert as_data(plan)["samples"]["steps"] == [0, 4, 8]
     assert planned(tree, prompts="a", every_n_epochs=3).samples.tag(10) == "e000003", "the last epoch is cut short"
     assert planned(tree, prompts="a").samples.drawn_at == []
-    assert "Samples    1 prompts, drawn 3 times" in as_text(plan)
+    assert "Samples    1 prompt, drawn 3 times" in as_text(plan)
 
 
 def test_the_settings_know_every_sampler() -> None:

@@ -446,7 +446,7 @@ def test_a_picture_held_out_in_one_set_is_trained_through_no_other(tmp_path: Pat
     assert Counter(p.digest for p in plan.pictures)[held.digest] == 0
     assert len(plan.pictures) == 6
     warnings = as_data(plan)["warnings"]
-    assert any(line.startswith("1 pictures are not trained because") for line in warnings)
+    assert any(line.startswith("1 picture is not trained because") for line in warnings)
     data = {"folder": str(cats), "repeats": 1}
     draw(tmp_path / "other", 1)
     (tmp_path / "other" / "00.png").write_bytes((cats / "02.png").read_bytes())

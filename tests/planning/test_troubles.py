@@ -140,30 +140,30 @@ MISSING = [missing, folder_for_a_caption]
 def nothing_said(d: Path) -> str:
     noise(d / "nothing_said.png")
     (d / "nothing_said.txt").write_text("")
-    return "1 pictures have an empty caption: nothing_said.png"
+    return "1 picture has an empty caption: nothing_said.png"
 
 
 def of_nobody(d: Path) -> str:
     (d / "of_nobody.txt").write_text("a cat")
-    return "1 caption files belong to no picture: of_nobody.txt"
+    return "1 caption file belongs to no picture: of_nobody.txt"
 
 
 def twin(d: Path) -> str:
     (d / "twin.png").write_bytes((d / "00.png").read_bytes())
     (d / "twin.txt").write_text("a cat")
-    return "1 pictures are the same as another one, byte for byte: twin.png = 00.png"
+    return "1 picture is the same as another one, byte for byte: twin.png = 00.png"
 
 
 def same_stem(d: Path) -> str:
     noise(d / "01.webp")
-    return "1 pictures share their name with another of a different extension, and so its caption and mask: 01.webp"
+    return "1 picture shares its name with another of a different extension, and so its caption and mask: 01.webp"
 
 
 def moving(d: Path) -> str:
     frames = [Image.frombytes("RGB", (96, 96), os.urandom(96 * 96 * 3)) for _ in range(3)]
     frames[0].save(d / "moving.webp", save_all=True, append_images=frames[1:])
     (d / "moving.txt").write_text("a cat")
-    return "1 pictures are animated, and only their first frame is learned: moving.webp"
+    return "1 picture is animated, and only its first frame is learned: moving.webp"
 
 
 def other_kinds(d: Path) -> str:

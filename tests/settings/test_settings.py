@@ -678,7 +678,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"data__sets": [{"reg_folder": "x"}]}, "data.sets[0].reg_folder: reg_folder belongs to the whole run"),
         ({"data__sets": [{"repeats": 1.5}]}, "data.sets[0].repeats: 1.5 does not fit; give a whole number, at least 0"),
         ({"data__sets": [5]}, "data.sets: 5 does not fit; give a list of tables."),
-        ({"data__sets": [{"resolution": [64]}]}, "data.sets[0].resolution: it has 1 numbers;"),
+        ({"data__sets": [{"resolution": [64]}]}, "data.sets[0].resolution: it has 1 number;"),
         ({"data__sets": [{"resolution": [64, "a"]}]}, "data.sets[0].resolution: [64, 'a'] does not fit;"),
     ],
 )

@@ -110,7 +110,7 @@ def test_numbers_that_are_not_finite_are_shown(
     assert main(["inspect", str(file)]) == 0
     shown = capsys.readouterr().out
     assert "  MID             nan" in shown
-    assert f"1 tensors hold numbers that are not finite (NaN or infinite), {LAYER}.lora_up.weight first" in shown
+    assert f"1 tensor holds numbers that are not finite (NaN or infinite), {LAYER}.lora_up.weight first" in shown
     assert main(["inspect", str(file), "--json"]) == 0
     data = json.loads(capsys.readouterr().out, parse_constant=lambda text: pytest.fail(text))
     assert data["norms"]["MID"] == {"norm": None, "largest": None, "layers": 1, "finite": False}

@@ -214,7 +214,7 @@ def break_tags(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (break_tags, "there are 1 tags for 6 outputs"),
+        (break_tags, "there is 1 tag for 6 outputs"),
         (lambda folder: (folder / "model.onnx").write_bytes(b"no"), "cannot be loaded"),
         (lambda folder: (folder / "selected_tags.csv").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "model.onnx").unlink(), "holds neither model.onnx"),

@@ -183,7 +183,7 @@ def test_a_finished_run_can_be_made_longer_and_is_then_the_long_run(tree: Tree) 
     steady = {"optimizer": {"lr_scheduler": "constant"}}
     long = start_run(planned(tree, **steady, training={"epochs": 2}, output={"name": "long"}), quiet)
     short = start_run(planned(tree, **steady), quiet)
-    with pytest.raises(Problem, match="has finished its 1 epochs"):
+    with pytest.raises(Problem, match="has finished its 1 epoch"):
         resume_run(short.run, quiet)
     extended = resume_run(short.run, quiet, {"training.epochs": 2})
     assert body(extended.lora) == body(long.lora)

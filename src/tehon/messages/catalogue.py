@@ -9,6 +9,8 @@ import locale
 import os
 from functools import cache
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 _HERE = Path(__file__).parent
 
@@ -36,6 +38,18 @@ def language() -> str:
 
 
 def say(key: str, **values: object) -> str:
-    """The sentence for a key in the language to speak, its blanks filled in."""
+    """The sentence for a key in the language to speak, its blanks filled in. {count:# picture|# pictures} becomes what
+    stands before the bar for 1, and else what stands behind it, with the number for #."""
     known = sentences(language())
-    return (known.get(key) or sentences("en")[key]).format(**values)
+    return _FILLER.vformat(known.get(key) or sentences("en")[key], (), values)
+
+
+class _Filler(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        one, bar, more = format_spec.partition("|")
+        if not bar:
+            return super().format_field(value, format_spec)
+        return (one if str(value) == "1" else more).replace("#", str(value))
+
+
+_FILLER = _Filler()

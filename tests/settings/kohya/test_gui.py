@@ -147,7 +147,7 @@ def test_a_key_becomes_these_settings(
         ({"sdxl": True, "block_dims": ",".join(["4"] * 25)}, "block_dims", "SDXL has 23 blocks"),  # T26
         ({"additional_parameters": "--zero_terminal_snr"}, "additional_parameters --zero_terminal_snr", "by the noise"),
         ({"additional_parameters": "--text_encoder_lr1 1e-5"}, "additional_parameters --text_encoder_lr1", "does not"),
-        ({"down_lr_weight": "0.5"}, "down_lr_weight", "1 numbers for 12 blocks"),  # T29
+        ({"down_lr_weight": "0.5"}, "down_lr_weight", "1 number for 12 blocks"),  # T29
         ({"down_lr_weight": ",".join(["1"] * 13)}, "down_lr_weight", "13 numbers for 12 blocks"),  # T29
         ({"persistent_data_loader_workers": True}, "persistent_data_loader_workers", "no loader processes"),  # T22
         ({"sample_prompts": "n foo"}, "sample_prompts", "flags out of a line that begins like one"),  # T24

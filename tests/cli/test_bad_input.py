@@ -139,8 +139,8 @@ def text_file_named_png(tree: Tree, folder: Path) -> Made:
 
 def picture_too_small(tree: Tree, folder: Path) -> Made:
     file = folder / "pictures" / "3_blue" / "tiny.png"
-    Image.new("RGB", (16, 200)).save(file)
-    return [], f"{file}: at 16x200 the picture is smaller than one bucket step"
+    Image.new("RGB", (6, 200)).save(file)
+    return [], f"{file}: the picture has 6x200 pixels"
 
 
 def caption_in_another_encoding(tree: Tree, folder: Path) -> Made:

@@ -313,6 +313,11 @@ def as_it_is(tree: Tree) -> None:
         (as_it_is, {"feed__vae_batch_size": 3}, []),
         (
             as_it_is,
+            {"optimizer__name": "Adafactor", "optimizer__lr_scheduler": "adafactor", "optimizer__lr_warmup": 20.0},
+            ["optimizer.lr_warmup has no effect: the schedule adafactor does not use it."],
+        ),
+        (
+            as_it_is,
             {"data__batch_size": 2},
             [
                 "The last batch of a bucket can be short, as pictures of other sizes do not fit into it: "
@@ -331,18 +336,27 @@ def test_a_notice_appears_exactly_when_it_should(
     assert [warning.replace(folder, "{folder}").replace("\\", "/") for warning in warnings] == notices
 
 
+def test_a_folder_that_no_set_takes_is_said_to_have_no_effect(tree: Tree) -> None:
+    one = {"folder": str(picture_folder(tree, "3_blue")), "repeats": 1}
+    words = "data.folder has no effect: each of data.sets names a folder of its own."
+    assert words in data_of(tree, data__sets=[one])["warnings"]
+    assert words not in data_of(tree, data__sets=[one, {"resolution": 64}])["warnings"]
+
+
 def test_a_broken_picture_and_a_tiny_one_are_named(tree: Tree) -> None:
     tiny = picture_folder(tree, "3_blue") / "tiny.png"
-    Image.new("RGB", (40, 20)).save(tiny)
+    Image.new("RGB", (40, 7)).save(tiny)
     with pytest.raises(Problem) as caught:
         planned(tree)
-    assert str(caught.value).startswith(f"{tiny}: at 40x20 the picture is smaller than one bucket step (32 pixels);")
+    assert str(caught.value).startswith(
+        f"{tiny}: the picture has 40x7 pixels, and a side that is trained with fewer than 8;"
+    )
     assert data_of(tree, data__bucket_no_upscale=False, data__min_bucket_reso=64)["steps"]["images"] == 4
 
 
 def test_captions_and_sizes_that_do_not_fit_are_told_at_once(tree: Tree) -> None:
     tiny = picture_folder(tree, "3_blue") / "tiny.png"
-    Image.new("RGB", (40, 20)).save(tiny)
+    Image.new("RGB", (40, 7)).save(tiny)
     caption = picture_folder(tree, "2_red thing") / "00.txt"
     caption.write_bytes(b"\xff\xfe")
     with pytest.raises(Problem) as caught:

@@ -111,6 +111,7 @@ def test_jobs_have_numbers_for_good_and_an_order_that_can_be_changed(queue: Queu
         with pytest.raises(Problem, match=r"^3: there is no such job"):
             act()
     assert [job.number for job in queue.jobs()] == [4, 2, 5], "all of it or nothing"
+    assert sorted(file.name for file in (queue.folder / "jobs").iterdir()) == ["2.toml", "4.toml", "5.toml"]
     with pytest.raises(Problem, match=r"^4: this job waits already"):
         queue.retry(4)
 

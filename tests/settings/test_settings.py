@@ -502,6 +502,12 @@ def test_an_unknown_key_without_a_near_name_is_refused(name: str) -> None:
     assert len(sentence.splitlines()) == 1
 
 
+def test_a_name_that_files_could_not_bear_is_told_with_its_length() -> None:
+    found = broken_rules(validate(changed(output__name="名" * 61)))
+    assert [str(one).partition(", and")[0] for one in found] == ["output.name: it takes 183 bytes"]
+    assert broken_rules(validate(changed(output__name="名" * 60))) == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -524,6 +530,7 @@ def test_an_unknown_key_without_a_near_name_is_refused(name: str) -> None:
         ("training__seed", 2**32, "training.seed: 4294967296 does not fit; give a whole number, at least 0, below 42"),
         ("training__device", "gpu", "training.device: 'gpu' does not fit; give one of auto, cpu, cuda, mps."),
         ("output__name", "a/b", "output.name: 'a/b' does not fit; give a file name without slashes"),
+        ("training__allow_changes", "data", "training.allow_changes: 'data' does not fit; give a list of texts."),
         ("output__name", "", "output.name: '' does not fit; give a file name"),
         ("output__name", "a\n", "output.name: 'a\\n' does not fit; give a file name"),
         ("data__resolution", "big", "data.resolution: 'big' does not fit; give a whole number or a list of two whole"),

@@ -179,11 +179,31 @@ def test_changes_are_listed_and_refused_unless_allowed_by_name(tree: Tree) -> No
     assert "learning_rate = 0.001" in run.settings.read_text(), "what is allowed is what the run now is"
 
 
+@pytest.mark.parametrize(
+    ("training", "options"),
+    [
+        ({"epochs": 3, "max_train_steps": 2}, {"training.max_train_steps": 4}),
+        ({"epochs": 3, "max_train_epochs": 1}, {"training.max_train_epochs": 2}),
+        ({"epochs": 1, "max_train_steps": 4}, {"training.epochs": 2, "training.max_train_steps": 8}),
+    ],
+)
+def test_a_finished_run_tells_what_ended_it_and_that_makes_it_longer(
+    tree: Tree, training: Tree, options: dict[str, int]
+) -> None:
+    done = start_run(planned(tree, training=training), quiet)
+    words = " ".join(f"--{name} {value}" for name, value in options.items())
+    with pytest.raises(Problem, match=rf"raise what ends it, like {words}\.$"):
+        resume_run(done.run, quiet)
+    assert resume_run(done.run, quiet, options).steps > done.steps
+
+
 def test_a_finished_run_can_be_made_longer_and_is_then_the_long_run(tree: Tree) -> None:
     steady = {"optimizer": {"lr_scheduler": "constant"}}
     long = start_run(planned(tree, **steady, training={"epochs": 2}, output={"name": "long"}), quiet)
     short = start_run(planned(tree, **steady), quiet)
-    with pytest.raises(Problem, match="has finished its 1 epoch"):
+    with pytest.raises(
+        Problem, match=r"finished its 4 steps; to make it longer, raise what ends it, like --training.epochs 2\.$"
+    ):
         resume_run(short.run, quiet)
     extended = resume_run(short.run, quiet, {"training.epochs": 2})
     assert body(extended.lora) == body(long.lora)

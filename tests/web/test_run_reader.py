@@ -1,10 +1,14 @@
 """What the page reads of a run."""
 
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tehon.runs.layout import RunDirectory
 from tehon.runs.record import append_rows
-from tehon.web.run_reader import Curves, group_label, thinned, version
+from tehon.web.run_reader import Curves, files, group_label, thinned, version
 
 
 def test_groups_of_rates_have_the_names_of_parts() -> None:
@@ -26,6 +30,26 @@ def test_a_long_curve_keeps_its_ends_and_is_read_on_from_where_it_was(tmp_path: 
     append_rows(run.metrics, [{"step": 10_001, "validation_loss": 0.5}])
     assert curves.read()
     assert (len(curves.loss), curves.validation, len(curves.rates["lora_unet"])) == (10_000, [(10_001, 0.5)], 10_000)
+
+
+def test_the_newest_lora_comes_first_and_one_that_is_taken_away_meanwhile_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path)
+    run.weights.mkdir()
+    for number, name in enumerate(("b", "a", "gone")):
+        file = run.weights / f"{name}.safetensors"
+        file.write_bytes(b"x" * number)
+        os.utime(file, (number, number))
+    stat = Path.stat
+
+    def taking_away(self: Path, **rest: Any) -> os.stat_result:
+        if self.stem == "gone":
+            self.unlink(missing_ok=True)
+        return stat(self, **rest)
+
+    monkeypatch.setattr(Path, "stat", taking_away)
+    assert [(file.stem, size) for file, size in files(run)] == [("a", 1), ("b", 0)]
 
 
 def test_a_file_has_another_version_when_something_was_added(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         yield say("notice.without_effect", field="text.clip_skip", reason=say("reason.last_layer_unused"))
     if settings.objective.prior_loss_weight != 1 and not plan.reg_reads:
         yield say("notice.without_effect", field="objective.prior_loss_weight", reason=say("reason.no_reg"))
+    sets = settings.data.sets
+    if settings.data.folder and sets and all(table.get("folder") for table in sets):
+        yield say("notice.without_effect", field="data.folder", reason=say("reason.sets_have_folders"))
     objective = settings.objective
     group = settings.training.gradient_accumulation_steps
     if objective.stratified_timesteps and max(one.batch_size for one in plan.groups) * group == 1:
@@ -137,7 +140,7 @@ def _schedule(plan: Plan) -> Iterator[str]:
         field = f"optimizer.{name}"
         if name == "lr_warmup" and given.lr_warmup_steps:
             yield say("notice.without_effect", field=field, reason=say("reason.steps_given"))
-        elif name.startswith("lr_warmup"):
+        elif name.startswith("lr_warmup") and schedule.name != "adafactor":
             yield say("notice.warmup_ignored", field=field, value=getattr(given, name), schedule=schedule.name)
         else:
             yield say("notice.without_effect", field=field, reason=say("reason.schedule", schedule=schedule.name))

@@ -108,14 +108,15 @@ class Queue:
             change.jobs.insert(waiting[place - 1] if place <= len(waiting) else len(change.jobs), job)
 
     def remove(self, numbers: Collection[int]) -> None:
-        """Takes jobs out; their runs stay. A Problem when one is being worked on."""
+        """Takes jobs out; their runs stay. A Problem when one is not there or being worked on: then all stay."""
         with self._changing() as change:
-            for number in numbers:
-                job = _one(change.jobs, number)
+            gone = [_one(change.jobs, number) for number in dict.fromkeys(numbers)]
+            for job in gone:
                 if job.state == TAKEN and (self.is_worked(job) or (job.directory and is_held(job.directory.lock))):
-                    raise Problem("job_at_work", number=number, run=job.run)
+                    raise Problem("job_at_work", number=job.number, run=job.run)
                 change.jobs.remove(job)
-                remove(self.settings_of(job))
+        for job in gone:
+            remove(self.settings_of(job))
 
     def retry(self, number: int) -> Job:
         """Lets a job wait again, behind all others: it goes on from its run's newest state."""

@@ -144,7 +144,7 @@ def _kind(annotation: Any) -> str:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is Literal:
         return say("kind.one_of", values=", ".join(map(str, get_args(annotation))))
-    if get_origin(annotation) is list and get_args(annotation)[0] in (int, float):
+    if get_origin(annotation) is list and get_args(annotation)[0] in (int, float, str):
         return say(f"kind.{get_args(annotation)[0].__name__}_list")
     if get_origin(annotation) is list:
         of_tables = get_origin(get_args(annotation)[0]) is dict

@@ -50,7 +50,8 @@ class OptimizerSettings(Section):
     """The shape of the learning rate over the run; `adafactor` is what Adafactor does when it finds its own rates."""
 
     lr_warmup: float = Field(default=10.0, ge=0, le=100)
-    """How long the rate climbs from zero, in percent of all steps; `constant` and `piecewise_constant` don't climb."""
+    """How long the rate climbs from zero, in percent of all steps; `constant`,
+    `piecewise_constant` and `adafactor` don't climb."""
 
     lr_warmup_steps: int = Field(default=0, ge=0)
     """How many steps the rate climbs from zero; 0 leaves it to `lr_warmup`."""

@@ -17,6 +17,8 @@ from tehon.settings.schedule_rules import schedule_problems
 from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
+_LONGEST_NAME = 180  # bytes: most systems take 255, and steps, temporary files and the like have names made from it
+
 
 def remarks(settings: Settings) -> Iterator[str]:
     """Sentences about settings that are possible but may not be what was meant."""
@@ -89,6 +91,8 @@ def _samples(settings: Settings) -> Iterator[Problem]:
 
 def _saves(settings: Settings) -> Iterator[Problem]:
     output = settings.output
+    if (length := len(output.name.encode())) > _LONGEST_NAME:
+        yield Problem("name_too_long", field="output.name", count=length, limit=_LONGEST_NAME)
     for unit in ("epochs", "steps"):
         if getattr(output, f"save_last_n_{unit}") and not getattr(output, f"save_every_n_{unit}"):
             yield Problem("kept_unsaved", field=f"output.save_last_n_{unit}", needed=f"output.save_every_n_{unit}")

@@ -25,6 +25,9 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
+        slow, slower = betas
+        if not (0 <= slow < 1 and 0 <= slower < 1 and eps >= 0 and weight_decay >= 0):
+            raise ValueError("betas lie from 0 to below 1, eps and weight_decay are not negative")
         self.betas = betas
         self.epsilon = eps
         self.steps = 0

@@ -109,7 +109,7 @@ def resume_run(
         else:
             run.notice(say("notice.from_beginning"))
         with _name_held(plan):
-            _check_unfinished(run, start)
+            _check_unfinished(run, start, filled)
             if options:  # what is said now is no longer open at the next resume
                 still = [name for name in filled if name not in options]
                 write_json(directory.origin, read_json(directory.origin) | {"filled": still})
@@ -151,7 +151,7 @@ def _prepare_device(plan: Plan) -> None:
     check_device(device, computing(own.mixed_precision), settings.memory.attention, own.base_storage)
 
 
-def _check_unfinished(run: Run, start: Start | None) -> None:
+def _check_unfinished(run: Run, start: Start | None, filled: Collection[str]) -> None:
     """A Problem when there is nothing left to do, or when somebody else's file has taken the LoRA's place."""
     plan, output = run.plan, run.plan.settings.output
     if start is not None:
@@ -160,9 +160,22 @@ def _check_unfinished(run: Run, start: Start | None) -> None:
     loras = Loras(plan, run.directory, made_by(run.directory), lambda: nullcontext({}), run.tell)
     is_own = loras.is_own(place)
     if start is not None and start.step == plan.steps and is_own and _ended(run.directory) == "finished":
-        raise Problem("run_finished", path=run.directory.path, epochs=plan.epochs)
+        raise Problem("run_finished", path=run.directory.path, steps=plan.steps, options=_longer(plan, filled))
     check_output(place, output.overwrite or is_own)
     check_space(run.directory.path, bytes_of_state(plan) + bytes_of_lora(plan))
+
+
+def _longer(plan: Plan, filled: Collection[str]) -> str:
+    """The settings that end the run where it ends, each twice as large, as words of the command line; those which were
+    left open follow the others."""
+    own = plan.settings.training
+    limits = [
+        ("epochs", own.epochs, own.epochs * plan.steps_per_epoch),
+        ("max_train_epochs", own.max_train_epochs or 0, (own.max_train_epochs or 0) * plan.steps_per_epoch),
+        ("max_train_steps", own.max_train_steps, own.max_train_steps),
+    ]
+    binding = [(f"training.{name}", value) for name, value, steps in limits if value and steps <= plan.steps]
+    return " ".join(f"--{name} {2 * value}" for name, value in binding if name not in filled)
 
 
 def _check_logs(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""What the page and its HTTP interface do: plan, start, queue, draw a grid. Everything else is reading.
+"""What the page and its HTTP interface begin as processes of their own: runs, the queue's worker, grids.
 
 >>> start(settings).path
 PosixPath('output/runs/mycat-20260101-120000')
@@ -13,7 +13,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import final_name
 from tehon.runs.known import remember
-from tehon.runs.launch import launch
+from tehon.runs.launch import begin, launch
 from tehon.runs.layout import RunDirectory
 from tehon.runs.queue import Job, Queue
 from tehon.settings.files import to_toml
@@ -31,6 +31,11 @@ def start(settings: Settings) -> RunDirectory:
     launched = launch(text, Path(output.folder), output.name)
     _look_after(launched.process)
     return launched.run
+
+
+def resume(run: RunDirectory) -> None:
+    """Goes on with a run as a process of its own."""
+    _look_after(begin(run).process)
 
 
 def enqueue(settings: Settings) -> Job:

@@ -15,7 +15,6 @@ from tehon.planning.plan import draft_plan
 from tehon.planning.report import as_data
 from tehon.runs.inbox import ask, end_now
 from tehon.runs.known import find_run, known_runs
-from tehon.runs.launch import begin
 from tehon.runs.queue import Queue
 from tehon.runs.read import rows
 from tehon.runs.status import look
@@ -107,7 +106,7 @@ def ask_run(name: str, request: Literal["stop", "save", "preview", "end", "resum
     if request == "end":
         end_now(run)
     elif request == "resume":
-        begin(run)
+        actions.resume(run)
     else:
         ask(run, request)
     return look(run).as_data()

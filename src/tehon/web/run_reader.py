@@ -1,6 +1,7 @@
 """What the page shows of one run, read from its directory: curves, samples, settings, files, the end of its log."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,14 @@ def changed_settings(run: RunDirectory) -> Iterator[tuple[str, str, str, bool]]:
     yield from sorted(found, key=lambda row: not row[3])
 
 
-def files(run: RunDirectory) -> list[Path]:
-    """The LoRAs that the run has saved, the newest first."""
-    return sorted(run.weights.glob("*.safetensors"), key=lambda file: (file.stat().st_mtime, file.name), reverse=True)
+def files(run: RunDirectory) -> list[tuple[Path, int]]:
+    """The LoRAs that the run has saved and their bytes, the newest first. A run at work may take one away meanwhile."""
+    found: list[tuple[float, str, Path, int]] = []
+    for file in run.weights.glob("*.safetensors"):
+        with suppress(FileNotFoundError):
+            facts = file.stat()
+            found.append((facts.st_mtime, file.name, file, facts.st_size))
+    return [(file, size) for *_, file, size in sorted(found, reverse=True)]
 
 
 def log_end(run: RunDirectory) -> str:

@@ -11,11 +11,10 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.inbox import ask, end_now
 from tehon.runs.known import known_runs
-from tehon.runs.launch import begin
 from tehon.runs.layout import RunDirectory
 from tehon.runs.status import Status
 from tehon.settings.files import read_toml
-from tehon.web import charts, run_reader
+from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
@@ -119,7 +118,7 @@ class RunView:
                 self._button("save_now", "save", partial(ask, self.run, "save"))
                 self._button("sample_now", "palette", partial(ask, self.run, "preview"))
             elif status.state != "finished":
-                self._button("resume", "play_arrow", partial(begin, self.run))
+                self._button("resume", "play_arrow", partial(actions.resume, self.run))
             self._button("edit_again", "edit", self._edit_again)
             if not status.at_work:
                 ui.button(
@@ -180,10 +179,10 @@ class RunView:
         with self.files:
             if not found:
                 ui.label(say("web.no_files")).classes("small")
-            for file in found:
+            for file, size in found:
                 with ui.element("div").classes("queue-row"):
                     ui.label(file.name).classes("run-name")
-                    ui.label(megabytes(file.stat().st_size)).classes("small")
+                    ui.label(megabytes(size)).classes("small")
                     ui.button(icon="download", on_click=partial(_download, file)).props(
                         f'flat dense round aria-label="{say("web.download", name=file.name)}"'
                     )

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tehon.data.plan.buckets import BucketRule
+from tehon.data.plan.buckets import BucketRule, Size
 from tehon.messages.problem import Problem
 
 
@@ -42,28 +43,32 @@ def test_a_resolution_outside_the_side_limits_is_named() -> None:
         rule.place((100, 100))
 
 
+@pytest.mark.parametrize(
+    ("size", "bucket"),
+    [((40, 200), (40, 192)), ((200, 63), (192, 56)), ((8, 8), (8, 8)), ((4000, 100), (2560, 64)), ((64, 63), (64, 56))],
+)
+def test_a_picture_smaller_than_a_step_keeps_its_size_but_for_the_latents(size: Size, bucket: Size) -> None:
+    assert BucketRule((512, 512), 64, 256, 1024, upscale=False).place(size).bucket == bucket
+
+
 sides = st.integers(8, 4000)
 
 
 @given(width=sides, height=sides, upscale=st.booleans(), steps=st.sampled_from([8, 32, 64]))
 def test_the_crop_lies_inside_the_scaled_picture(width: int, height: int, upscale: bool, steps: int) -> None:
     rule = BucketRule((512, 512), steps, 256, 1024, upscale=upscale)
-    if not upscale and min(width, height) < steps:
-        with pytest.raises(Problem, match="smaller than one bucket step"):
-            rule.place((width, height))
-        return
     try:
         place = rule.place((width, height))
     except Problem:  # a strip so thin that its short side shrinks to nothing
         assert not upscale
-        assert min(512 / max(width, height) * 512, min(width, height)) < 512
+        assert min(width, height) * 512 / sqrt(width * height) < 2 * 8
         return
     left, top = place.crop
     assert left >= 0
     assert top >= 0
     assert left + place.bucket[0] <= place.resized[0]
     assert top + place.bucket[1] <= place.resized[1]
-    assert place.bucket[0] % steps == place.bucket[1] % steps == 0
+    assert all(side % steps == 0 or (side < steps and side % 8 == 0) for side in place.bucket)
     if not upscale:
         assert place.resized[0] <= width
         assert place.resized[1] <= height

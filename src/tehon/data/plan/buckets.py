@@ -1,4 +1,5 @@
-"""Which size each picture is trained at. The numbers are those of sd-scripts' BucketManager.
+"""Which size each picture is trained at. The numbers are those of sd-scripts' BucketManager, which ends with an error
+where a picture is smaller than a step.
 
 Sizes are (width, height) in pixels.
 
@@ -13,6 +14,7 @@ from math import sqrt
 
 from tehon.messages.problem import Problem
 
+_LATENT = 8  # pixels that are one place of the latents
 Size = tuple[int, int]
 
 
@@ -81,7 +83,8 @@ class BucketRule:
         return min(self.predefined, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
 
     def _own_size(self, size: Size) -> Placement:
-        """Shrinks to the area of the resolution when larger, then lowers both sides to multiples of the step."""
+        """Shrinks to the area of the resolution when larger, then lowers both sides to multiples of the step, or of 8
+        where a side is shorter than that."""
         width, height = size
         area, step = self.resolution[0] * self.resolution[1], self.steps
         resized = size
@@ -93,10 +96,11 @@ class BucketRule:
             by_height = second and _grid(second * ratio, step)
             off_first = abs(first / by_width - ratio) if by_width else float("inf")
             off_second = abs(by_height / second - ratio) if by_height else float("inf")
-            resized = (first, _round(first / ratio)) if off_first < off_second else (_round(second * ratio), second)
-        bucket = resized[0] // step * step, resized[1] // step * step
+            by_first = off_first < off_second or not second
+            resized = (first, _round(first / ratio)) if by_first else (_round(second * ratio), second)
+        bucket = _lowered(resized[0], step), _lowered(resized[1], step)
         if 0 in bucket:
-            raise Problem("picture_too_small", path="picture", width=width, height=height, steps=step)
+            raise Problem("picture_too_small", path="picture", width=width, height=height, least=_LATENT)
         return Placement(bucket, resized)
 
 
@@ -113,3 +117,7 @@ def _round(value: float) -> int:
 
 def _grid(value: float, step: int) -> int:
     return _round(value) // step * step
+
+
+def _lowered(side: int, step: int) -> int:
+    return side // step * step or side // _LATENT * _LATENT

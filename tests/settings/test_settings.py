@@ -17,6 +17,7 @@ from tehon.settings.network import NetworkSettings
 from tehon.settings.network_rules import network_problems
 from tehon.settings.options import split_options
 from tehon.settings.resolve import resolve
+from tehon.settings.rules import broken_rules
 from tehon.settings.settings import Settings
 
 Tree = dict[str, dict[str, Any]]

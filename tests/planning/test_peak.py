@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tehon.catalog import activations
 from tehon.catalog.detect import find_model
 from tehon.catalog.weight_files import Held, weights_of
 from tehon.cli.main import main
@@ -109,6 +110,11 @@ def copies(demo: Tree, amd: bool, monkeypatch: pytest.MonkeyPatch) -> int:
     made = [one.transformed for one in trainer.parts.unet.modules() if isinstance(one, FrozenConv2d)]
     assert bytes_transformed(plan) == sum(one.numel() * 4 for one in made if one is not None)
     return bytes_transformed(plan)
+
+
+def test_the_limits_of_winograds_way_are_those_that_layers_have() -> None:
+    known = (activations.FEWEST_TILES, activations.FEWEST_WEIGHTS, activations.FEWEST_WEIGHTS_WITH_ONEDNN)
+    assert known == (convolution._FEWEST_TILES, convolution._FEWEST_WEIGHTS, convolution._FEWEST_WITH_ONEDNN)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_was_read_of_a_file_is_given_back_on_linux(demo: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,6 @@ class Family:
     name: str
     latent_channels: int
     stride: int
-    token_limit: int
     adapter_roots: dict[str, str]
     adapter_layers: dict[str, Layers]
     blocks: Blocks
@@ -172,7 +171,6 @@ FAMILIES = {
         name="sd1",
         latent_channels=4,
         stride=8,
-        token_limit=75,
         adapter_roots={"lora_te": "text_encoder", "lora_unet": "unet"},
         adapter_layers={"lora_te": text_layers, "lora_unet": unet_layers},
         blocks=SD_BLOCKS,
@@ -197,7 +195,6 @@ FAMILIES = {
         name="sd2",
         latent_channels=4,
         stride=8,
-        token_limit=75,
         adapter_roots={"lora_te": "text_encoder", "lora_unet": "unet"},
         adapter_layers={"lora_te": text_layers, "lora_unet": unet_layers},
         blocks=SD_BLOCKS,
@@ -222,7 +219,6 @@ FAMILIES = {
         name="sdxl",
         latent_channels=4,
         stride=8,
-        token_limit=75,
         adapter_roots={"lora_te1": "text_encoder", "lora_te2": "text_encoder_2", "lora_unet": "unet"},
         adapter_layers={"lora_te1": text_layers, "lora_te2": text_layers, "lora_unet": unet_layers},
         blocks=SDXL_BLOCKS,

@@ -153,10 +153,13 @@ def _bytes_quick(plan: Plan, held: Held) -> int:
 
 def _encoding(plan: Plan) -> int:
     wide = plan.model.configs["vae"]["block_out_channels"][0]
-    given = plan.settings.feed.vae_batch_size
-    groups = ((group, given or group.batch_size // plan.processes) for group in plan.groups)
-    sizes = ((group.bucket[0] * group.bucket[1], min(at_once, len(group.pictures))) for group, at_once in groups)
-    return ENCODED * 4 * wide * max(area * count for area, count in sizes)
+    at_once = plan.settings.feed.vae_batch_size
+    return (
+        ENCODED
+        * 4
+        * wide
+        * max(group.bucket[0] * group.bucket[1] * min(at_once, len(group.pictures)) for group in plan.groups)
+    )
 
 
 def _decoding(plan: Plan) -> int:

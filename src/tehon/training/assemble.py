@@ -51,12 +51,12 @@ from tehon.training.capture import Graphs, Plainly, Runner
 from tehon.training.checkpointing import compute_again
 from tehon.training.device import choose_device, computing
 from tehon.training.learning import Learning
-from tehon.training.loop import Report, train
+from tehon.training.loop import Report, Share, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.prediction import predicted
 from tehon.training.ranks import Alone, Ranks, own_share
-from tehon.training.readings import Share, held_out, upcoming, view_of
+from tehon.training.readings import held_out, upcoming, view_of
 from tehon.training.scaling import LossScale
 from tehon.training.sources import Notice, Progress, latent_source, needed_by, text_encoder, text_source
 from tehon.training.state import State

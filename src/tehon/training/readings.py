@@ -4,15 +4,14 @@
 Look(crop=(16, 0), flip=True, shift=None)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 from tehon.data.feed.views import View, Views
-from tehon.data.plan.epochs import Batch, Read
+from tehon.data.plan.epochs import Read
 from tehon.data.plan.variation import Look
 from tehon.planning.plan import Plan
-
-Share = Callable[[Sequence[Batch]], Iterable[tuple[int, Batch]]]
+from tehon.training.loop import Share
 
 
 def view_of(plan: Plan, epoch: int, read: Read) -> View:

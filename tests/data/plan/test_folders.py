@@ -1,5 +1,7 @@
 """Which folders count, and what is said to those who give the wrong level."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,11 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 def test_repeats_of_zero_alone_leave_no_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "0_cat")
     assert complaint(tmp_path).startswith(f"data.folder: no pictures were found in {tmp_path};")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_unicode_is_refused_and_shown(tmp_path: Path) -> None:
+    picture(tmp_path / os.fsdecode(b"5_\x94\x4c"))
+    assert (
+        complaint(tmp_path) == f"data.folder: the name of the folder {tmp_path}/5_\\udc94L is not Unicode; rename it."
+    )

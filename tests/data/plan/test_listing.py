@@ -27,6 +27,16 @@ def test_files_are_sorted_by_what_they_are_and_by_name(tmp_path: Path) -> None:
     assert (found.folders, found.unreadable) == ([tmp_path / "folder.png"], {})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_picture_whose_name_is_not_unicode_is_told_in_the_users_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / os.fsdecode(b"\x94\x4c.png")).write_text("")
+    assert list_folder(tmp_path, (".txt",)).unreadable == {"\\udc94L.png": "the file name is not Unicode"}
+    monkeypatch.setenv("TEHON_LANG", "ja")
+    assert list_folder(tmp_path, (".txt",)).unreadable == {"\\udc94L.png": "ファイル名が Unicode ではありません"}
+
+
 def test_a_stamp_has_the_bytes_and_both_times_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"123")
     os.utime(tmp_path / "a.png", ns=(5, 1_700_000_000_123_456_789))

@@ -117,7 +117,9 @@ def _sort_in(entries: "Iterable[os.DirEntry[str]]", kinds: _Kinds, found: Entrie
         except OSError as error:
             found.unreadable[name] = error.strerror or str(error)
         except UnicodeEncodeError:
-            found.unreadable[name.encode("utf8", "backslashreplace").decode()] = "the file name is not Unicode"
+            from tehon.messages.catalogue import say  # seldom needed, and the process for captions starts without it
+
+            found.unreadable[name.encode("utf8", "backslashreplace").decode()] = say("reason.not_unicode")
 
 
 def _sort_in_other(entry: "os.DirEntry[str]", found: Entries) -> None:

@@ -69,7 +69,17 @@ def _named(parent: Path, field: str) -> Iterator[PictureFolder]:
     for path in _folders(parent, field):
         match = _NAME.fullmatch(path.name)
         if match and int(match[1]) > 0:
+            _check_name(path, field)
             yield PictureFolder(path, int(match[1]), (match[2] or "").strip())
+
+
+def _check_name(path: Path, field: str) -> None:
+    """A Problem for a name that is not Unicode, as archives of other systems leave: captions are made from it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf8", "backslashreplace").decode()
+        raise Problem("folder_not_unicode", field=field, path=shown) from None
 
 
 def _folders(parent: Path, field: str) -> list[Path]:

@@ -163,7 +163,7 @@ def test_a_missing_package_or_key_is_refused_before_anything_is_written(
     with pytest.raises(Problem, match=r"no key on this machine; run wandb login, set WANDB_API_KEY"):
         start_run(planned(tree, logs={"log_with": "wandb"}), quiet)
     monkeypatch.setattr(logs_module, "find_spec", lambda name: None)
-    with pytest.raises(Problem, match=r'pip install "tehon\[tensorboard\]"'):
+    with pytest.raises(Problem, match=r'pip install ".\[tensorboard\]"'):
         start_run(planned(tree, logs={"folder": str(tmp_path / "logs")}), quiet)
     assert not Path(tree["output"]["folder"]).exists()
     assert not (tmp_path / "logs").exists()

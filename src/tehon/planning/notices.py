@@ -82,6 +82,8 @@ def _without_effect(plan: Plan) -> Iterator[str]:
     sets = settings.data.sets
     if settings.data.folder and sets and all(table.get("folder") for table in sets):
         yield say("notice.without_effect", field="data.folder", reason=say("reason.sets_have_folders"))
+    if (given.training.max_train_epochs or 0) > given.training.epochs:
+        yield say("notice.without_effect", field="training.max_train_epochs", reason=say("reason.fewer_epochs"))
     objective = settings.objective
     group = settings.training.gradient_accumulation_steps
     if objective.stratified_timesteps and max(one.batch_size for one in plan.groups) * group == 1:

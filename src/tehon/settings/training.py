@@ -12,7 +12,7 @@ class TrainingSettings(Section):
     """How often every picture is learned, times its repeats."""
 
     max_train_epochs: int | None = Field(default=None, ge=1)
-    """The training ends after this many epochs, whatever `epochs` says. Empty: no such limit."""
+    """The training ends after this many epochs at the latest. Empty: no such limit."""
 
     max_train_steps: int = Field(default=0, ge=0)
     """The training ends after this many steps; 0 means no such limit."""

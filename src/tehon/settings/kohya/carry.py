@@ -56,7 +56,7 @@ def carry(
             values[option] = read_value(ROWS[option].kind, one.value)
         except UnreadableError:
             found.append(Line(one.key, one.raw, refused(_unfit(ROWS[option].kind, one.raw))))
-    around = Around({name: value for name, value in values.items() if value is not None}, whole, sdxl)
+    around = Around({name: value for name, value in values.items() if value is not None}, whole, sdxl, bool(base))
     tree: Tree = {section: dict(table) for section, table in (base or {}).items()}
     origins: dict[str, Line] = {}
     for option, value in values.items():

@@ -119,7 +119,7 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     found["max_resolution"] = options.get("resolution", "")
     found["optimizer"] = options.get("optimizer_type", "")
     found["epoch"] = own["training.epochs"]
-    found["max_train_epochs"] = own["training.max_train_epochs"] or 0
+    found["max_train_epochs"] = options.get("max_train_epochs", 0) if own["training.max_train_epochs"] else 0
     found["sample_prompts"] = own["samples.prompts"]
     found["num_cpu_threads_per_process"] = own["training.num_cpu_threads_per_process"]
     found["num_processes"] = own["training.num_processes"] or 1

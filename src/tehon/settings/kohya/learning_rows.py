@@ -219,24 +219,30 @@ def _steps(value: int, around: Around) -> Outcome:
         return dropped(Remark("epochs_win")) if value and not (around.whole and value == _STEPS) else carried({})
     if not value:
         return carried({"training.max_train_steps": 0})
-    if around.whole:  # an epoch has at least one step
-        return carried({"training.max_train_steps": value, "training.epochs": value})
-    return carried({"training.max_train_steps": value}, *([Remark("t1")] if around.get(f"{GUI}epoch") else []))
+    # an epoch has at least one step
+    settings: dict[str, Any] = {"training.max_train_steps": value, "training.epochs": value}
+    if around.on_top:
+        settings["training.max_train_epochs"] = None
+    return changed(settings, Remark("t1")) if around.get(f"{GUI}epoch") else carried(settings)
 
 
 _STEPS = 1600
 
 
 def _epochs(value: int, around: Around) -> Outcome:
+    """They take the place of steps and of the GUI's epochs, and may be more than these."""
     if not value:
         return carried({})
-    if around.whole:
-        return carried({"training.epochs": value, "training.max_train_steps": 0})
-    return carried({"training.max_train_epochs": value})
+    settings = {"training.epochs": value, "training.max_train_steps": 0}
+    return carried(settings if around.whole else settings | {"training.max_train_epochs": value})
 
 
 def _gui_epoch(value: int, around: Around) -> Outcome:
-    return carried({"training.epochs": value}, *([] if around.get("max_train_steps") else [Remark("estimate")]))
+    if around.get("max_train_epochs"):
+        return dropped(Remark("epochs_win"))
+    if around.get("max_train_steps"):
+        return dropped(Remark("epochs_follow"))
+    return carried({"training.epochs": value}, Remark("estimate"))
 
 
 def _epochs_back(own: Mapping[str, Any]) -> int | None:
@@ -336,7 +342,8 @@ ROWS = (
     Row("lr_scheduler_args", TEXTS, "optimizer.lr_scheduler_pieces", carry=_schedule_arguments, back=_pieces_back),
     lacking("lr_scheduler_type", TEXT, "no_custom_schedule"),
     # length
-    Row("max_train_steps", WHOLE, "training.max_train_steps", _STEPS, carry=_steps, reaches=("training.epochs",),
+    Row("max_train_steps", WHOLE, "training.max_train_steps", _STEPS, carry=_steps,
+        reaches=("training.epochs", "training.max_train_epochs"),
         back=lambda own: own["training.max_train_steps"] or None),
     Row("max_train_epochs", WHOLE, "training.max_train_epochs", carry=_epochs, back=_epochs_back,
         reaches=("training.epochs", "training.max_train_steps"), always=True),

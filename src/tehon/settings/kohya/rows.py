@@ -30,11 +30,12 @@ class Given:
 @dataclass(frozen=True)
 class Around:
     """What else was given, for rows whose meaning depends on it. `whole`: it describes a whole training, so that what
-    it does not say is sd-scripts' default."""
+    it does not say is sd-scripts' default. `on_top`: it is put on top of settings, over which it wins."""
 
     values: Mapping[str, Any]
     whole: bool = False
     sdxl: bool = False
+    on_top: bool = False
 
     def get(self, option: str, otherwise: Any = None) -> Any:
         found = self.values.get(option)

@@ -10,10 +10,12 @@ from safetensors.numpy import save_file
 
 from tehon.cli.main import main
 from tehon.messages.problem import Problem
+from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
 from tehon.settings.kohya.carry import Import
+from tehon.settings.kohya.config import read_config
 from tehon.settings.kohya.export import export
-from tehon.settings.kohya.read import bring, bring_words
+from tehon.settings.kohya.read import bring, bring_words, command_words
 from tehon.settings.kohya.table import ROWS
 
 
@@ -360,3 +362,146 @@ def test_every_argument_of_every_network_module_is_known(name: str) -> None:
 def test_older_names_of_tucker_are_followed(argument: str, tucker: bool) -> None:
     words = ["--network_module=lycoris.kohya", "--network_args", "algo=locon", "conv_dim=4", argument]
     assert bring_words(words).tree["network"].get("tucker", False) == tucker
+
+
+# As today's GUI writes config_lora-….toml: what is empty, 0 or off is left out, and the rest is sorted.
+OF_THE_GUI = """
+adaptive_noise_scale = 0.01
+bucket_no_upscale = true
+bucket_reso_steps = 64
+cache_latents = true
+cache_latents_to_disk = true
+caption_dropout_every_n_epochs = 2
+caption_dropout_rate = 0.1
+caption_extension = ".txt"
+clip_skip = 1
+debiased_estimation_loss = true
+dynamo_backend = "no"
+enable_bucket = true
+epoch = 1
+flip_aug = true
+gradient_accumulation_steps = 1
+gradient_checkpointing = true
+highvram = true
+huber_c = 0.1
+huber_scale = 1
+huber_schedule = "snr"
+huggingface_repo_visibility = "public"
+ip_noise_gamma = 0.1
+ip_noise_gamma_random_strength = true
+keep_tokens = 1
+learning_rate = 0.0001
+log_config = true
+log_tracker_name = "mine"
+log_with = "tensorboard"
+logging_dir = "{folder}/logs"
+loraplus_lr_ratio = 16
+loraplus_text_encoder_lr_ratio = 4
+loraplus_unet_lr_ratio = 8
+loss_type = "l2"
+lowvram = true
+lr_scheduler = "cosine_with_restarts"
+lr_scheduler_args = []
+lr_scheduler_num_cycles = 2
+lr_scheduler_power = 1
+lr_warmup_steps = 160
+max_bucket_reso = 2048
+max_data_loader_n_workers = 0
+max_grad_norm = 1
+max_timestep = 1000
+max_token_length = 75
+max_train_steps = 1600
+mem_eff_attn = true
+min_bucket_reso = 256
+min_snr_gamma = 5
+min_timestep = 10
+mixed_precision = "bf16"
+network_alpha = 1
+network_args = ["conv_dim=4", "conv_alpha=1", "rank_dropout=0.1", "module_dropout=0.1"]
+network_dim = 8
+network_dropout = 0.1
+network_module = "networks.lora"
+noise_offset = 0.05
+noise_offset_random_strength = true
+noise_offset_type = "Original"
+optimizer_args = ["weight_decay=0.1"]
+optimizer_type = "AdamW"
+output_dir = "{folder}/out"
+output_name = "last"
+pretrained_model_name_or_path = "demo"
+prior_loss_weight = 1
+resolution = "512,512"
+sample_prompts = "{folder}/prompt.txt"
+sample_sampler = "euler_a"
+save_every_n_epochs = 1
+save_every_n_steps = 100
+save_last_n_epochs = 2
+save_last_n_steps = 200
+save_last_n_steps_state = 200
+save_model_as = "safetensors"
+save_precision = "fp16"
+save_state = true
+save_state_on_train_end = true
+scale_weight_norms = 1
+seed = 7
+shuffle_caption = true
+skip_cache_check = true
+stop_text_encoder_training = 80
+text_encoder_lr = [5e-5, 5e-5]
+train_batch_size = 2
+train_data_dir = "{pictures}"
+training_comment = "mine"
+unet_lr = 0.0001
+v2 = true
+vae_batch_size = 2
+wandb_api_key = "0123"
+wandb_run_name = "last"
+weighted_captions = true
+xformers = true
+"""
+
+
+def test_a_configuration_of_todays_gui_is_followed(tree: dict[str, Any], tmp_path: Path) -> None:
+    """The GUI names a file of prompts always, and makes an empty one where there are none."""
+    (tmp_path / "prompt.txt").touch()
+    text = OF_THE_GUI.replace("{folder}", tmp_path.as_posix()).replace("{pictures}", tree["data"]["folder"])
+    result = command_words(["--config_file", str(written(tmp_path, "config_lora.toml", text))])
+    assert (result.blocking, result.missing, result.problems) == ([], [], [])
+    assert make_plan(validate(result.tree)).steps == 1600
+    found = {name: result.tree["network"][name] for name in result.tree["network"] if "loraplus" in name}
+    assert found == {
+        "loraplus_lr_ratio": 16.0,
+        "loraplus_unet_lr_ratio": 8.0,
+        "loraplus_text_encoder_lr_ratio": 4.0,
+    }
+    (line,) = (line for line in result.lines if line.key == "sample_prompts")
+    assert (line.fate, line.reason) == ("dropped", "nothing asks for samples, and sd-scripts then never opens it")
+
+
+@pytest.mark.parametrize("asks", ["sample_every_n_steps=100", "sample_every_n_epochs=1", "sample_at_first"])
+def test_prompts_of_samples_that_are_asked_for_are_kept(asks: str) -> None:
+    assert bring_words([f"--{asks}", "--sample_prompts=a.txt"]).tree["samples"]["prompts_file"] == "a.txt"
+    assert "prompts_file" not in bring_words(["--sample_every_n_steps=0", "--sample_prompts=a.txt"]).tree["samples"]
+
+
+# What else today's GUI writes for Stable Diffusion when it is asked to.
+KEYS = """
+async_upload cache_text_encoder_outputs color_aug dataset_config dim_from_weights fp8_base full_bf16 full_fp16
+huggingface_path_in_repo huggingface_repo_id huggingface_repo_type huggingface_token log_tracker_config
+lr_scheduler_type masked_loss max_train_epochs metadata_author metadata_description metadata_license metadata_tags
+metadata_title multires_noise_discount multires_noise_iterations network_train_text_encoder_only
+network_train_unet_only network_weights no_half_vae persistent_data_loader_workers random_crop reg_data_dir resume
+resume_from_huggingface sample_every_n_epochs sample_every_n_steps save_last_n_epochs_state save_state_to_huggingface
+scale_v_pred_loss_like_noise_pred sdpa v_parameterization v_pred_like_loss vae
+"""
+
+
+@pytest.mark.parametrize("key", KEYS.split())
+def test_every_key_of_todays_gui_is_known(key: str) -> None:
+    assert key in read_config({key: True}).given
+
+
+def test_an_argument_beside_a_key_of_its_name_wins() -> None:
+    found = read_config({"loraplus_lr_ratio": 4, "network_args": ["loraplus_lr_ratio=16"]})
+    assert found.given["network_args.loraplus_lr_ratio"].value == "16"
+    assert [line.key for line in found.lines] == ["loraplus_lr_ratio"]

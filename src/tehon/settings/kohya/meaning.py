@@ -34,6 +34,8 @@ def meaning(tree: Mapping[str, Any]) -> dict[str, Any]:
     own["data.resolution"] = [sides, sides] if isinstance(sides, int) else sides
     own["data.caption_extension"] = own["data.caption_extension"] and f".{own['data.caption_extension'].lstrip('.')}"
     own["feed.vae_batch_size"] = own["feed.vae_batch_size"] or own["data.batch_size"]
+    if not any(own[f"samples.{when}"] for when in ("every_n_steps", "every_n_epochs", "at_first")):
+        own["samples.prompts"] = own["samples.prompts_file"] = ""
     if own["logs.log_with"] == "auto" and own["logs.folder"]:
         own["logs.log_with"] = "tensorboard"
     return own

@@ -74,6 +74,12 @@ def _by_epochs(value: int, around: Around) -> Outcome:
     return carried({"samples.every_n_epochs": max(0, value)}, *([Remark("samples_place")] if value > 0 else []))
 
 
+def _prompts_file(value: str, around: Around) -> Outcome:
+    """kohya_ss writes such a file and names it at every start, though it be empty."""
+    asked = any(around.get(f"sample_{when}") for when in ("every_n_steps", "every_n_epochs", "at_first"))
+    return carried({"samples.prompts_file": value}) if asked or not around.whole else dropped(Remark("no_samples"))
+
+
 def _prompts(value: str, around: Around) -> Outcome:
     lines = [line.strip().lower() for line in value.splitlines()]
     parsed = any(line.startswith(_FLAGS) or line.startswith("--") for line in lines)
@@ -117,7 +123,7 @@ ROWS = (
     Row("sample_every_n_epochs", WHOLE, "samples.every_n_epochs", carry=_by_epochs),
     Row("sample_at_first", SWITCH, "samples.at_first"),
     Row("sample_sampler", TEXT, "samples.sampler", "ddim"),
-    Row("sample_prompts", TEXT, "samples.prompts_file"),
+    Row("sample_prompts", TEXT, "samples.prompts_file", carry=_prompts_file),
     Row(f"{GUI}sample_prompts", TEXT, "samples.prompts", carry=_prompts),
     # logs
     Row("logging_dir", TEXT, "logs.folder"),

@@ -7,7 +7,8 @@ import pytest
 from tehon.messages.problem import Problem, Problems
 from tehon.planning.notices import notices_for
 from tehon.planning.plan import make_plan
-from tehon.settings.files import to_toml, validate
+from tehon.settings.files import on_top, to_toml, validate
+from tehon.settings.kohya.read import merge_words
 
 Tree = dict[str, Any]
 
@@ -28,6 +29,67 @@ def test_words_win_over_the_settings_and_nothing_else_changes(tree: Tree) -> Non
         "optimizer.lr_warmup": 20.0,
         "data.flip_aug": True,
     }
+
+
+UNDER_THEM = [
+    ({"objective.loss_type": "huber"}, "--huber_c=0.2", {"objective.huber_c": 0.2}),
+    (
+        {"objective.multires_noise_iterations": 6},
+        "--multires_noise_discount=0.8",
+        {"objective.multires_noise_discount": 0.8},
+    ),
+    ({"objective.noise_offset": 0.1}, "--adaptive_noise_scale=0.1", {"objective.adaptive_noise_scale": 0.1}),
+    (
+        {"network.kind": "locon", "network.conv_rank": 4},
+        "--network_args conv_alpha=2",
+        {"network.conv_alpha": 2.0},
+    ),
+    (
+        {"output.save_every_n_epochs": 1, "output.save_state_every_n_epochs": 2},
+        "--save_state",
+        {"output.save_state_every_n_epochs": 1},
+    ),
+    ({"network.rank": 32}, "--network_alpha=0", {"network.alpha": 32.0}),
+    (
+        {"network.rank": 32},
+        "--network_module=lycoris.kohya --network_args algo=loha",
+        {"network.kind": "loha", "network.conv_rank": 32},
+    ),
+    (
+        {"feed.max_data_loader_n_workers": 2, "feed.cache_latents": False},
+        "--persistent_data_loader_workers",
+        {"feed.persistent_data_loader_workers": True},
+    ),
+    ({"objective.masked_loss": True, "data.alpha_mask": True}, "--masked_loss", {}),
+    ({"network.kind": "loha", "network.conv_rank": 8}, "--network_args algo=lokr", {"network.kind": "lokr"}),
+    # and they win, whatever stood for the settings in an export
+    ({"optimizer.text_encoder_lr": 0.0}, "--text_encoder_lr=1e-5", {"optimizer.text_encoder_lr": 1e-5}),
+    ({"optimizer.unet_lr": 0.0}, "--unet_lr=1e-5", {"optimizer.unet_lr": 1e-5}),
+    ({"network.kind": "loha", "network.conv_rank": 0}, "--network_args conv_dim=4", {"network.conv_rank": 4}),
+    (
+        {"network.kind": "loha", "network.conv_rank": 4, "network.tucker": True},
+        "--network_args use_cp=False",
+        {"network.tucker": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("under", "words", "changes"), UNDER_THEM, ids=[words for _, words, _ in UNDER_THEM])
+def test_words_are_read_with_the_settings_under_them(tree: Tree, under: Tree, words: str, changes: Tree) -> None:
+    on_top(tree, under)
+    before = validate(tree).model_dump()
+    told = merge_words(words, before).lines
+    assert [line.reason for line in told if line.fate == "dropped" or line.reason.startswith("there are no")] == []
+    after = validate(on_top(tree, {"training.additional_parameters": words})).model_dump()
+    changed = {f"{s}.{n}": after[s][n] for s in after for n in after[s] if after[s][n] != before[s][n]}
+    changed.pop("training.additional_parameters")
+    assert changed == changes
+
+
+def test_masks_of_sets_are_masks(tree: Tree) -> None:
+    sets = [{"folder": tree["data"].pop("folder"), "alpha_mask": True}]
+    on_top(tree, {"data.sets": sets, "training.additional_parameters": "--masked_loss"})
+    assert validate(tree).objective.masked_loss
 
 
 def test_a_plan_stores_what_they_came_to_and_tells_of_them(tree: Tree) -> None:

@@ -14,14 +14,21 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.files import validate
+from tehon.settings.kohya.back import options_of
 from tehon.settings.kohya.effect import REQUIRED, filled, without_effect
 from tehon.settings.kohya.lines import Line, Outcome, Remark, carried, refused
-from tehon.settings.kohya.rows import UNSAID, Around, Given, Row
+from tehon.settings.kohya.meaning import values_of
+from tehon.settings.kohya.rows import ARGUMENT, UNSAID, Around, Given, Row
 from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, WHOLE, UnreadableError, read_value
 from tehon.settings.settings import Settings
 
 _KINDS = {SWITCH: "kind.bool", WHOLE: "kind.int", NUMBER: "kind.float", NUMBERS: "kind.float_list"}
+_FOLLOWING = frozenset((
+    "max_train_steps", "max_train_epochs", "network_train_unet_only", "network_train_text_encoder_only",
+    f"{ARGUMENT}preset", f"{ARGUMENT}use_tucker",
+))  # fmt: skip
+"""Options that stand for settings which other options set as well: words for these would lose against them."""
 Tree = dict[str, dict[str, Any]]
 
 
@@ -56,7 +63,8 @@ def carry(
             values[option] = read_value(ROWS[option].kind, one.value)
         except UnreadableError:
             found.append(Line(one.key, one.raw, refused(_unfit(ROWS[option].kind, one.raw))))
-    around = Around({name: value for name, value in values.items() if value is not None}, whole, sdxl, bool(base))
+    told = {name: value for name, value in values.items() if value is not None}
+    around = Around((_meant(base) if base else {}) | told, whole, sdxl, bool(base))
     tree: Tree = {section: dict(table) for section, table in (base or {}).items()}
     origins: dict[str, Line] = {}
     for option, value in values.items():
@@ -71,6 +79,17 @@ def carry(
     result = Import(tree, found)
     _settle(result, origins)
     return result
+
+
+def _meant(base: Tree) -> dict[str, Any]:
+    """The options that these settings stand for; none when they are wrong, which is complained about elsewhere."""
+    try:
+        own = values_of(Settings.model_validate(filled(base)))
+    except ValidationError:
+        return {}
+    if own["data.sets"]:
+        own["data.dataset_config"] = "data.sets"  # which say the same, and their masks too
+    return {option: value for option, value in options_of(own).items() if option not in _FOLLOWING}
 
 
 def _with_remarks(outcome: Outcome, one: Given) -> Outcome:

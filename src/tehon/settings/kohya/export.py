@@ -11,6 +11,7 @@ from typing import Any
 
 import tomli_w
 
+from tehon.settings.kohya.back import options_of, value_of
 from tehon.settings.kohya.carry import Import, Tree, carry
 from tehon.settings.kohya.config import read_config
 from tehon.settings.kohya.dataset import dataset_toml
@@ -19,7 +20,7 @@ from tehon.settings.kohya.gui import read_gui
 from tehon.settings.kohya.gui_keys import CONTROLS, OPTION_OF, TYPES, ZERO_BECOMES
 from tehon.settings.kohya.meaning import meaning, values_of
 from tehon.settings.kohya.network_rows import LYCORIS, module_of
-from tehon.settings.kohya.rows import ARGUMENT, GUI, UNSAID, Row
+from tehon.settings.kohya.rows import ARGUMENT, UNSAID, Row
 from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXTS, WHOLE
 from tehon.settings.settings import Settings
@@ -66,24 +67,6 @@ def export(settings: Settings, name: str) -> Export:
     return Export({name: text, **files}, lost)
 
 
-def options_of(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Options and network arguments that mean what these settings say; those that say nothing are left out."""
-    found: dict[str, Any] = {}
-    for option, row in ROWS.items():
-        if option.startswith(GUI) or not (row.is_script or option.startswith(ARGUMENT)):
-            continue
-        value = _value(row, own)
-        if value is not None and value != "" and value != []:
-            found[option] = value
-    return found
-
-
-def _value(row: Row, own: Mapping[str, Any]) -> Any:
-    if row.back is not None:
-        return row.back(own)
-    return own[row.target] if row.target else None
-
-
 def script_options(own: Mapping[str, Any]) -> dict[str, Any]:
     """A tree for --config_file. What is as sd-scripts has it without being told is left out."""
     found: dict[str, Any] = {}
@@ -100,7 +83,7 @@ def script_options(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default(row: Row) -> Any:
-    return _value(row, _DEFAULTS) if row.target and row.target not in REQUIRED else UNSAID
+    return value_of(row, _DEFAULTS) if row.target and row.target not in REQUIRED else UNSAID
 
 
 _DEFAULTS = values_of(Settings.model_validate({s: {n: "demo"} for s, n in (("model", "path"), ("output", "folder"))}))

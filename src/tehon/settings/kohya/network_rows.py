@@ -118,7 +118,7 @@ def _multipliers(value: list[float], around: Around) -> Outcome:
 def _algorithm(value: str, around: Around) -> Outcome:
     if around.get("network_module", LYCORIS) != LYCORIS:
         return dropped(Remark("for_lycoris"))
-    return carried({})
+    return _module(LYCORIS, around) if around.on_top else carried({})
 
 
 def _preset(value: str, around: Around) -> Outcome:

@@ -30,7 +30,8 @@ class Given:
 @dataclass(frozen=True)
 class Around:
     """What else was given, for rows whose meaning depends on it. `whole`: it describes a whole training, so that what
-    it does not say is sd-scripts' default. `on_top`: it is put on top of settings, over which it wins."""
+    it does not say is sd-scripts' default. `on_top`: it is put on top of settings, over which it wins; what these mean
+    is among the values."""
 
     values: Mapping[str, Any]
     whole: bool = False

@@ -97,8 +97,9 @@ def validate(tree: Tree) -> Settings:
 
 def _with_words(tree: Tree) -> Tree:
     """The tree with what its additional parameters say put on top; they stay in it, so that a plan can tell of them."""
-    training = tree.get("training")
-    words = training.get("additional_parameters") if isinstance(training, dict) else None
+    if not all(isinstance(table, dict) for table in tree.values()):  # which is complained about elsewhere
+        return tree
+    words = tree.get("training", {}).get("additional_parameters")
     if not isinstance(words, str) or not words.strip():
         return tree
     from tehon.settings.kohya.read import merge_words

@@ -130,3 +130,17 @@ def test_settings_that_stay_wrong_are_still_refused(tree: Tree) -> None:
     tree["optimizer"] = {"learning_rate": "fast"}
     with pytest.raises(Problem, match=r"optimizer\.learning_rate"):
         validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("stray", "sentence"),
+    [
+        ({"x": 3}, "x: there is no such setting;"),
+        ({"network": "x"}, "network: this is a section with settings of its own;"),
+    ],
+)
+def test_a_section_that_is_no_table_is_told_beside_words(tree: Tree, stray: Tree, sentence: str) -> None:
+    tree["training"]["additional_parameters"] = "--seed 1"
+    with pytest.raises(Problem) as caught:
+        validate(tree | stray)
+    assert str(caught.value).startswith(sentence)

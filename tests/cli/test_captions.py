@@ -75,7 +75,8 @@ def test_edits_are_shown_made_and_taken_back(
     }
     assert main(words) == 0
     assert texts(folder) == expected
-    assert f"{len(shown['changes'])} captions changed" in capsys.readouterr().out
+    count = len(shown["changes"])
+    assert f"{count} caption{'s' if count > 1 else ''} changed" in capsys.readouterr().out
     assert main(["captions", "undo", str(folder)]) == 0
     assert texts(folder) == before
     assert list(folder.rglob(".*")) == [], "nothing is left of the list of changes"

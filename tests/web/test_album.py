@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tehon.captions import tags
+from tehon.messages.problem import Problem
 from tehon.planning.plan import draft_plan
 from tehon.web.album import Album
 from tehon.web.draft import Draft
@@ -102,6 +103,32 @@ def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> 
     assert shown.undo() == 2
     assert [file.exists() for file in files] == [True, False]
     assert shown.entries[0].caption == "caption 0"
+
+
+def test_changes_are_taken_back_one_after_the_other(shown: Album) -> None:
+    token = shown.entries[0].token
+    for text in ("first", "second"):
+        shown.edit([token], lambda _, text=text: text)
+    for left in ("first", "caption 0"):
+        assert shown.undo() == 1
+        assert shown.entries[0].caption == left
+    assert shown.changes == []
+    assert shown.undo() == 0
+
+
+def test_what_somebody_else_changed_since_is_not_lost_but_shown(shown: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = [entry.token for entry in shown.entries]
+    assert shown.edit(tokens, lambda _: "from the page") == 2
+    file = shown.entries[0].path.with_suffix(".txt")
+    file.write_text("by hand", "utf8")
+    with pytest.raises(Problem, match=r"00\.txt: this file was changed by something else since") as refused:
+        shown.undo()
+    assert [entry.caption for entry in shown.entries] == ["by hand", "from the page"]
+    monkeypatch.setenv("TEHON_LANG", "ja")
+    assert "別の変更" in str(refused.value)
+    file.write_text("from the page\n", "utf8")
+    assert shown.undo() == 2, "what was put right can be taken back"
+    assert [entry.caption for entry in shown.entries] == ["caption 0", "red thing"]
 
 
 def test_an_edit_is_for_the_chosen_alone(shown: Album) -> None:

@@ -1,8 +1,8 @@
-"""Caption files: written whole, and taken back one change at a time.
+"""Caption files: what they say, and changes of them that can be taken back.
 
->>> album = CaptionFiles()
->>> album.change({Path("01.txt"): "owl, sitting"})
->>> album.undo()
+>>> change = change_to({Path("01.txt"): "owl, sitting"})
+>>> make(change)
+>>> take_back(change)
 """
 
 from collections.abc import Mapping
@@ -11,47 +11,8 @@ from pathlib import Path
 from tehon.disk import remove, write_whole
 from tehon.messages.problem import Problem
 
-_KEPT = 200  # changes that can be taken back
-
-
-class CaptionFiles:
-    """Remembers what was in the files before each change, for as long as it lives."""
-
-    def __init__(self) -> None:
-        self.before: list[dict[Path, bytes | None]] = []
-
-    def change(self, texts: Mapping[Path, str]) -> int:
-        """Gives files new texts, in one change; how many differ from what was there. A Problem when one cannot be
-        written; the ones before it are changed then, and can be taken back."""
-        old: dict[Path, bytes | None] = {}
-        try:
-            for file, text in texts.items():
-                content = text_bytes(text)
-                was = content_of(file)
-                if was != content and not (was is None and not text.strip()):
-                    old[file] = was
-                    write_whole(file, content)
-        finally:
-            if old:
-                self.before = [*self.before[-_KEPT + 1 :], old]
-        return len(old)
-
-    def undo(self) -> list[Path]:
-        """Takes the last change back; the files that it was about."""
-        if not self.before:
-            return []
-        old = self.before.pop()
-        for file, content in old.items():
-            if content is None:
-                remove(file)
-            else:
-                write_whole(file, content)
-        return list(old)
-
-
-def text_bytes(text: str) -> bytes:
-    """A caption as its file holds it."""
-    return f"{text.strip()}\n".encode()
+Change = dict[Path, tuple[bytes | None, bytes]]
+"""{file: (what was in it, or None where there was no file; what comes in its place)}."""
 
 
 def content_of(file: Path) -> bytes | None:
@@ -62,3 +23,38 @@ def content_of(file: Path) -> bytes | None:
         return None
     except OSError as error:
         raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
+
+
+def change_to(texts: Mapping[Path, str]) -> Change:
+    """What is to be written for files to have these texts; no file is made for an empty one."""
+    change: Change = {}
+    for file, text in texts.items():
+        was, new = content_of(file), f"{text.strip()}\n".encode()
+        if was != new and not (was is None and not text.strip()):
+            change[file] = was, new
+    return change
+
+
+def make(change: Change) -> None:
+    """Writes each file whole. A Problem when one cannot be written; those before it are changed then."""
+    for file, (_, new) in change.items():
+        write_whole(file, new)
+
+
+def take_back(change: Change) -> list[Path]:
+    """Puts the files back that the change has reached, and says which. A Problem, and no file is touched, when one of
+    them was changed by somebody else since."""
+    reached: list[Path] = []
+    for file, (was, new) in change.items():
+        now = content_of(file)
+        if now not in (was, new):
+            raise Problem("captions_changed_since", path=file)
+        if now != was:
+            reached.append(file)
+    for file in reached:
+        was = change[file][0]
+        if was is None:
+            remove(file)
+        else:
+            write_whole(file, was)
+    return reached

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tehon.captions.files import content_of, text_bytes
+from tehon.captions.files import change_to, content_of, make, take_back
 from tehon.disk import remove, write_whole
 from tehon.messages.problem import Problem
 
@@ -23,40 +23,33 @@ Row = dict[str, tuple[str | None, str]]
 def change_files(folder: Path, texts: Mapping[Path, str]) -> int:
     """Gives files below a folder new texts and remembers the old ones, before anything is changed; how many files
     differ. Each file is there whole with its old or its new text, whatever ends the process."""
-    row: Row = {}
-    for file, text in texts.items():
-        was, new = content_of(file), text_bytes(text)
-        if was != new and not (was is None and not text.strip()):
-            row[str(file.relative_to(folder))] = (None if was is None else _text(file, was), new.decode())
-    if row:
+    change = change_to(texts)
+    if change:
+        row: Row = {
+            str(file.relative_to(folder)): (None if was is None else _text(file, was), new.decode())
+            for file, (was, new) in change.items()
+        }
         history = [*_history(folder), row]
         write_whole(folder / NAME, json.dumps(history[-_KEPT:], ensure_ascii=False).encode())
-        for name, (_, new) in row.items():
-            write_whole(folder / name, new.encode())
-    return len(row)
+        make(change)
+    return len(change)
 
 
 def undo_last(folder: Path) -> list[Path]:
-    """Takes the last change of a folder back; the files that it was about. A Problem when there is none, or when one of
-    the files was changed by somebody else since."""
+    """Takes the last change of a folder back; the files that are as they were. A Problem when there is none, or when
+    one of the files was changed by somebody else since."""
     history = _history(folder)
     if not history:
         raise Problem("captions_no_undo", path=folder)
     row = history.pop()
-    for name, (was, new) in row.items():
-        now = content_of(folder / name)
-        if now not in (new.encode(), None if was is None else was.encode()):
-            raise Problem("captions_changed_since", path=folder / name)
-    for name, (was, _) in row.items():
-        if was is None:
-            remove(folder / name)
-        else:
-            write_whole(folder / name, was.encode())
+    back = take_back(
+        {folder / name: (None if was is None else was.encode(), new.encode()) for name, (was, new) in row.items()}
+    )
     if history:
         write_whole(folder / NAME, json.dumps(history, ensure_ascii=False).encode())
     else:
         remove(folder / NAME)
-    return [folder / name for name in row]
+    return back
 
 
 def _history(folder: Path) -> list[Row]:

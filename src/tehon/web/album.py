@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tehon.captions import tags
-from tehon.captions.files import CaptionFiles
+from tehon.captions.files import Change, change_to, make, take_back
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.web.draft import Draft
@@ -20,6 +20,8 @@ from tehon.web.pictures import Pictures
 
 if TYPE_CHECKING:
     from tehon.planning.plan import Plan
+
+_KEPT = 200  # changes that can be taken back
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,19 @@ class Reading:
 
 
 class Album:
-    """`trouble` says why there is nothing to show; `sentences` are what is wrong with pictures. What reads is run in a
-    thread, and imports the plan there, which the tab itself does not need."""
+    """`trouble` says why there is nothing to show; `sentences` are what is wrong with pictures; `changes` can be taken
+    back, the last one first. What reads is run in a thread, and imports the plan there, which the tab itself does not
+    need."""
 
     def __init__(self, draft: Draft, pictures: Pictures) -> None:
         self.draft = draft
         self.pictures = pictures
-        self.files = CaptionFiles()
+        self.changes: list[Change] = []
         self.plan: Plan | None = None
         self.entries: list[Entry] = []
         self.trouble = ""
         self.sentences: list[str] = []
-        self.reading = Lock()  # of two who load, the later one reads what is true now, so it has to end later
+        self.turn = Lock()  # one loads or writes at a time: who loads later reads what is true now, so has to end later
 
     def glance(self) -> list[dict[str, Any]]:
         """The pictures of the folder by their names alone, for the gallery to show while `load` measures them, which
@@ -91,7 +94,7 @@ class Album:
 
     def load(self) -> None:
         """Reads the folders. A model or an output folder need not be chosen yet."""
-        with self.reading:
+        with self.turn:
             self._load()
 
     def _load(self) -> None:
@@ -156,20 +159,31 @@ class Album:
     def edit(self, tokens: Iterable[str], change: tags.Edit) -> int:
         """Changes the captions of some pictures on the disk at once, in one step that `undo` takes back; how many."""
         wanted = set(tokens)
-        texts = {
-            entry.caption_file: change(entry.caption if entry.captioned else "")
-            for entry in self.entries
-            if entry.token in wanted and entry.caption_file is not None
-        }
-        changed = self.files.change(texts)
-        self.load()
-        return changed
+        try:
+            with self.turn:
+                texts = {
+                    entry.caption_file: change(entry.caption if entry.captioned else "")
+                    for entry in self.entries
+                    if entry.token in wanted and entry.caption_file is not None
+                }
+                new = change_to(texts)
+                if new:
+                    self.changes = [*self.changes[-_KEPT + 1 :], new]
+                    make(new)
+                return len(new)
+        finally:
+            self.load()
 
     def undo(self) -> int:
-        """Takes the last change back; how many files it was about."""
-        changed = len(self.files.undo())
-        self.load()
-        return changed
+        """Takes the last change back; how many files are as they were. A Problem when one of them was changed by
+        somebody else since; the change then stays the last one."""
+        try:
+            with self.turn:
+                back = take_back(self.changes[-1]) if self.changes else []
+                self.changes = self.changes[:-1]
+                return len(back)
+        finally:
+            self.load()
 
 
 def _shares(

@@ -32,7 +32,7 @@ class CaptionEditor:
                 self._one(chosen[0])
             else:
                 self._many()
-            if self.tab.album.files.before:
+            if self.tab.album.changes:
                 ui.button(say("web.undo"), icon="undo", on_click=self._undo).props("flat no-caps")
 
     def _one(self, entry: Entry) -> None:

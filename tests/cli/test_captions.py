@@ -128,6 +128,20 @@ def test_the_extension_decides_which_files(folder: Path) -> None:
     assert (folder / "a" / "1.caption").read_text("utf8") == "a sentence, y\n"
 
 
+def test_captions_that_are_trained_on_are_edited_however_their_extension_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a" / "1.txt").rename(folder / "a" / "1.TXT")
+    for more in ([], ["--extension", "txt"], ["--extension", ".TXT"]):
+        assert main(["captions", "list", str(folder), *more]) == 0
+        assert "4 pictures, 3 of them with a caption" in capsys.readouterr().out
+    assert main(["captions", "add", str(folder / "a"), "x"]) == 0
+    assert (folder / "a" / "1.TXT").read_text("utf8") == "owl, red, owl, x\n"
+    assert sorted(file.name for file in (folder / "a").glob("1*")) == ["1.TXT", "1.png"]
+    assert main(["captions", "undo", str(folder / "a")]) == 0
+    assert (folder / "a" / "1.TXT").read_text("utf8") == "owl, red, owl\n"
+
+
 def test_what_can_be_put_right_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["captions", "list", str(folder / "none")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
@@ -138,6 +152,7 @@ def test_what_can_be_put_right_is_said(folder: Path, capsys: pytest.CaptureFixtu
     assert "not UTF-8" in capsys.readouterr().err
     for words, sentence in (
         (["list", "--extension", "../x"], "--extension: ../x is no ending of a file"),
+        (["list", "--extension", "."], "--extension: . is no ending of a file"),
         (["add", "a\nb"], "a line break would make two captions of one"),
         (["add", " , "], "name at least one"),
         (["sort", "--keep", "-1"], "--keep: -1 is too small"),

@@ -190,6 +190,7 @@ def without_any_caption_of_many(tree: Tree) -> None:
 
 def with_two_kinds_of_captions(tree: Tree) -> None:
     (picture_folder(tree, "3_blue") / "02.caption").write_text("a caption")
+    (picture_folder(tree, "2_red thing") / "01.txt").rename(picture_folder(tree, "2_red thing") / "01.TXT")
 
 
 def with_an_empty_caption(tree: Tree) -> None:

@@ -167,6 +167,17 @@ def test_the_command_leaves_captions_alone_unless_asked(
     assert texts()[0] == "mine, photo, red thing, mofu (owl)"
 
 
+@pytest.mark.parametrize("more", [[], ["--extension", "txt"]])
+def test_the_command_leaves_a_caption_alone_whose_extension_is_written_large(
+    pictures: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (pictures / "1.TXT").write_text("mine", "utf8")
+    words = ["captions", "tag", str(pictures), "--model", str(wd14(tmp_path / "model")), *more]
+    assert main(words) == 0
+    assert sorted(file.name for file in pictures.glob("?.[tT]*")) == ["1.TXT", "2.txt", "3.txt"]
+    assert (pictures / "1.TXT").read_text("utf8") == "mine"
+
+
 def tiny_blip(folder: Path) -> Path:
     from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
 

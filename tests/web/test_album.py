@@ -6,6 +6,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tehon.captions import tags
 from tehon.messages.problem import Problem
@@ -129,6 +130,36 @@ def test_what_somebody_else_changed_since_is_not_lost_but_shown(shown: Album, mo
     file.write_text("from the page\n", "utf8")
     assert shown.undo() == 2, "what was put right can be taken back"
     assert [entry.caption for entry in shown.entries] == ["caption 0", "red thing"]
+
+
+def test_an_edit_goes_to_the_file_that_is_trained_on_however_its_extension_is_written(shown: Album) -> None:
+    folder = shown.entries[0].path.parent
+    (folder / "00.txt").rename(folder / "00.TXT")
+    shown.load()
+    assert shown.entries[0].caption == "caption 0"
+    assert shown.edit([shown.entries[0].token], lambda text: f"{text}, new") == 1
+    assert [(file.name, file.read_text("utf8")) for file in folder.glob("0*.[Tt]*")] == [("00.TXT", "caption 0, new\n")]
+    assert shown.entries[0].caption == "caption 0, new"
+    assert shown.undo() == 1
+    assert (folder / "00.TXT").read_text("utf8") == "caption 0"
+
+
+def test_a_new_caption_gets_the_extension_that_is_asked_for_in_its_set(shown: Album, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (64, 64)).save(other / "my.cat.png")
+    shown.draft.set("data.caption_extension", "tags")
+    shown.load()
+    assert [entry.caption_file and entry.caption_file.name for entry in shown.entries] == ["00.tags", "01.tags"]
+    one, two = (
+        {"folder": str(folder), "repeats": 1, "class_words": "it"} for folder in (shown.entries[0].path.parent, other)
+    )
+    shown.draft.set("data.sets", [one, two | {"caption_extension": ".cap"}])
+    shown.load()
+    assert [entry.path.name for entry in shown.entries] == ["00.png", "01.png", "my.cat.png"]
+    assert shown.edit([entry.token for entry in shown.entries], lambda _: "new") == 3
+    assert sorted(file.name for file in tmp_path.rglob("*.[tc]a[gp]*")) == ["00.tags", "01.tags", "my.cat.cap"]
+    assert [entry.caption for entry in shown.entries] == ["new"] * 3
 
 
 def test_an_edit_is_for_the_chosen_alone(shown: Album) -> None:

@@ -15,6 +15,14 @@ Change = dict[Path, tuple[bytes | None, bytes]]
 """{file: (what was in it, or None where there was no file; what comes in its place)}."""
 
 
+def read_text(file: Path) -> str:
+    """A caption file's text; a Problem when it is no UTF-8."""
+    try:
+        return (content_of(file) or b"").decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise Problem("caption_not_utf8", path=file) from None
+
+
 def content_of(file: Path) -> bytes | None:
     """What is in a file; None where there is none, a Problem where it cannot be read."""
     try:

@@ -12,7 +12,7 @@ from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
-_ENDING = re.compile(r"\.?[\w.-]*")
+_ENDING = re.compile(r"(\.?[\w-][\w.-]*)?")
 _SHOWN = 20  # changes that are printed without --json
 
 
@@ -83,7 +83,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tehon.captions.text import read_text
+    from tehon.captions.files import read_text
 
     files = list(_caption_files(options))
     texts = {file: read_text(file) for _, file in files if file.is_file()}
@@ -99,7 +99,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _edit(options: argparse.Namespace) -> int:
-    from tehon.captions.text import read_text
+    from tehon.captions.files import read_text
 
     files = [file for _, file in _caption_files(options)]
     old = {file: read_text(file) for file in files if file.is_file()}
@@ -154,12 +154,10 @@ def _undo(options: argparse.Namespace) -> int:
 
 def _tag(options: argparse.Namespace) -> int:
     """Captions of pictures that have none, or of all with --append or --overwrite."""
-    from tehon.captions.text import read_text
+    from tehon.captions.files import read_text
     from tehon.taggers.tagger import Wishes, open_tagger, tag_pictures
 
     files = list(_caption_files(options))
-    if options.extension:
-        files = [(picture, picture.with_suffix(f".{options.extension.lstrip('.')}")) for picture, _ in files]
     old = {file: read_text(file) for _, file in files if file.is_file()}
     wanted = [row for row in files if row[1] not in old or options.append or options.overwrite]
     wishes = Wishes(options.threshold, options.character_threshold, options.keep_underscores)
@@ -177,16 +175,16 @@ def _tag(options: argparse.Namespace) -> int:
 
 def _caption_files(options: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
     """(picture, its caption file, which may not be there yet) of all pictures in a folder and the folders below it."""
-    from tehon.captions.text import caption_file
+    from tehon.data.plan.captions import caption_files, caption_suffixes
     from tehon.data.plan.listing import list_folder
 
     waiting: list[Any] = [options.folder]
     while waiting:
         folder = waiting.pop(0)
         try:
-            listing = list_folder(folder)
+            listing = list_folder(folder, caption_suffixes(options.extension))
         except OSError as error:
             raise Problem("file_unreadable", path=folder, reason=error.strerror or error) from None
-        for name in listing.pictures.names:
-            yield folder / name, caption_file(folder / name, options.extension)
+        for name, file in zip(listing.pictures.names, caption_files(listing, options.extension), strict=True):
+            yield folder / name, folder / file
         waiting += [path for path in listing.folders if not path.is_symlink()]

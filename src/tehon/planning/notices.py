@@ -59,7 +59,7 @@ def picture_notices(plan: Plan) -> Iterator[str]:
 
 
 def _captions(plan: Plan) -> Iterator[str]:
-    sources = Counter(compress(plan.pictures.text_sources, map(not_, plan.pictures.is_reg)))
+    sources = Counter(map(str.lower, compress(plan.pictures.text_sources, map(not_, plan.pictures.is_reg))))
     del sources[CLASS_WORDS]
     if len(sources) > 1:
         sources = {say("plan.metadata") if kind == METADATA else kind: n for kind, n in sources.items()}

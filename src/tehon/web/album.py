@@ -116,14 +116,17 @@ class Album:
         self.sentences = [*map(str, plan.troubles.problems), *picture_notices(plan)]
 
     def _entries(self, plan: "Plan") -> list[Entry]:
-        from tehon.data.plan.captions import CLASS_WORDS, METADATA
+        from tehon.data.plan.captions import CLASS_WORDS, METADATA, new_suffix
+        from tehon.data.plan.entries import split_name
+        from tehon.settings.sets import data_sets
 
-        usual = _dotted(plan.settings.data.caption_extension) or ".txt"
+        endings = {one.place: new_suffix(one.data.caption_extension) for one in data_sets(plan.settings.data)}
         found: list[Entry] = []
         for number in range(len(plan.pictures)):
             picture = plan.pictures[number]
             source = picture.caption.source
-            suffix = source if source.startswith(".") else usual
+            ending = source if source.startswith(".") else endings[picture.set.place]
+            file = picture.path.with_name(split_name(picture.name)[0] + ending)
             entry = Entry(
                 token=self.pictures.token(picture.path),
                 path=picture.path,
@@ -132,7 +135,7 @@ class Album:
                 crop=_shares(picture.placement.crop, picture.placement.bucket, picture.placement.resized),
                 repeats=picture.repeats,
                 caption=picture.caption.text,
-                caption_file=None if source == METADATA else picture.path.with_suffix(suffix),
+                caption_file=None if source == METADATA else file,
                 captioned=source != CLASS_WORDS,
                 is_reg=picture.is_reg,
             )
@@ -190,7 +193,3 @@ def _shares(
     corner: tuple[int, int], bucket: tuple[int, int], whole: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     return corner[0] / whole[0], corner[1] / whole[1], bucket[0] / whole[0], bucket[1] / whole[1]
-
-
-def _dotted(extension: str) -> str:
-    return extension if not extension or extension.startswith(".") else f".{extension}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tehon.data.plan.captions import Caption, caption_suffixes, caption_text, read_captions
+from tehon.data.plan.captions import Caption, caption_files, caption_suffixes, caption_text, read_captions
 from tehon.data.plan.index import Index
 from tehon.data.plan.listing import list_folder
 from tehon.messages.problem import Problem
@@ -30,11 +30,19 @@ def found(picture: Path, extension: str = "", index: Path | None = None) -> Capt
     return Caption(text, captions.sources[number]) if isinstance(text, str) else text
 
 
+def file_of(picture: Path, extension: str = "") -> str:
+    """The name of the caption file beside one picture."""
+    listing = list_folder(picture.parent, caption_suffixes(extension))
+    return caption_files(listing, extension)[listing.pictures.names.index(picture.name)]
+
+
 def test_a_caption_file_comes_before_a_text_file(picture: Path) -> None:
     picture.with_suffix(".txt").write_text("from txt")
     assert found(picture) == Caption("from txt", ".txt")
+    assert file_of(picture) == "01.txt"
     picture.with_suffix(".caption").write_text("from caption")
     assert found(picture) == Caption("from caption", ".caption")
+    assert file_of(picture) == "01.caption"
 
 
 def test_without_a_file_there_is_no_caption(picture: Path) -> None:
@@ -53,12 +61,19 @@ def test_the_extension_may_be_given_with_or_without_its_dot(picture: Path, exten
 @pytest.mark.parametrize("name", ["01.TXT", "01.Txt"])
 def test_the_extension_may_be_written_large(picture: Path, name: str) -> None:
     (picture.parent / name).write_text("from a camera")
-    assert found(picture) == Caption("from a camera", ".txt")
+    assert found(picture) == Caption("from a camera", name[2:])
+    assert file_of(picture) == name
 
 
 def test_a_given_extension_looks_for_no_other_file(picture: Path) -> None:
     picture.with_suffix(".txt").write_text("from txt")
     assert found(picture, ".caption") is None
+    assert file_of(picture, ".caption") == "01.caption"
+
+
+@pytest.mark.parametrize(("extension", "name"), [("", "01.txt"), ("tags", "01.tags"), (".Tags", "01.Tags")])
+def test_a_new_caption_file_gets_the_extension_that_is_asked_for(picture: Path, extension: str, name: str) -> None:
+    assert file_of(picture, extension) == name
 
 
 def test_only_the_last_extension_of_the_picture_is_replaced(tmp_path: Path) -> None:
@@ -139,3 +154,4 @@ def test_of_two_files_of_one_name_all_pictures_of_it_get_the_same(tmp_path: Path
     (tmp_path / "a.txt").write_text("small")
     if len([*tmp_path.iterdir()]) == 4:  # the system tells large letters from small ones
         assert [found(tmp_path / name) for name in ("a.jpg", "a.png")] == [Caption("small", ".txt")] * 2
+        assert [file_of(tmp_path / name) for name in ("a.jpg", "a.png")] == ["a.txt"] * 2

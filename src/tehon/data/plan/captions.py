@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from tehon.data.plan.index import Index
@@ -21,7 +22,8 @@ METADATA = "metadata"
 
 
 class Caption(NamedTuple):
-    """`source` is the extension of the file that the text was read from, METADATA, or CLASS_WORDS."""
+    """`source` is the extension of the file that the text was read from as it is written there, METADATA, or
+    CLASS_WORDS."""
 
     text: str
     source: str
@@ -30,9 +32,23 @@ class Caption(NamedTuple):
 def caption_suffixes(extension: str) -> tuple[str, ...]:
     """The extensions of caption files as a `Listing` has them, the first one found counts: the given one, with or
     without its dot; if it is empty, `.caption`, then `.txt`."""
-    if not extension:
-        return ".caption", ".txt"
-    return ((extension if extension.startswith(".") else f".{extension}").lower(),)
+    return (new_suffix(extension).lower(),) if extension else (".caption", ".txt")
+
+
+def new_suffix(extension: str) -> str:
+    """The extension of a caption file that is still to be written: the given one, or `.txt`."""
+    return f".{extension.removeprefix('.')}" if extension else ".txt"
+
+
+def caption_files(listing: Listing, extension: str) -> list[str]:
+    """The name of each picture's caption file, of which `read_captions` reads the caption, or which a new one would
+    get. The folder was listed with the suffixes of this extension."""
+    names = [stem + new_suffix(extension) for stem in listing.pictures.stems]
+    for suffix in reversed(caption_suffixes(extension)):
+        files = listing.texts[suffix]
+        there = dict(zip(files.stems, files.names, strict=True))
+        names = [there.get(stem, name) for stem, name in zip(listing.pictures.stems, names, strict=True)]
+    return names
 
 
 @dataclass(frozen=True)
@@ -63,10 +79,11 @@ def read_captions(listing: Listing, suffixes: Sequence[str], index: Index, every
 def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool, found: FolderCaptions) -> None:
     """Puts what the files of one suffix say in the place of what was found before."""
     files = listing.texts[suffix]
+    written = [intern(name[len(stem) :]) for name, stem in zip(files.names, files.stems, strict=True)]
     if files.stems == listing.pictures.stems and len({*files.stems}) == len(files):  # as it is nearly always
         said = _texts(listing.folder, suffix, files, index)
         found.texts[:] = [text if isinstance(text, Problem) else caption_text(text, every_line) for text in said]
-        found.sources[:] = [suffix] * len(files)
+        found.sources[:] = written
         return
     number_of = dict(zip(files.stems, range(len(files)), strict=True))
     wanted = list(map(number_of.get, listing.pictures.stems, repeat(-1)))  # for each picture, the number of its file
@@ -76,7 +93,7 @@ def _read_suffix(listing: Listing, suffix: str, index: Index, every_line: bool, 
         said[file] = text if isinstance(text, Problem) else caption_text(text, every_line)
     for number, file in enumerate(wanted):
         if file >= 0:
-            found.texts[number], found.sources[number] = said[file], suffix
+            found.texts[number], found.sources[number] = said[file], written[file]
 
 
 def _texts(folder: Path, suffix: str, files: Stamps, index: Index) -> list[str | Problem]:

@@ -411,5 +411,10 @@ def test_overlong_captions_with_emphasis_are_named_once_a_text_and_with_their_lo
 
 def test_progress_is_told_picture_by_picture(grain: Tree) -> None:
     told: list[tuple[int, int]] = []
-    assemble(planned(grain, feed={"vae_batch_size": 1}), progress=lambda done, total: told.append((done, total)))
+
+    def progress(done: int, total: int) -> bool:
+        told.append((done, total))
+        return False
+
+    assemble(planned(grain, feed={"vae_batch_size": 1}), progress=progress)
     assert told == [(1, 3), (2, 3), (3, 3)]

@@ -21,6 +21,7 @@ from tehon.catalog.header import read_header
 from tehon.cli.main import main
 from tehon.data.plan.epochs import Batch, Read
 from tehon.runs.layout import RunDirectory
+from tehon.runs.progress import Progress
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.runs.status import look
 from tehon.training.ranks import Alone, own_share
@@ -251,6 +252,27 @@ def test_a_request_in_the_inbox_stops_all(tree: Tree, tmp_path: Path, launch: La
     assert main(["stop", str(run.path)]) == 0
     assert codes(processes) == [3, 3]
     assert look(run).state == "stopped"
+
+
+def test_a_request_while_pictures_are_encoded_stops_all(
+    tree: Tree, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Progress.tell
+
+    def asked(progress: Progress, phase: str, **facts: Any) -> None:
+        tell(progress, phase, **facts)
+        if phase == "encoding":
+            RunDirectory(progress.file.parent).inbox.joinpath("stop").touch()
+
+    monkeypatch.setattr(Progress, "tell", asked)
+    processes = launch(written(tree, tmp_path, "early", MANY, {"feed": {"vae_batch_size": 1}}))
+    assert codes(processes) == [3, 3], processes[1].words
+    assert processes[1].words == ""
+    run = run_of(tmp_path, "early")
+    status = look(run)
+    assert (status.state, status.step, read_json(run.progress)["done"]) == ("stopped", 0, 2)
+    monkeypatch.undo()
+    assert codes(launch(["resume", str(run.path), "--quiet"])) == [0, 0]
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -164,12 +164,11 @@ def _begin(moment: Moment, state: State, plan: Plan, device: torch.device, keys:
     moment.begin(step, samples, share=share_used(state.step, plan.steps))
 
 
-def _unheard(*facts: object) -> None:
-    pass
-
-
 def assemble(
-    plan: Plan, notice: Notice = _unheard, progress: Progress = _unheard, ranks: Ranks | None = None
+    plan: Plan,
+    notice: Notice = lambda text: None,
+    progress: Progress = lambda done, total: False,
+    ranks: Ranks | None = None,
 ) -> Trainer:
     """Loads the model, draws the adapters, encodes the pictures; of these each of several processes does a share."""
     ranks = ranks or Alone()

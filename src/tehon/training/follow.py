@@ -17,6 +17,7 @@ from tehon.training.generators import seeded
 from tehon.training.interrupts import Stop, stoppable
 from tehon.training.ranks import Ranks, joined
 from tehon.training.resume import Start
+from tehon.training.sources import StoppedEarly
 from tehon.training.state import restore_state
 
 
@@ -40,7 +41,10 @@ def handed_out(ranks: Ranks, plan: Plan | None = None, start: Start | None = Non
 
 
 def _train(plan: Plan, start: Start | None, ranks: Ranks) -> bool:
-    trainer = assemble(plan, ranks=ranks)
+    try:
+        trainer = assemble(plan, ranks=ranks)
+    except StoppedEarly:
+        return False
     if start is not None:
         restore_state(trainer.state, start.saved, start.file)
     trainer.state.good.every = sys.maxsize  # the first process keeps the last good weights

@@ -42,6 +42,7 @@ from tehon.training.observers import Observers
 from tehon.training.ranks import Alone, Ranks, joined
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
+from tehon.training.sources import StoppedEarly
 from tehon.training.state import State, restore_state
 
 Watch = Callable[[str, dict[str, Any]], None]
@@ -55,10 +56,6 @@ class Outcome:
     run: RunDirectory
     lora: Path | None
     steps: int
-
-
-class _StoppedEarly(Exception):
-    """Somebody asked to stop before the first update."""
 
 
 class Run:
@@ -134,7 +131,7 @@ class Run:
     def _train(self, start: Start | None) -> Outcome:
         try:
             trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
-        except _StoppedEarly:
+        except StoppedEarly:
             return self._stopped(start.step if start else 0)
         self.circumstances |= {"attention": trainer.attention}
         metrics = self._metrics(trainer)
@@ -249,11 +246,11 @@ class Run:
         self.progress.tell("training", **facts, epochs=self.plan.epochs, seconds_per_step=pace)
         self.watch("step", {**facts, "rates": dict(report.rates)})
 
-    def _encoded(self, done: int, total: int) -> None:
+    def _encoded(self, done: int, total: int) -> bool:
+        """Says how many pictures are encoded; whether to stop."""
         self.progress.tell("encoding", done=done, total=total)
         self.watch("encoding", {"done": done, "total": total})
-        if self.inbox.asked("stop"):
-            raise _StoppedEarly
+        return self._asked_to_stop()
 
     def _all_stop(self, trainer: Trainer, observers: Observers, step: int) -> bool:
         """Whether the run ends here, to which all processes agree at the same update."""

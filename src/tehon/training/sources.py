@@ -36,8 +36,12 @@ from tehon.training.ranks import Ranks
 from tehon.training.readings import captions_of, held_out, kept_views
 
 Notice = Callable[[str], None]
-Progress = Callable[[int, int], None]
-"""Told how many pictures of how many are encoded."""
+Progress = Callable[[int, int], bool]
+"""Told how many pictures of how many are encoded; says whether somebody asks to stop."""
+
+
+class StoppedEarly(Exception):
+    """All processes have agreed to stop before the first update."""
 
 
 def latent_source(
@@ -49,7 +53,8 @@ def latent_source(
     progress: Progress,
     ranks: Ranks,
 ) -> LatentSource:
-    """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading."""
+    """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading. StoppedEarly, in all
+    processes after the same batches, when `progress` of one asks for it."""
     feed = plan.settings.feed
     loader = Loader(feed.max_data_loader_n_workers)
     encode = partial(behaviour.encode_image, parts)
@@ -67,7 +72,8 @@ def latent_source(
         for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
             for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
                 done += count
-                progress(done, total)
+                if ranks.agree(progress(done, total)):
+                    raise StoppedEarly
     parts.release_but(())
     return latents
 

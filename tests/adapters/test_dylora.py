@@ -154,7 +154,7 @@ def test_the_first_ranks_are_those_that_the_inputs_and_the_loss_need() -> None:
     y = adapter.layer(x)
     y.backward(torch.randn_like(y) * high)
     moment.end()
-    adapter.flow.settle()
+    adapter.flow.settle(made=True)
     held, change = in_file(adapter), adapter.delta().detach()
     assert torch.allclose(held["lora_up.weight"] @ held["lora_down.weight"], change, atol=1e-4)
     for rank in (1, 2, 3, 4, 6):
@@ -238,9 +238,9 @@ def test_every_batch_counts_alike_and_fades_and_overflow_counts_for_nothing() ->
         flow.add(torch.full((5, 4), wrong), torch.full((5, 4), wrong))
     assert torch.allclose(flow.pending, 2 * once)
     assert not flow.sums.any(), "the update is not made yet"
-    flow.settle()
+    flow.settle(made=True)
     assert torch.allclose(flow.sums, 2 * once)
-    flow.settle()
+    flow.settle(made=True)
     assert torch.allclose(flow.sums, 2 * once)
     flow.fade()
     assert torch.allclose(flow.sums, once)
@@ -259,7 +259,7 @@ def test_more_ranks_than_dimensions_can_be_sorted_after_much_has_flowed(wide: in
         for _ in range(300):
             x = torch.randn(512, wide) + 3
             adapter.flow.add(x @ adapter.down.T, torch.randn(512, 32) @ adapter.up)
-            adapter.flow.settle()
+            adapter.flow.settle(made=True)
     adapter.sort()
     into, back = adapter.order.double()
     assert torch.allclose(into @ back, torch.eye(rank, dtype=torch.float64), atol=1e-2)
@@ -325,7 +325,7 @@ def learned(seed: int, unit: int, rate: float) -> tuple[Chain, Chain, list[Adapt
         moment.end()
         for adapter in adapters:
             if isinstance(adapter, DyLora):
-                adapter.flow.settle()
+                adapter.flow.settle(made=True)
                 if sorts_after(step + 1, STEPS):
                     adapter.sort()
     return pupil, master, adapters

@@ -217,10 +217,10 @@ def test_all_processes_take_the_first_ones_order(small: Tree) -> None:
                 adapter.up.copy_(torch.randn(adapter.up.shape, generator=torch.Generator().manual_seed(1)))
             adapter.flow.add(torch.randn(9, 4), torch.randn(9, 4))  # settled with the update
         own = [adapter.order for adapter in every if isinstance(adapter, DyLora)]
-        settle_ranks(trainer.adapters, 8, 10, Second(orders[0]) if number else Alone())
+        settle_ranks(trainer.adapters, 8, 10, True, Second(orders[0]) if number else Alone())
         orders.append([order.clone() for order in own])
     assert all(torch.equal(one, other) for one, other in zip(*orders, strict=True))
-    settle_ranks(trainers[1].adapters, 8, 10, Alone())
+    settle_ranks(trainers[1].adapters, 8, 10, True, Alone())
     alone = [adapter.order for layers in trainers[1].adapters.values() for adapter in layers.values()]  # type: ignore[attr-defined]
     assert not all(torch.equal(one, other) for one, other in zip(orders[0], alone, strict=True))
 

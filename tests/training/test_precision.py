@@ -254,6 +254,23 @@ def test_steps_with_gradients_too_large_for_fp16_are_skipped_counted_and_said(
     assert any(text.startswith("fp16 saves memory on a CPU") for text in told)
 
 
+def test_what_flowed_in_a_skipped_step_has_no_part_in_the_order_of_ranks(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LossScale.__init__, "__defaults__", (2.0**34, 0, 0, 2000))
+    tree["training"]["epochs"] = 8
+    network, precision = {"kind": "dylora", "rank": 4}, {"mixed_precision": "fp16"}
+    trainer = assemble(make_plan(validate(merged(tree, network=network, precision=precision))))
+    flows = [tensor for name, tensor in trainer.state.kept.items() if name.endswith(".flow")]
+    skipped = 0
+    for report in trainer.updates():
+        assert all(bool(flow.any()) != report.skipped for flow in flows)
+        if not report.skipped:
+            break
+        skipped += 1
+    assert skipped > 2
+
+
 def test_the_file_says_how_it_was_trained(tree: Tree) -> None:
     plain = read_header(start_run(make_plan(validate(tree)), print).lora or Path()).metadata
     tree["output"]["name"] = "other"

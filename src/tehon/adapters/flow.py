@@ -28,9 +28,10 @@ class Flow:
             square = rows.t() @ rows
             total.add_((square / square.trace()).nan_to_num_(0.0, 0.0, 0.0))
 
-    def settle(self) -> None:
-        """After an update: what was pending is seen."""
-        self.sums.add_(self.pending)
+    def settle(self, made: bool) -> None:
+        """After an update: what was pending is seen, or let go when no update was made of its gradients."""
+        if made:
+            self.sums.add_(self.pending)
         self.pending.zero_()
 
     def fade(self) -> None:

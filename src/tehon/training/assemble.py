@@ -120,7 +120,7 @@ class Trainer:
         try:
             for report in train(self.state, steps, self._group, share, learn, add_up, self._rates, limit):
                 self.moment.end()
-                settle_ranks(self.adapters, self.state.step, self.plan.steps, self.ranks)
+                settle_ranks(self.adapters, report.step, self.plan.steps, not report.skipped, self.ranks)
                 norms = self._limit_norms()
                 if self.state.average is not None and not report.skipped:
                     self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)

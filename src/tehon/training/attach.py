@@ -139,14 +139,14 @@ def kept_tensors(adapters: Adapters) -> dict[str, Tensor]:
     return found
 
 
-def settle_ranks(adapters: Adapters, step: int, steps: int, ranks: Ranks) -> None:
-    """What every DyLoRA does after so many updates of a training. The ranks' order is, among several processes, the
-    first one's."""
+def settle_ranks(adapters: Adapters, step: int, steps: int, made: bool, ranks: Ranks) -> None:
+    """What every DyLoRA does after so many updates of a training, the last of which was `made` or skipped. The ranks'
+    order is, among several processes, the first one's."""
     found = [adapter for layers in adapters.values() for adapter in layers.values() if isinstance(adapter, DyLora)]
     if not found:
         return
     for adapter in found:
-        adapter.flow.settle()
+        adapter.flow.settle(made)
     if sorts_after(step, steps):
         for adapter in found:
             adapter.sort()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
+from tehon.demo.lesson import prepared
 
 
 @pytest.mark.slow
@@ -36,6 +37,40 @@ def test_the_demo_into_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "file").write_text("x")
     assert main(["demo", str(tmp_path / "file"), "--quiet"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_the_demo_takes_no_pictures_away_that_are_not_its_own(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "pictures" / "10_mycat" / "01.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    assert main(["demo", str(tmp_path), "--quiet", *words]) == 2
+    assert "this is here already; give another folder" in capsys.readouterr().err
+    assert [place for place in tmp_path.rglob("*") if place.is_file()] == [own]
+
+
+@pytest.mark.parametrize("name", ["pictures/10_mofu/mine.png", "before-after.png", "result.json"])
+def test_the_demo_replaces_nothing_unasked(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    assert main(["demo", str(tmp_path), "--quiet"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert [place for place in tmp_path.rglob("*") if place.is_file()] == [tmp_path / name]
+
+
+def test_the_pictures_of_an_earlier_demo_are_drawn_anew(tmp_path: Path) -> None:
+    for name in ("10_mofu/17.png", ".tehon-captions.json"):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / name).write_bytes(b"old")
+    prepared(tmp_path)
+    assert sorted(place.name for place in (tmp_path / "pictures").iterdir()) == [
+        ".tehon-captions.json",
+        "10_mofu",
+        "1_scene",
+    ]
+    assert not (tmp_path / "pictures" / "10_mofu" / "17.png").exists()
 
 
 def test_the_model_in_the_package_is_small_and_has_the_topology_of_sd1() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEEDS = 32
 STRENGTHS = (0.5, 1.0)
+SHEET, RESULT = "before-after.png", "result.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +54,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _prepare(folder: Path, overwrite: bool) -> Any:
-    """Draws the pictures, writes the settings file, and gives the settings."""
-    from tehon.demo.lesson import prepared
+    """Draws the pictures, writes the settings file, and gives the settings. A Problem when something is there that may
+    not be replaced, or pictures that are not the demo's."""
+    from tehon.demo.lesson import FOLDERS, prepared
     from tehon.settings.files import to_toml, validate
 
-    config = folder / "mofu.toml"
-    if config.exists() and not overwrite:
-        raise Problem("demo_exists", path=folder)
+    config, pictures = folder / "mofu.toml", folder / "pictures"
     try:
+        found = [place for place in (config, pictures, folder / SHEET, folder / RESULT) if place.exists()]
+        inside = pictures.iterdir() if pictures in found else ()
+        others = [place for place in inside if place.name not in FOLDERS and not place.name.startswith(".")]
+        if others or (found and not overwrite):
+            raise Problem("demo_exists", path=(others or found)[0])
         tree = prepared(folder)
         tree["output"]["overwrite"] = overwrite
         settings = validate(tree)
@@ -84,8 +89,8 @@ def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
     drawn = [artist.draw(list(SHOWN), [1, 2, 3, 4], strength) for strength in strengths]
     rows = [[Image.fromarray(column[row]) for column in drawn] for row in range(len(SHOWN))]
     titles = ["base model", *(f"LoRA {strength}" for strength in STRENGTHS)]  # Pillow's own font knows no kana
-    before_after(titles, list(SHOWN), rows).save(folder / "before-after.png")
-    watcher.say(say("cli.demo_sheet", path=folder / "before-after.png"))
+    before_after(titles, list(SHOWN), rows).save(folder / SHEET)
+    watcher.say(say("cli.demo_sheet", path=folder / SHEET))
 
     watcher.say(say("cli.demo_measuring", seeds=SEEDS))
     seeds = list(range(100, 100 + SEEDS))
@@ -99,11 +104,11 @@ def _judge(folder: Path, lora: Path, watcher: Watcher) -> dict[str, Any]:
         "concept": effect,
         "control": {"base": kept[0]._asdict(), "adapted": kept[1]._asdict()},
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", "utf8")
+    (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n", "utf8")
     z = f"{effect['z']:.0f}"
     watcher.say(say("cli.demo_concept", base=f"{base.mean():.2f}", lora=f"{adapted.mean():.2f}", z=z))
     watcher.say(say("cli.demo_control", base=f"{kept[0].both:.0%}", lora=f"{kept[1].both:.0%}"))
-    watcher.say(say("cli.demo_result", path=folder / "result.json"))
+    watcher.say(say("cli.demo_result", path=folder / RESULT))
     return result
 
 

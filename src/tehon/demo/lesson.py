@@ -12,6 +12,9 @@ from typing import Any
 from tehon.demo.mofu import write_data_set
 from tehon.demo.scenes import write_known_scenes
 
+FOLDERS = ("10_mofu", "1_scene")
+"""Those of the pictures, by what is in them."""
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "model": {"path": "demo"},
     "data": {"resolution": 128, "batch_size": 4},
@@ -32,7 +35,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def prepared(folder: Path) -> dict[str, Any]:
     """Draws the pictures into `folder`, in the place of those of an earlier time, and gives the settings as tables."""
     pictures = folder / "pictures"
-    shutil.rmtree(pictures, ignore_errors=True)
+    for name in FOLDERS:
+        if (pictures / name).exists():
+            shutil.rmtree(pictures / name)
     write_data_set(pictures)
     write_known_scenes(pictures)
     tree = {section: dict(values) for section, values in SETTINGS.items()}

@@ -1,10 +1,10 @@
-"""Folders that are replaced: nothing in them is lost that nobody named."""
+"""What is written and replaced: nothing is lost that nobody named."""
 
 from pathlib import Path
 
 import pytest
 
-from tehon.disk import fill_folder
+from tehon.disk import clear_leftovers, fill_folder, fill_whole, link_or_copy, write_whole
 from tehon.messages.problem import Problem
 
 
@@ -42,3 +42,47 @@ def test_the_folder_that_one_is_in_is_a_name_like_any_other(tmp_path: Path, monk
     assert (tmp_path / "here" / "unet" / "model.safetensors").read_text() == "new"
     with pytest.raises(Problem, match="is already there"):
         fill_folder(tmp_path / "here" / "unet" / "model.safetensors", fill, overwrite=True)
+
+
+def test_what_lies_beside_a_result_stays(tmp_path: Path) -> None:
+    beside = [tmp_path / f"{name}.{ending}" for name in ("base", "r9.safetensors") for ending in ("old", "new")]
+    for place in beside:
+        place.mkdir()
+    fill_folder(tmp_path / "base", fill)
+    fill_folder(tmp_path / "base", fill, overwrite=True)
+    for place in beside[2:]:
+        place.rmdir()
+        place.write_text("mine")
+    write_whole(tmp_path / "r9.safetensors", b"new")
+    link_or_copy(tmp_path / "r9.safetensors", tmp_path / "linked")
+    names = {"base", "r9.safetensors", "linked", *(place.name for place in beside)}
+    assert {place.name for place in tmp_path.iterdir()} == names
+    assert all(place.read_text() == "mine" for place in beside[2:])
+
+
+def test_only_what_tehon_was_writing_is_cleared(tmp_path: Path) -> None:
+    """By the name that a killed process leaves."""
+    users = [tmp_path / name for name in ("a.new", "a.tehon-01234567", ".a.tehon-mine", ".a.tehon-012345678")]
+    for file in users:
+        file.write_text("mine")
+    seen: list[Path] = []
+
+    def die(aside: Path) -> None:
+        seen.append(aside)
+        aside.write_text("half")
+        aside.rename(tmp_path / "kept")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_whole(tmp_path / "a", die)
+    (tmp_path / "kept").rename(seen[0])
+    clear_leftovers(tmp_path, lambda name: name != "a")
+    assert seen[0].exists(), "it is not of a name that is ours"
+    clear_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(users)
+
+
+def test_a_name_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:
+    file = tmp_path / ("猫" * 83 + ".txt")  # 253 bytes
+    write_whole(file, b"new")
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]

@@ -8,6 +8,8 @@ is an entry in the folder and may be forgotten with it when the power fails.
 
 import errno
 import os
+import re
+import secrets
 import shutil
 import sys
 import time
@@ -17,9 +19,9 @@ from pathlib import Path
 
 from tehon.messages.problem import Problem
 
-ASIDE = ".new"
-"""The ending of a file that is being written; one that nobody is writing is left over from a process that died."""
-
+_ASIDE = re.compile(r"\.(.+)\.tehon-[0-9a-f]{8}", re.DOTALL)
+"""The name of what is being written; one that nobody is writing is left over from a process that died."""
+_LONGEST = 255 - len("..tehon-12345678")  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,7 +43,7 @@ def write_new(file: Path, text: str, overwrite: bool = False) -> None:
 
 def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
     """`fill` is given a path beside the file's, and what it writes there becomes the file."""
-    aside = file.with_name(file.name + ASIDE)
+    aside = _beside(file)
     try:
         fill(aside)
         sync_file(aside)
@@ -61,10 +63,9 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
     folder = folder.absolute()
     if is_there(folder) and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
-    aside, old = (folder.with_name(folder.name + ending) for ending in (ASIDE, ".old"))
+    aside, old = _beside(folder), _beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
         fill(aside)
         if folder.exists():
             _check_replaces(folder, aside)
@@ -105,7 +106,6 @@ def link_or_copy(source: Path, target: Path) -> None:
     """The same content at a second place, without taking its room twice where the disk can do that."""
 
     def fill(aside: Path) -> None:
-        aside.unlink(missing_ok=True)
         try:
             os.link(source, aside)
         except OSError:  # another disk, or a file system without links
@@ -141,8 +141,9 @@ def sync_folder(folder: Path) -> None:
 
 def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: True) -> None:
     """Removes what a process that died was writing there, of the files that `own` says are ours by their names."""
-    for file in folder.glob("*" + ASIDE):
-        if own(file.name.removesuffix(ASIDE)):
+    for file in folder.glob(".*.tehon-*"):
+        match = _ASIDE.fullmatch(file.name)
+        if match and own(match[1]):
             remove(file)
 
 
@@ -180,6 +181,12 @@ def unwritable(file: Path, error: OSError) -> Problem:
             free = shutil.disk_usage(file.parent).free
         return Problem("disk_full_at", path=file, free=megabytes(free))
     return Problem("not_written", path=file, reason=error.strerror or error)
+
+
+def _beside(place: Path) -> Path:
+    """A path in the same folder that nobody else has, for what is to become this one or was it."""
+    name = place.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
+    return place.with_name(f".{name}.tehon-{secrets.token_hex(4)}")
 
 
 def _write(aside: Path, parts: tuple[bytes | memoryview, ...]) -> None:

@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing(tree: Tree, monkeypatch:
         room = 10**6
         found = [one for one in Path(tree["output"]["folder"]).glob("runs/mine-2*") if (one / "settings.toml").exists()]
         for run in map(RunDirectory, found):
-            assert not list(run.path.rglob("*.new")), "what could not be written whole is taken away"
+            assert not list(run.path.rglob("*.tehon-*")), "what could not be written whole is taken away"
             for file in states(run):
                 read_state(file)
             if ends[-1]:

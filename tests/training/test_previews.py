@@ -218,7 +218,7 @@ def test_pictures_that_were_left_out_are_drawn_when_the_run_goes_on(
     run = RunDirectory(path)
     assert [row["prompt"] for row in rows(run.samples)] == ["one", "two", "one"]
     drawn += ["", ""]  # nothing more goes wrong
-    for junk in ("mine_000002_01_20260101000000_5.png", "mine_000002_01_20260101000000_5.png.new"):
+    for junk in ("mine_000002_01_20260101000000_5.png", ".mine_000002_01_20260101000000_5.png.tehon-01234567"):
         (run.previews / junk).write_bytes(b"half")
     resume_run(run, lambda name, facts: None)
     table = rows(run.samples)

@@ -290,10 +290,12 @@ def test_a_run_that_died_starts_afresh_and_clears_what_it_left(tree: Tree) -> No
     keep_rows(died.run.events, lambda row: row["event"] not in ("state_saved", "finished"))
     assert died.lora is not None
     died.lora.unlink()
-    left = [died.run.state / "step-00000002.pt.new", died.run.weights / "mine.safetensors.new"]
-    left += [died.lora.with_name("mine-000001.safetensors.new"), died.run.inbox / "stop"]
-    other = died.lora.with_name("mine2.safetensors.new")
-    for file in (*left, other):
+    ending = ".tehon-01234567"
+    left = [died.run.state / f".step-00000002.pt{ending}", died.run.weights / f".mine.safetensors{ending}"]
+    left += [died.lora.with_name(f".mine-000001.safetensors{ending}"), died.run.inbox / "stop"]
+    other = died.lora.with_name(f".mine2.safetensors{ending}")
+    users = [died.lora.with_name("mine.safetensors.new"), died.lora.with_name(".mine.safetensors.tehon-mine")]
+    for file in (*left, other, *users):
         file.write_bytes(b"half")
     for file in (died.run.metrics, died.run.events):
         with file.open("a") as stream:
@@ -307,6 +309,7 @@ def test_a_run_that_died_starts_afresh_and_clears_what_it_left(tree: Tree) -> No
     assert [row["step"] for row in rows(died.run.metrics)] == [1, 2, 3, 4]
     assert not any(file.exists() for file in left)
     assert other.exists(), "another run may be writing it"
+    assert all(file.exists() for file in users), "a name that only resembles ours is somebody's own"
 
 
 def test_what_goes_wrong_on_the_way_costs_no_step(tree: Tree) -> None:

@@ -10,8 +10,10 @@ import sys
 from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
+from typing import TextIO
 
 from tehon import __version__
+from tehon.cli.lasting import silence
 from tehon.cli.parser import Parser
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -40,16 +42,33 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads don't sleep, and scaling needs one
     gc.set_threshold(100_000)  # loading torch and its friends makes much that stays: looking for garbage costs a second
     try:
-        return _run(words, alone=arguments is None)
+        code = _run(words, alone=arguments is None)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here its failure can be told
+        return code
     except Problem as problem:
         print(problem, file=sys.stderr)
         return EXIT_PROBLEM
     except KeyboardInterrupt:
         print(say("cli.interrupted"), file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if sys.stdout is None or error.filename is not None or not _takes_nothing(sys.stdout):
+            raise
+        silence(sys.stdout)
+        if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            return 0
+        print(Problem("output_lost", reason=error.strerror or error), file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def _takes_nothing(stream: TextIO) -> bool:
+    """Whether an error is the stream's, which then fails again."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _fit_letters(stream: TextIOWrapper) -> None:

@@ -1,6 +1,7 @@
 """How a run shows on the terminal: a bar for people, lines of JSON for machines, or nothing."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tehon.cli.json_text import json_text
+from tehon.cli.lasting import lasting
 from tehon.messages.catalogue import say
 
 
@@ -19,12 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Watcher:
-    """Told of a run's events; shows them as the options ask."""
+    """Told of a run's events; shows them as the options ask. What nobody takes any more ends no training."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.lines = bool(options.json)
         self.quiet = bool(options.quiet)
-        self.console = Console(quiet=self.quiet or self.lines, highlight=False)
+        self.out = lasting(sys.stdout)
+        self.console = Console(file=self.out, quiet=self.quiet or self.lines, highlight=False)
         self.bar: Progress | None = None
 
     def say(self, text: str, style: str = "") -> None:
@@ -33,7 +36,7 @@ class Watcher:
 
     def __call__(self, name: str, facts: dict[str, Any]) -> None:
         if self.lines:
-            print(json_text({"event": name, **facts}), flush=True)
+            print(json_text({"event": name, **facts}), file=self.out, flush=True)
         elif name == "encoding":
             self.count(say("cli.encoding"), facts["done"], facts["total"])
         elif name == "started":

@@ -204,7 +204,7 @@ class _Show:
         if self.json:
             if event != "working":
                 facts = {"event": event, "job": _data(job, job.state, seen)}
-                print(json_text(facts), flush=True)
+                print(json_text(facts), file=self.watcher.out, flush=True)
             return
         if event == "working":
             if self.bar and seen is not None and seen.steps:

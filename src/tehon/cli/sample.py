@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tehon.cli.imports import import_networks
+from tehon.cli.lasting import lasting
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             for number, seed, picture in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
                 file = options.out / f"{number:02d}_{seed}.png"
                 Image.fromarray(picture.numpy()).save(file)
-                print(file)
+                print(file, file=lasting(sys.stdout))
     return 0
 
 

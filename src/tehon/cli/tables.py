@@ -16,9 +16,15 @@ _STYLES = {"finished": "green", "failed": "red", "died": "red", "stopped": "yell
 _PIPED = 200  # characters a line where nobody's terminal says how many
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """For the command line to end well; rich would end with code 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Plain where it is not a terminal, and then wide enough that a program can read whole names."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED)
 
 
 def show(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], gives: int) -> None:

@@ -112,3 +112,15 @@ def test_nothing_can_not_be_replaced(capsys: pytest.CaptureFixture[str]) -> None
     """Even where there is no caption that could show it."""
     assert main(["captions", "replace", "pictures", "", "owl"]) == 2
     assert capsys.readouterr().err == "what is to be replaced is empty; give a tag or a text.\n"
+
+
+def test_pictures_that_are_too_large_for_the_memory_are_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*anything: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("tehon.families.samplers.sample", full)
+    assert main(["sample", "demo", "a", "--width", "64", "--height", "64", "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("--device: the memory of cpu is too small for these pictures; draw smaller ones (--width")

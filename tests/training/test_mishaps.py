@@ -191,6 +191,32 @@ def test_a_place_that_cannot_be_written_is_said_and_left_as_it_was(
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA out of memory")],
+    ids=["cpu", "cuda"],
+)
+def test_too_little_memory_is_a_sentence_that_leads_on(tree: Tree, error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(Problem) as told:
+        start_run(planned(tree), at_step(2, fail))
+    run = the_run(tree)
+    assert str(told.value) == (
+        "training.device: the memory of cpu is too small for this training; go on by tehon resume "
+        f"{run.path} with a smaller --data.batch_size, with --memory.gradient_checkpointing whole, or with "
+        "a smaller --data.resolution and --allow-changes data."
+    )
+    last = rows(run.events)[-1]
+    assert (last["event"], last["reason"]) == ("failed", str(told.value))
+    less = {"data.batch_size": 1, "memory.gradient_checkpointing": "whole"}
+    assert resume_run(run, at_step(3, lambda: (run.inbox / "stop").touch()), less).lora is None
+    options: Tree = {"data.resolution": 64}
+    outcome = resume_run(run, quiet, options | {"training.max_train_steps": 3}, ["data"])
+    assert (outcome.steps, outcome.lora is not None) == (3, True)
+
+
 def test_an_output_folder_that_vanishes_is_a_sentence(tree: Tree) -> None:
     """As a disk that is unplugged."""
     folder = Path(tree["output"]["folder"])

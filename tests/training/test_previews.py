@@ -153,8 +153,17 @@ def test_the_file_of_prompts_may_change_on_the_way_and_a_request_draws_now(stron
     assert text.startswith("two\nSteps: 2, Sampler: euler_a, CFG scale: 7.5, Seed: ")
 
 
+LINUX = "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory"
+WINDOWS = "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("out of memory\nmore"), RuntimeError(LINUX), RuntimeError(WINDOWS), MemoryError()],
+    ids=["cuda", "linux", "windows", "python"],
+)
 def test_without_prompts_a_request_is_answered_and_without_memory_the_run_goes_on(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tree: Tree, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def ask(name: str, facts: dict[str, Any]) -> None:
         if name == "started":
@@ -169,14 +178,15 @@ def test_without_prompts_a_request_is_answered_and_without_memory_the_run_goes_o
     ]
 
     def full(*anything: Any) -> Any:
-        raise torch.OutOfMemoryError("out of memory\nmore")
+        raise error
 
     monkeypatch.setattr("tehon.training.previews.sample", full)
     samples = {"prompts": "a", "every_n_steps": 1}
     outcome = run(planned(tree, training=short, samples=samples, output={"name": "full"}))
     assert outcome.lora is not None
     assert len(notices(outcome)) == 3
-    assert notices(outcome)[-1] == "Step 1: samples were left out (out of memory); the training goes on."
+    reason = str(error).partition("\n")[0] or "MemoryError"
+    assert notices(outcome)[-1] == f"Step 1: samples were left out ({reason}); the training goes on."
 
 
 def test_people_are_told_where_the_samples_are(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,10 @@ def run(options: argparse.Namespace) -> int:
     best = best_measurement(directory)
     names = {step: say("grid.step", step=step, name=file.stem) for step, file in loras.items()}
     watcher = Watcher(options)
-    blocks = _draw(settings, options, list(loras.values()), prompts, watcher)
+    from tehon.training.device import choose_device, memory_of
+
+    with memory_of(choose_device(options.device)):
+        blocks = _draw(settings, options, list(loras.values()), prompts, watcher)
     watcher.close()
     grid = Grid(
         checkpoints=list(names.values()),

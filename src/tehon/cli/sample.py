@@ -60,16 +60,18 @@ def run(options: argparse.Namespace) -> int:
     from tehon.families.family import behaviour_of
     from tehon.families.samplers import SampleRequest, sample
     from tehon.training.attach import lora_files
-    from tehon.training.device import choose_device
+    from tehon.training.device import choose_device, memory_of
 
     behaviour = behaviour_of(model.family)
-    parts = behaviour.load(model, torch.float32, choose_device(options.device))
+    device = choose_device(options.device)
+    with memory_of(device):
+        parts = behaviour.load(model, torch.float32, device)
     seeds = list(range(options.seed, options.seed + options.count))
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
-    with lora_files(behaviour, parts, files):
+    with memory_of(device), lora_files(behaviour, parts, files):
         wanted = [(number, prompt, seed) for number, prompt in enumerate(options.prompts) for seed in seeds]
         for start in range(0, len(wanted), AT_ONCE):
             numbers, prompts, own_seeds = zip(*wanted[start : start + AT_ONCE], strict=True)

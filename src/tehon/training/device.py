@@ -3,8 +3,10 @@
 >>> check_device(choose_device("auto"), computing("bf16"), "sdpa")
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,11 @@ from tehon.processes import Place
 
 _TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OWN_THREADS = torch.get_num_threads()
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+)  # of mps; of a CPU on Windows and elsewhere
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -62,6 +69,26 @@ def check_device(device: torch.device, dtype: torch.dtype, attention: str = "aut
         if reason:
             field = "precision.base_storage"
             raise Problem("storage_device", field=field, value=storage, device=device.type, reason=reason)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking, of whatever device; only that of CUDA has an error of its own in PyTorch."""
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
+        return True
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+@contextmanager
+def memory_of(device: torch.device, run: Path | None = None) -> Generator[None, None, None]:
+    """Inside the block a lack of memory is a Problem: that of the run in a directory, else that of drawing pictures."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if run is None:
+            raise Problem("out_of_memory_drawing", field="--device", device=device.type) from error
+        raise Problem("out_of_memory", field="training.device", device=device.type, path=run) from error
 
 
 def _trouble(attempt: Callable[[], object]) -> str:

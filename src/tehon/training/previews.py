@@ -30,6 +30,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.runs.record import append_rows, keep_rows
 from tehon.training.attach import Adapters
+from tehon.training.device import is_out_of_memory
 from tehon.training.loop import Report
 
 BASE = "base"
@@ -148,8 +149,10 @@ class Previews:
         """Pictures are not worth a run: without memory or space for them they are left out, with a notice."""
         try:
             draw(prompts, step, *rest)
-        except (torch.OutOfMemoryError, OSError, Problem) as error:
-            reason = str(error).partition("\n")[0]
+        except Exception as error:
+            if not (isinstance(error, OSError | Problem) or is_out_of_memory(error)):
+                raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
             self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason))
 
     def _draw_base(self, prompts: Sequence[SamplePrompt], step: int) -> None:

@@ -33,7 +33,7 @@ from tehon.runs.record import append_rows, event, keep_rows
 from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Metrics
-from tehon.training.device import choose_device
+from tehon.training.device import choose_device, memory_of
 from tehon.training.follow import handed_out
 from tehon.training.generators import seeded
 from tehon.training.interrupts import Stop, stoppable
@@ -92,7 +92,8 @@ class Run:
         self._open(start)
         try:
             device = choose_device(self.plan.settings.training.device)
-            with joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
+            memory = memory_of(device, self.directory.path)
+            with memory, joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
                 handed_out(self.ranks, self.plan, start)
                 outcome = self._train(start)
         except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import tehon
+from tehon.cli.main import main
 from tehon.messages.problem import Problem
 from tehon.runs.inbox import ask
 from tehon.runs.launch import Launched
@@ -163,6 +164,33 @@ def test_a_job_that_cannot_be_begun_is_left_behind(queue: Queue, tmp_path: Path)
     assert work(queue) == [("refused", 1), ("begun", 2), ("ended", 2)]
     assert states(queue) == {1: "failed", 2: "finished"}
     assert queue.job(1).trouble.startswith("output.folder: ")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "ends"),
+    [
+        (["finish"], (0, "The queue is done.")),
+        (["finish", "fail"], (2, "The queue is done; 1 job has not finished, as tehon queue list shows.")),
+        (["", "finish", "fail"], (2, "The queue is done; 2 jobs have not finished, as tehon queue list shows.")),
+    ],
+    ids=["all well", "one failed", "one refused too"],
+)
+def test_the_exit_code_says_whether_all_jobs_finished(
+    queue: Queue,
+    wishes: list[str],
+    ends: tuple[int, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tehon.runs.queue.Queue", lambda: queue)
+    monkeypatch.setattr("tehon.cli.queue._ending", lambda: ())
+    for number, wish in enumerate(wishes):
+        job = add(queue, tmp_path, wish, f"job{number}")
+        if not wish:
+            queue.settings_of(job).unlink()
+    code = main(["queue", "start", "--device", "cpu"])
+    assert (code, capsys.readouterr().out.splitlines()[-1]) == ends
 
 
 def test_a_worker_takes_what_fits_its_device_and_a_device_has_one(queue: Queue, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _retry(queue: "Queue", options: argparse.Namespace) -> int:
 
 
 def _start(queue: "Queue", options: argparse.Namespace) -> int:
-    from tehon.cli.main import EXIT_STOPPED
+    from tehon.cli.main import EXIT_PROBLEM, EXIT_STOPPED
     from tehon.runs.queue import WAITING
     from tehon.runs.worker import Worker
 
@@ -157,6 +157,9 @@ def _start(queue: "Queue", options: argparse.Namespace) -> int:
     if left:
         devices = ", ".join(sorted({job.device for job in left}))
         show.line(say("cli.queue_others", count=len(left), devices=devices))
+    if show.unfinished:
+        show.line(say("cli.queue_unfinished", count=show.unfinished), "red")
+        return EXIT_PROBLEM
     show.line(say("cli.queue_done"))
     return 0
 
@@ -193,6 +196,8 @@ class _Show:
         self.json = lines
         self.watcher = Watcher(argparse.Namespace(json=lines, quiet=False))
         self.bar = sys.stdout.isatty() and not lines
+        self.unfinished = 0
+        """How many jobs came to another end than their last step."""
 
     def line(self, text: str, style: str = "") -> None:
         self.watcher.say(text, style)
@@ -201,6 +206,8 @@ class _Show:
         self.watcher.close()
 
     def __call__(self, event: str, job: "Job", seen: "Status | None") -> None:
+        if event == "refused" or (event == "ended" and seen is not None and seen.state != "finished"):
+            self.unfinished += 1
         if self.json:
             if event != "working":
                 facts = {"event": event, "job": _data(job, job.state, seen)}

@@ -1,11 +1,14 @@
 """Names and numbers of the files that a run saves; the rule of what goes is sd-scripts', with its own examples."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from tehon.planning.plan import Plan, make_plan
+from tehon.planning.report import as_text
 from tehon.planning.saves import (
+    count_loras,
     is_name_of,
     lora_names,
     numbers_of,
@@ -37,6 +40,25 @@ def test_steps_40_every_10_saves_10_20_30(tree: Tree) -> None:
     assert lora_names(plan, 40) == []
     both = planned(tree, save_every_n_epochs=5, save_every_n_steps=20)
     assert lora_names(both, 20) == ["mine-000005.safetensors", "mine-step00000020.safetensors"]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3, 10])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 40, 50])
+def test_as_many_are_counted_as_are_planned(tree: Tree, epochs: int, steps: int) -> None:
+    plan = planned(tree, save_every_n_epochs=epochs, save_every_n_steps=steps)
+    assert count_loras(plan) == len(list(planned_loras(plan)))
+
+
+def test_a_plan_of_a_million_epochs_is_told_without_a_list_of_them(tree: Tree) -> None:
+    tree |= {"training": {"seed": 5, "epochs": 1_000_000}, "samples": {"prompts": "mofu", "every_n_steps": 1}}
+    plan = make_plan(validate(tree))
+    tracemalloc.start()
+    text = as_text(plan)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "4000000" in text
+    assert peak < 5_000_000
+    assert next(planned_loras(plan)).step == 4
 
 
 def kept_after_each(every: int, last: int, total: int) -> dict[int, list[int]]:

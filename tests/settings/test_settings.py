@@ -527,6 +527,8 @@ def test_a_name_that_files_could_not_bear_is_told_with_its_length() -> None:
         ("data__enable_bucket", 1, "data.enable_bucket: 1 does not fit; give true or false."),
         ("data__folder", 10, "data.folder: 10 does not fit; give text."),
         ("training__seed", 2**32, "training.seed: 4294967296 does not fit; give a whole number, at least 0, below 42"),
+        ("training__epochs", 10**12, "training.epochs: 1000000000000 does not fit; give a whole number, at"),
+        ("training__max_train_steps", 10**9, "training.max_train_steps: 1000000000 does not fit; give a whole"),
         ("training__device", "gpu", "training.device: 'gpu' does not fit; give one of auto, cpu, cuda, mps."),
         ("output__name", "a/b", "output.name: 'a/b' does not fit; give a file name without slashes"),
         ("training__allow_changes", "data", "training.allow_changes: 'data' does not fit; give a list of texts."),

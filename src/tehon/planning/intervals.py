@@ -1,6 +1,7 @@
 """Every so many steps and every so many epochs: after which updates something is due."""
 
 from dataclasses import dataclass
+from math import lcm
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Intervals:
 
     def by_step(self, step: int) -> bool:
         return step > 0 and self.every_n_steps > 0 and step % self.every_n_steps == 0
+
+    @property
+    def count(self) -> int:
+        """After how many updates something is due."""
+        by_steps, by_epochs = self.every_n_steps, self.every_n_epochs * self.steps_per_epoch
+        both = lcm(by_steps, by_epochs)  # 0 where one of them is
+        found = sum(self.steps // every for every in (by_steps, by_epochs) if every)
+        found -= self.steps // both if both else 0
+        cut_short = self.steps % self.steps_per_epoch > 0 and self.by_epoch(self.steps) is not None
+        return found + (cut_short and not self.by_step(self.steps))
 
     def due(self, step: int) -> bool:
         return self.by_step(step) or self.by_epoch(step) is not None

@@ -89,6 +89,11 @@ class PlannedSamples:
         return f"{step:06d}" if self.intervals.by_step(step) else None
 
     @property
+    def times(self) -> int:
+        """How often they are drawn."""
+        return self.at_first + self.intervals.count
+
+    @property
     def drawn_at(self) -> list[int]:
         """The steps after which they are drawn."""
         return [step for step in range(self.intervals.steps + 1) if self.tag(step) is not None]

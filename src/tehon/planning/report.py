@@ -16,7 +16,7 @@ from tehon.planning.notices import notices_for
 from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.plan import Plan
 from tehon.planning.planned import PlannedPicture
-from tehon.planning.saves import bytes_needed, final_name, planned_loras
+from tehon.planning.saves import bytes_needed, count_loras, final_name, planned_loras
 from tehon.settings.fields import fields
 
 _CURVE_WIDTH = 60
@@ -153,9 +153,9 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield say("plan.rate", part=part, rate=shown)
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
     if plan.samples.prompts:
-        yield say("plan.samples", count=len(plan.samples.prompts), times=len(plan.samples.drawn_at))
+        yield say("plan.samples", count=len(plan.samples.prompts), times=plan.samples.times)
     name, room = final_name(settings.output.name), megabytes(bytes_needed(plan))
-    yield say("plan.saves", count=len(planned_loras(plan)), name=name, room=room)
+    yield say("plan.saves", count=count_loras(plan), name=name, room=room)
     yield from _memory_lines(plan)
     changed = list(_changed(plan))
     if changed:

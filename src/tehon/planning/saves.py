@@ -8,8 +8,10 @@ the 200th step, `<name>.safetensors` at the end.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
 
 from tehon.planning.plan import Plan
 from tehon.planning.trained import bytes_kept, bytes_remembered, bytes_trained, numbers_trained, tensors_in_state
@@ -74,13 +76,21 @@ def lora_names(plan: Plan, step: int) -> list[str]:
     return found
 
 
-def planned_loras(plan: Plan) -> list[PlannedLora]:
-    """All that are saved on the way, those too that are removed again."""
+def planned_loras(plan: Plan) -> Iterator[PlannedLora]:
+    """All that are saved on the way, those too that are removed again; there may be too many for a list."""
+    for step, _ in groupby(merge(*(range(every, plan.steps, every) for every in _periods(plan)))):
+        yield from (PlannedLora(step, name) for name in lora_names(plan, step))
+
+
+def count_loras(plan: Plan) -> int:
+    """How many `planned_loras` gives."""
+    return sum((plan.steps - 1) // every for every in _periods(plan))
+
+
+def _periods(plan: Plan) -> list[int]:
+    """After every how many steps a LoRA is saved: by epochs, by steps."""
     output = plan.settings.output
-    steps: set[int] = set()
-    for every in (output.save_every_n_epochs * plan.steps_per_epoch, output.save_every_n_steps):
-        steps |= set(range(every, plan.steps, every)) if every else set()
-    return [PlannedLora(step, name) for step in sorted(steps) for name in lora_names(plan, step)]
+    return [n for n in (output.save_every_n_epochs * plan.steps_per_epoch, output.save_every_n_steps) if n]
 
 
 def outdated_steps(steps: Iterable[int], now: int, every: int, last: int) -> list[int]:

@@ -6,15 +6,17 @@ from pydantic import Field
 
 from tehon.settings.section import Section
 
+MOST_EPOCHS = 1_000_000  # as the names of saved LoRAs have six digits for those before the last, and eight for steps
+
 
 class TrainingSettings(Section):
-    epochs: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=1, le=MOST_EPOCHS)
     """How often every picture is learned, times its repeats."""
 
-    max_train_epochs: int | None = Field(default=None, ge=1)
+    max_train_epochs: int | None = Field(default=None, ge=1, le=MOST_EPOCHS)
     """The training ends after this many epochs at the latest. Empty: no such limit."""
 
-    max_train_steps: int = Field(default=0, ge=0)
+    max_train_steps: int = Field(default=0, ge=0, le=100_000_000)
     """The training ends after this many steps; 0 means no such limit."""
 
     gradient_accumulation_steps: int = Field(default=1, ge=1)

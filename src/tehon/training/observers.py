@@ -98,7 +98,7 @@ class Observers:
     def begin(self, step: int) -> None:
         """Before the first update, which comes after `step` others."""
         self.measure.decide(step)
-        self.previews.begin(step, planned=bool(self.plan.samples.drawn_at))
+        self.previews.begin(step, planned=self.plan.samples.times > 0)
         logs = self._logs()
         if logs:  # which read the records on from where they now end
             notice = partial(_notice, self.tell)

@@ -16,7 +16,7 @@ from tehon.planning.notices import notices_for
 from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.plan import Plan
 from tehon.planning.report import arithmetic
-from tehon.planning.saves import bytes_needed, planned_loras
+from tehon.planning.saves import bytes_needed, count_loras
 from tehon.web import charts
 
 _POINTS = 160  # of a curve
@@ -42,7 +42,7 @@ def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
         ui.label(title).classes("sub")
         ui.html(charts.blocks(title, numbers), sanitize=False)
     ui.label(network_line(plan)).classes("small")
-    saves = say("web.saves", count=len(planned_loras(plan)) + 1, size=megabytes(bytes_needed(plan)))
+    saves = say("web.saves", count=count_loras(plan) + 1, size=megabytes(bytes_needed(plan)))
     ui.label(saves).classes("small")
     memory = estimate(plan)
     if memory is not None:

@@ -12,6 +12,7 @@ from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXT, TEXTS, WH
 from tehon.settings.optimizer import ScheduleName
 from tehon.settings.optimizer_rules import resolved_name
 from tehon.settings.schedule_rules import HEEDED
+from tehon.settings.training import MOST_EPOCHS
 
 _OLD_SWITCHES = {"use_8bit_adam": "AdamW8bit", "use_lion_optimizer": "Lion"}
 _ONE_RATE = 2e-6
@@ -220,7 +221,7 @@ def _steps(value: int, around: Around) -> Outcome:
     if not value:
         return carried({"training.max_train_steps": 0})
     # an epoch has at least one step
-    settings: dict[str, Any] = {"training.max_train_steps": value, "training.epochs": value}
+    settings: dict[str, Any] = {"training.max_train_steps": value, "training.epochs": min(value, MOST_EPOCHS)}
     if around.on_top:
         settings["training.max_train_epochs"] = None
     return changed(settings, Remark("t1")) if around.get(f"{GUI}epoch") else carried(settings)

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from tehon.planning.plan import make_plan
 from tehon.runs.layout import RunDirectory
-from tehon.runs.record import append_rows
-from tehon.web.run_reader import Curves, files, group_label, thinned, version
+from tehon.runs.record import append_rows, write_json
+from tehon.settings.files import to_toml, validate
+from tehon.settings.resolve import filled_names
+from tehon.web.run_reader import Curves, changed_settings, files, given_settings, group_label, thinned, version
 
 
 def test_groups_of_rates_have_the_names_of_parts() -> None:
@@ -61,3 +64,23 @@ def test_a_file_has_another_version_when_something_was_added(tmp_path: Path) -> 
     file.write_text("{}\n{}\n")
     assert version(file)[1] == 6
     assert version(file) != before
+
+
+def test_what_a_run_filled_is_neither_marked_as_changed_nor_put_into_the_form(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    tree |= {"training": {"epochs": 3}, "optimizer": {"learning_rate": 3e-4}}
+    plan = make_plan(validate(tree))
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.settings.write_text(to_toml(plan.settings), "utf8")
+    write_json(run.origin, {"filled": filled_names(plan.given, plan.settings)})
+    values = {name: changed for name, _, _, changed in changed_settings(run)}
+    given = {f"{section}.{name}" for section, inner in tree.items() for name in inner}
+    assert {name for name, changed in values.items() if changed} == given - {"network.alpha"}, "whose default it is"
+    again = given_settings(run)
+    assert again["training"]["seed"] == plan.seed
+    again["training"]["epochs"], again["optimizer"]["learning_rate"] = 10, 1e-5
+    longer = make_plan(validate(again))
+    assert longer.epochs == 10
+    assert longer.base_rates["lora_unet"] == 1e-5

@@ -45,11 +45,16 @@ def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str
     """A run's stored settings with {dotted name: value} on top. Those which were `filled` because they were left open
     are open again when there are options, as they may follow from these; the seed and the number of processes stay."""
     tree = read_toml(file)
-    for name in filled if options else ():
-        section, _, field = name.partition(".")
-        if name not in ("training.seed", "training.num_processes", *options):
-            tree.get(section, {}).pop(field, None)
+    if options:
+        leave_open(tree, set(filled) - {"training.seed", "training.num_processes", *options})
     return validate(on_top(tree, options))
+
+
+def leave_open(tree: Tree, names: Iterable[str]) -> None:
+    """Takes the settings with these dotted names out of the tree."""
+    for name in names:
+        section, _, field = name.partition(".")
+        tree.get(section, {}).pop(field, None)
 
 
 def read_toml(file: Path) -> Tree:
@@ -164,7 +169,5 @@ def to_toml(settings: Settings, left_open: Collection[str] = ()) -> str:
     """TOML that gives the same settings when read; empty settings are left out, as TOML has no empty value, and so are
     those that are named in `left_open`."""
     tree = settings.model_dump(exclude_none=True)
-    for name in left_open:
-        section, _, field = name.partition(".")
-        tree[section].pop(field, None)
+    leave_open(tree, left_open)
     return tomli_w.dumps(tree)

@@ -11,9 +11,10 @@ from tehon.messages.catalogue import say
 from tehon.reports.curves import smoothed
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
-from tehon.runs.read import rows
+from tehon.runs.read import read_json, rows
 from tehon.settings.fields import fields
-from tehon.settings.files import read_toml
+from tehon.settings.files import leave_open, read_toml
+from tehon.settings.optimizer_rules import resolved_name
 from tehon.web.pictures import Pictures
 
 _MOST = 1000  # points of a curve; more are not seen
@@ -111,16 +112,31 @@ def tile(sample: Sample, pictures: Pictures, base: str) -> dict[str, Any]:
     }
 
 
-def changed_settings(run: RunDirectory) -> Iterator[tuple[str, str, str, bool]]:
-    """(dotted name, label, value, whether it differs from the default), those that differ first."""
+def given_settings(run: RunDirectory) -> dict[str, Any]:
+    """A run's settings as tables. What it filled is open again, as it may follow from others; the seed stays."""
     tree = read_toml(run.settings if run.settings.is_file() else run.launch)
+    leave_open(tree, set(_filled(run)) - {"training.seed"})
+    return tree
+
+
+def changed_settings(run: RunDirectory) -> Iterator[tuple[str, str, str, bool]]:
+    """(dotted name, label, value, whether somebody set it to something else than the default), those first."""
+    tree = read_toml(run.settings if run.settings.is_file() else run.launch)
+    filled = _filled(run)
+    silent = {"optimizer.name": resolved_name(""), "feed.vae_batch_size": tree.get("data", {}).get("batch_size", 1)}
     found: list[tuple[str, str, str, bool]] = []
     for field in fields():
         section, _, name = field.name.partition(".")
         if name in tree.get(section, {}):
             value = tree[section][name]
-            found.append((field.name, field.label, str(value), field.required or value != field.default))
+            same = value in (field.default, silent.get(field.name, field.default)) or field.name in filled
+            found.append((field.name, field.label, str(value), field.required or not same))
     yield from sorted(found, key=lambda row: not row[3])
+
+
+def _filled(run: RunDirectory) -> list[str]:
+    """The settings that were left open at the start."""
+    return read_json(run.origin).get("filled", [])
 
 
 def files(run: RunDirectory) -> list[tuple[Path, int]]:

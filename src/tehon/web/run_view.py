@@ -13,7 +13,6 @@ from tehon.runs.inbox import ask, end_now
 from tehon.runs.known import known_runs
 from tehon.runs.layout import RunDirectory
 from tehon.runs.status import Status
-from tehon.settings.files import read_toml
 from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
@@ -139,7 +138,7 @@ class RunView:
 
     def _edit_again(self) -> None:
         """Puts the run's settings into the form."""
-        self.desk.take_settings(read_toml(self.run.settings if self.run.settings.is_file() else self.run.launch))
+        self.desk.take_settings(run_reader.given_settings(self.run))
 
     def _compare(self) -> None:
         """A dialog to choose other runs; the comparison opens as a page of its own."""

@@ -1,5 +1,6 @@
 """The grid of pictures in a real browser: choosing, filters, and thumbnails that are sent once."""
 
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -152,3 +153,36 @@ def test_a_caption_that_is_being_typed_is_saved_before_another_window_changes_th
     other.get_by_label("言語").click()
     other.get_by_text("English").click()
     shown.get_by_role("tab", name="Train").wait_for()
+
+
+@pytest.mark.parametrize("way", ["another", "closed"])
+def test_a_caption_that_is_being_typed_is_saved_when_its_picture_is_left(shown: Any, folder: Path, way: str) -> None:
+    number = {"another": 10, "closed": 11}[way]
+    file = folder / "1_red thing" / f"{number}.txt"
+    shown.locator(f'.tile[title="{number}.png"]').click()
+    shown.locator(".data-side .panel-title", has_text=f"{number}.png").wait_for()
+    shown.get_by_label("Caption", exact=True).fill(f"typed {number}")
+    if way == "closed":
+        shown.close()
+    else:  # as a finger does, after which the choice is heard of before the field's loss of the focus
+        shown.locator('.tile[title="02.png"]').evaluate("(tile) => tile.click()")
+        shown.locator(".data-side .panel-title", has_text="02.png").wait_for()
+        assert shown.get_by_label("Caption", exact=True).input_value() == "caption 2"
+    for _ in range(50):
+        if file.read_text("utf8") != f"caption {number}":
+            break
+        time.sleep(0.1)
+    assert file.read_text("utf8") == f"typed {number}\n"
+
+
+def test_what_is_being_typed_outlives_a_look_at_the_pictures(shown: Any, folder: Path) -> None:
+    shown.locator('.tile[title="12.png"]').click()
+    shown.locator(".data-side .panel-title", has_text="12.png").wait_for()
+    field = shown.get_by_label("Caption", exact=True)
+    field.fill("half a caption")
+    shown.get_by_label("Read again").locator("visible=true").evaluate("(button) => button.click()")
+    shown.wait_for_timeout(1500)
+    assert field.input_value() == "half a caption"
+    field.blur()
+    shown.get_by_text("1 caption changed", exact=False).first.wait_for()
+    assert (folder / "1_red thing" / "12.txt").read_text("utf8") == "half a caption\n"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
 from tehon.captions import tags
 from tehon.messages.catalogue import say
@@ -20,10 +20,19 @@ class CaptionEditor:
     def __init__(self, tab: "DataTab") -> None:
         self.tab = tab
         self.epoch = 1
+        self.typing: tuple[Entry, ui.textarea] | None = None
+        self.told = ""  # the caption that is in the file, or on its way there
         self.box = ui.element("div").classes("panel-body")
+        self.box.client.on_disconnect(self.save)
 
     def show(self) -> None:
-        """Shows what fits the pictures that are chosen now."""
+        """Shows what fits the pictures that are chosen now. A caption that is being typed stays while its picture does,
+        and is saved when another is chosen: this is heard of before the field's loss of the focus."""
+        if typed := self._typed():
+            if self.tab.chosen == [typed[0].token]:
+                return
+            background_tasks.create(self._write(*typed), name="save a caption")
+        self.typing = None
         self.box.clear()
         tokens = set(self.tab.chosen)
         chosen = [entry for entry in self.tab.album.entries if entry.token in tokens]
@@ -46,9 +55,10 @@ class CaptionEditor:
             ui.label(entry.caption)
             ui.label(say("web.from_metadata")).classes("small")
         else:
-            area = ui.textarea(say("web.caption"), value=entry.caption if entry.captioned else "")
-            area.props("outlined autogrow").classes("wide")
-            area.on("blur", lambda: self._save(entry, area.value or ""))
+            self.told = entry.caption if entry.captioned else ""
+            area = ui.textarea(say("web.caption"), value=self.told).props("outlined autogrow").classes("wide")
+            area.on("blur", self.save)
+            self.typing = entry, area
             ui.label(say("web.saved_to", name=entry.caption_file.name)).classes("small")
         self._readings(entry)
 
@@ -98,8 +108,20 @@ class CaptionEditor:
 
         ui.button(label, on_click=work).props("outline dense no-caps")
 
-    async def _save(self, entry: Entry, text: str) -> None:
-        if text != (entry.caption if entry.captioned else ""):
+    async def save(self) -> None:
+        """Saves the caption that is being typed, if it is another one than is in its file."""
+        if typed := self._typed():
+            self.told = typed[1]
+            await self._write(*typed)
+
+    def _typed(self) -> tuple[Entry, str] | None:
+        """A picture and its caption that are not saved yet."""
+        if self.typing is None or (text := self.typing[1].value or "") == self.told:
+            return None
+        return self.typing[0], text
+
+    async def _write(self, entry: Entry, text: str) -> None:
+        with self.box:
             await self.tab.edited(partial(self.tab.album.edit, [entry.token], lambda _: text))
 
     async def _undo(self) -> None:

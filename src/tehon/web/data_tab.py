@@ -1,5 +1,6 @@
 """The tab Pictures: thumbnails with their crops, captions to edit alone or many at once, what is wrong."""
 
+from asyncio import Lock
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ class DataTab:
         self.desk = desk
         self.draft = desk.draft
         self.album = Album(desk.draft, desk.pictures)
+        self.working = Lock()  # on the album, which is empty while it is loaded: an edit would find no picture in it
         self.chosen: list[str] = []
         self.chips: dict[str, ui.button] = {}
         self.tag = ""
@@ -74,7 +76,8 @@ class DataTab:
             self.sentences.clear()
             with self.sentences:
                 ui.label(say("web.measuring")).classes("mark needed")
-        await run.io_bound(self.album.load)
+        async with self.working:
+            await run.io_bound(self.album.load)
         self.show()
 
     def show(self) -> None:
@@ -141,6 +144,7 @@ class DataTab:
             await self._open(chosen)
 
     async def _open(self, folder: str) -> None:
+        await self.editor.save()
         self.draft.set("data.folder", folder)
         self.chosen, self.album.entries = [], []
         self.gallery.select([])
@@ -156,7 +160,8 @@ class DataTab:
     async def edited(self, change: Callable[[], int]) -> None:
         """Runs an edit of the album and says how many captions it changed; a Problem is said too."""
         try:
-            changed = await run.io_bound(change)
+            async with self.working:
+                changed = await run.io_bound(change)
         except Problem as problem:
             complain(problem)
         else:

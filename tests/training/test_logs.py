@@ -14,9 +14,11 @@ from wandb.proto import wandb_internal_pb2
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_text
+from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.settings.files import validate
 from tehon.training import logs as logs_module
+from tehon.training.logs import LogWriter
 from tehon.training.run import resume_run, start_run
 
 Tree = dict[str, Any]
@@ -225,6 +227,50 @@ def test_a_log_that_fails_costs_the_run_nothing(
         f"and its own record in {outcome.run.path} is whole."
     ]
     assert [row["event"] for row in events].count("finished") == 1
+
+
+def test_a_damaged_record_costs_no_row_behind_it_and_replaces_no_error(logged: Tree, tmp_path: Path) -> None:
+    def damage(name: str, facts: dict[str, Any]) -> None:
+        if name == "step":
+            (run,) = Path(logged["output"]["folder"]).glob("runs/*")
+            with (run / "metrics.jsonl").open("ab") as stream:
+                stream.write(b'{"step": 9, "lo\n')
+            if facts["step"] == 2:
+                raise RuntimeError("its own")
+
+    with pytest.raises(RuntimeError, match="its own"):
+        start_run(planned(logged), damage)
+    (folder,) = (tmp_path / "logs").iterdir()
+    scalars = read_tensorboard(folder / "network_train").Scalars("loss/current")
+    assert [event.step for event in scalars] == [1, 2]
+
+
+class Noted:
+    """A log that remembers the steps of its rows."""
+
+    name = "noted"
+    replays = False
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def scalars(self, values: Any, step: int, time: float | None) -> None:
+        self.steps.append(step)
+
+    def picture(self, name: str, file: Path, caption: str, step: int) -> None:
+        raise AssertionError("there is none")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_record_that_became_shorter_is_read_anew(tmp_path: Path) -> None:
+    directory, log = RunDirectory(tmp_path), Noted()
+    writer = LogWriter(directory, [log], 4, print)
+    for steps in ([1, 2, 3], [1], [1, 5]):
+        directory.metrics.write_text("".join(f'{{"step": {step}, "loss": 0.5, "rates": {{}}}}\n' for step in steps))
+        writer.catch_up()
+    assert log.steps == [1, 2, 3, 1, 5]
 
 
 def test_a_log_that_never_closes_has_the_lora_before_it_and_ctrl_c_then_undoes_nothing(

@@ -1,15 +1,14 @@
 """A run's record in the form that TensorBoard and Weights & Biases read.
 
-Nothing is written for them beside the run directory: the follower reads what was appended to metrics.jsonl and
-samples.jsonl since it last looked, and hands it on. Both programs are extras, imported only when a run asks for them.
+Nothing is written for them beside the run directory: what was appended to metrics.jsonl and samples.jsonl since the
+last look is read there and handed on. Both programs are extras, imported only when a run asks for them.
 
->>> follower = Follower(directory, [TensorBoard(folder)])
->>> follower.catch_up()
+>>> writer = LogWriter(directory, [TensorBoard(folder, settings)], steps_per_epoch, notice)
+>>> writer.catch_up()
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -23,10 +22,10 @@ from PIL import Image
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
 from tehon.training.loop import Report
 
-_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 _NOT_IN_ID = re.compile(r"[/\\#?%:]")  # W&B refuses these in the name that it knows a run by
 
 
@@ -111,7 +110,7 @@ def check_logs(wanted: Sequence[str], folder: str, offline: bool) -> None:
     """A Problem, before anything is written, when a wanted log can't be: its package or W&B's key is missing, or its
     folder can't be written."""
     for name in wanted:
-        if find_spec(_PACKAGES[name]) is None:
+        if find_spec(name) is None:
             raise Problem("log_package_missing", field="logs.log_with", name=name)
     if "wandb" in wanted and not offline:
         wandb: Any = import_module("wandb")
@@ -130,7 +129,7 @@ def check_logs(wanted: Sequence[str], folder: str, offline: bool) -> None:
             raise Problem("file_unwritable", field="logs.folder", path=folder, reason=reason) from None
 
 
-class Follower:
+class LogWriter:
     """A chore that hands on what was appended to the record. A log that fails is left out from then on, with a notice:
     it never costs the run a step or its result."""
 
@@ -141,7 +140,7 @@ class Follower:
         self.notice = notice
         self.average = Average(steps_per_epoch)
         self.record = directory.path
-        self.metrics, self.samples = Tail(directory.metrics), Tail(directory.samples)
+        self.metrics, self.samples = Follower(directory.metrics), Follower(directory.samples)
         self.previews = directory.previews
         self._hand_on([log for log in logs if log.replays])
 
@@ -162,11 +161,11 @@ class Follower:
             self._let(log, log.close)
 
     def _hand_on(self, logs: Sequence[Log]) -> None:
-        for row in self.metrics.new_rows():
+        for row in self.metrics.news():
             values = self._values(row)
             for log in tuple(logs):
                 self._let(log, partial(log.scalars, values, row["step"], row.get("time")))
-        for row in self.samples.new_rows():
+        for row in self.samples.news():
             name = f"{row['tag']}_{row['line']}" if row["tag"] == "base" else f"sample_{row['line']}"
             file = self.previews / row["file"]
             for log in tuple(logs) if file.exists() else ():  # it may have been tidied away since
@@ -211,25 +210,6 @@ class Average:
         self.seen[step] = loss
         self.seen.pop(step - self.length, None)
         return sum(self.seen.values()) / len(self.seen)
-
-
-class Tail:
-    """The rows of a .jsonl file that were not there the last time."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.place = 0
-
-    def new_rows(self) -> Iterator[dict[str, Any]]:
-        if not self.file.exists() or self.file.stat().st_size <= self.place:
-            return
-        with self.file.open("rb") as stream:
-            stream.seek(self.place)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                self.place += len(line)
-                yield json.loads(line)
 
 
 def _pixels(file: Path) -> Any:

@@ -23,7 +23,7 @@ from tehon.runs.record import append_rows
 from tehon.training.assemble import Trainer
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore
-from tehon.training.logs import Follower, Log, TensorBoard, WeightsAndBiases
+from tehon.training.logs import Log, LogWriter, TensorBoard, WeightsAndBiases
 from tehon.training.loop import Report
 from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
 from tehon.weights.lora_file import as_saved
@@ -83,12 +83,12 @@ class Observers:
         self.known: Sequence[SamplePrompt] = plan.samples.prompts
         self.measure = Measure(plan, directory, partial(_used_loss, trainer), watch)
         self.previews = self._previews(trainer)
-        self.follower: Follower | None = None
+        self.log_writer: LogWriter | None = None
 
     @property
     def chores(self) -> list[Chore]:
-        follower: list[Chore] = [self.follower] if self.follower else []
-        return [self.previews, *follower]
+        logs: list[Chore] = [self.log_writer] if self.log_writer else []
+        return [self.previews, *logs]
 
     @property
     def enough(self) -> bool:
@@ -102,12 +102,12 @@ class Observers:
         logs = self._logs()
         if logs:  # which read the records on from where they now end
             notice = partial(_notice, self.tell)
-            self.follower = Follower(self.directory, logs, self.plan.steps_per_epoch, notice)
+            self.log_writer = LogWriter(self.directory, logs, self.plan.steps_per_epoch, notice)
 
     def close(self) -> None:
         """Lets the logs finish; however the run ended."""
-        if self.follower:
-            self.follower.close()
+        if self.log_writer:
+            self.log_writer.close()
 
     def judge(self) -> None:
         """Names the LoRA with the lowest loss on held-out pictures, after everything is saved."""

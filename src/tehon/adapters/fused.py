@@ -5,7 +5,7 @@ input's size. Here what is added is added in place by the products themselves, a
 where `FlatParameters` keeps them (the idea: RunLoRA, arXiv 2312.03415). Layers with the same input, as query, key and
 value, share the product with their stacked A, and one tensor takes up the gradients of their input.
 
->>> query, key, value = fused(x, [of_query, of_key, of_value])
+>>> query, key, value = fused(x, [of_query, of_key, of_value], scales=[1.0, 1.0, 1.0])
 """
 
 from collections.abc import Sequence

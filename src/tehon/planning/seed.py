@@ -1,6 +1,6 @@
 """The seed of a run that goes on from another's state: an empty one is that other run's, and not drawn.
 
->>> with_seed_of_state(settings).training.seed == load_settings(run.settings).training.seed
+>>> with_seed_of_state(settings).training.seed == load_settings(run.settings, {}).training.seed
 True
 """
 

@@ -2,7 +2,7 @@
 
 >>> with stoppable(stop):
 ...     while not stop.wanted:
-...         update()
+...         next(updates)
 """
 
 import signal

@@ -4,7 +4,7 @@ For the time of a picture the adapters hold the file's numbers, and afterwards t
 from a generator of the picture's own. So the training goes on as if nobody had looked.
 
 >>> with seen_as_saved(trainer.adapters, as_saved(file_tensors(trainer.adapters), "fp16")):
-...     picture = draw(prompt)
+...     picture = draw_with(behaviour, parts, clip_skip, prompt)
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence

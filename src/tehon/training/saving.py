@@ -1,6 +1,6 @@
 """What a run leaves behind: LoRAs on the way and at the end, and states to go on from. Each class is a chore.
 
->>> loras = Loras(plan, directory, made, trainer.adapters, tell)
+>>> loras = Loras(plan, directory, made, lambda: nullcontext(file_tensors(trainer.adapters)), tell)
 >>> loras.finish(step=400)
 PosixPath('output/mofu.safetensors')
 """

@@ -204,6 +204,12 @@ def test_a_files_own_form_cannot_be_set_beside_it(tree: Tree, tmp_path: Path) ->
     assert not any("is above network.rank" in text for text in data["warnings"])
 
 
+def test_a_file_with_convolutions_block_by_block_says_their_alpha(tree: Tree) -> None:
+    """sd-scripts' module would take 1 without it."""
+    facts = network_facts(planned(tree, alpha=4.0, conv_block_dims=[2] * 25))
+    assert facts["network_args"]["conv_alpha"] == "4.0"
+
+
 def test_a_part_of_a_file_is_announced(tree: Tree, tmp_path: Path) -> None:
     file = file_of(tree, tmp_path / "first.safetensors", rank=4, exclude="^unet")
     warnings = as_data(planned(tree, rank=4, weights=str(file)))["warnings"]

@@ -19,7 +19,9 @@ def network_facts(plan: Plan) -> dict[str, Any]:
     module = "lycoris.kohya" if changed & LOCON_IN_LYCORIS else kind.module
     arguments = {_ARGUMENTS[name]: _argument(getattr(network, name)) for name in _ARGUMENTS if name in changed}
     if network.conv_rank:
-        arguments |= {"conv_dim": str(network.conv_rank), "conv_alpha": str(network.conv_alpha)}
+        arguments["conv_dim"] = str(network.conv_rank)
+    if network.conv_rank or network.conv_block_dims != "":  # without it sd-scripts' modules take 1
+        arguments["conv_alpha"] = str(network.conv_alpha)
     if network.dora:
         arguments["wd_on_output"] = str(network.dora_side == "output")
     if module == "lycoris.kohya":

@@ -138,6 +138,42 @@ def test_sdxl_has_rates_and_lists_of_its_own() -> None:
     assert tree["network"]["down_lr_weight"] == "1,1,1,1,1,1,1,1,1"
 
 
+@pytest.mark.parametrize("module", ["networks.lora", "networks.dylora", "networks.lora_fa", "networks.loha", ""])
+def test_convolutions_without_an_alpha_have_the_one_of_sd_scripts(module: str) -> None:
+    """Its own modules take 1, whatever the network's alpha is; only LyCORIS takes that."""
+    words = [f"--network_module={module}"] if module else []
+    result = bring_words([*words, "--network_dim=16", "--network_alpha=16", "--network_args", "conv_dim=8"])
+    assert result.tree["network"]["conv_alpha"] == 1.0
+    assert "take an alpha of 1" in " ".join(remarks(result, "conv_dim"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--network_module=lycoris.kohya --network_args conv_dim=8",
+        "--network_module=networks.lora --network_args conv_dim=0",
+        "--network_module=networks.lora",
+    ],
+)
+def test_others_without_an_alpha_of_convolutions_have_the_networks_or_need_none(words: str) -> None:
+    assert "conv_alpha" not in bring_words(["--network_alpha=16", *words.split()]).tree["network"]
+
+
+def test_convolutions_block_by_block_without_an_alpha_have_the_one_of_sd_scripts(tmp_path: Path) -> None:
+    dims = ",".join(["4"] * 25)
+    data = {"LoRA_type": "Standard", "network_alpha": 16, "block_dims": dims, "conv_block_dims": dims}
+    result = bring(written(tmp_path, "preset.json", json.dumps(data)))
+    assert result.tree["network"]["conv_alpha"] == 1.0
+    assert "take an alpha of 1" in " ".join(remarks(result, "conv_block_dims"))
+    both = bring(written(tmp_path, "preset.json", json.dumps(data | {"conv_block_alphas": dims})))
+    assert "conv_alpha" not in both.tree["network"]
+
+
+def test_a_lora_of_sd_scripts_without_an_alpha_of_convolutions_was_trained_with_one(tmp_path: Path) -> None:
+    own = of_lora(tmp_path, METADATA | {"ss_network_args": '{"conv_dim": "4"}'}).tree["network"]
+    assert (own["alpha"], own["conv_alpha"]) == (8.0, 1.0)
+
+
 METADATA = {
     "ss_sd_model_name": "v1-5.safetensors",
     "ss_output_name": "mofu",

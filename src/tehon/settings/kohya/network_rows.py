@@ -131,7 +131,16 @@ def _conv_rank(value: int, around: Around) -> Outcome:
     preset = _PRESETS.get(str(around.get(f"{ARGUMENT}preset")), {})
     if around.get("network_module") == LYCORIS and preset.get("network.conv_rank") == 0:
         return dropped(Remark("preset_without_conv"))
-    return carried({"network.conv_rank": value})
+    return _with_alpha({"network.conv_rank": value}, around) if value else carried({"network.conv_rank": value})
+
+
+def _with_alpha(settings: dict[str, Any], around: Around) -> Outcome:
+    """Ranks of convolutions with the alpha that the module takes where none is given: only LyCORIS takes the network's,
+    as tehon does. What is put on top of settings without naming a module leaves their alpha."""
+    module = around.get("network_module", "networks.lora" if around.whole else LYCORIS)
+    if module == LYCORIS or f"{ARGUMENT}conv_alpha" in around.values:
+        return carried(settings)
+    return carried(settings | {"network.conv_alpha": 1.0}, Remark("conv_alpha_absent"))
 
 
 def _conv_alpha(value: float, around: Around) -> Outcome:
@@ -197,6 +206,14 @@ def _alone(name: str) -> Any:
         return carried({f"network.{name}": value}, *differences, *_other_count(value, around))
 
     return carry
+
+
+def _conv_block_dims(value: str, around: Around) -> Outcome:
+    own = _alone("conv_block_dims")(value, around)
+    if f"{ARGUMENT}conv_block_alphas" in around.values:
+        return own
+    whole = _with_alpha(own.settings, around)
+    return carried(whole.settings, *own.differences, *whole.differences)
 
 
 def _block_dims(value: str, around: Around) -> Outcome:
@@ -314,7 +331,8 @@ ROWS = (
     Row("scale_weight_norms", NUMBER, "network.scale_weight_norms"),
     _argument("algo", TEXT, carry=_algorithm, reaches=("network.kind",), back=_algorithm_back),
     _argument("preset", TEXT, carry=_preset, reaches=("network.include",), back=_preset_back),
-    _argument("conv_dim", WHOLE, "network.conv_rank", carry=_conv_rank, back=_conv_rank_back),
+    _argument("conv_dim", WHOLE, "network.conv_rank", carry=_conv_rank, back=_conv_rank_back,
+              reaches=("network.conv_alpha",)),
     _argument("conv_alpha", NUMBER, "network.conv_alpha", carry=_conv_alpha, back=_conv_alpha_back),
     _simple("rank_dropout", NUMBER, carry=_rank_dropout),
     _simple("module_dropout", NUMBER),
@@ -338,7 +356,7 @@ ROWS = (
     _simple("block_lr_zero_threshold", NUMBER),
     _listed("block_dims", carry=_block_dims),
     _listed("block_alphas", carry=_alone("block_alphas")),
-    _listed("conv_block_dims", carry=_alone("conv_block_dims")),
+    _listed("conv_block_dims", carry=_conv_block_dims, reaches=("network.conv_alpha",)),
     _listed("conv_block_alphas", carry=_alone("conv_block_alphas")),
     _simple("loraplus_lr_ratio", NUMBER),
     _simple("loraplus_unet_lr_ratio", NUMBER),

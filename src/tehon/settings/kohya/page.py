@@ -19,6 +19,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("prior_loss_weight, max_grad_norm, learning_rate", "t2", {"value": "…"}),
     ("conv_dims, conv_alphas", "t3_names", {}),
     ("block_alphas, conv_block_dims, conv_block_alphas", "t3", {}),
+    ("conv_dim, conv_block_dims", "conv_alpha_absent", {}),
     ("no_token_padding", "t4_padding", {}),
     ("stop_text_encoder_training", "t4_stop", {}),
     ("lr_scheduler_num_cycles", "t5", {}),

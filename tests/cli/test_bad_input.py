@@ -352,6 +352,19 @@ def sample_with_a_negative_height(folder: Path) -> Made:
     return ["sample", "demo", "a cat", "--height", "-64"], "--height: -64 does not fit; give a multiple of 8, at least"
 
 
+def sample_with_a_guidance_that_is_no_number(folder: Path) -> Made:
+    return ["sample", "demo", "a cat", "--cfg", "nan"], "--cfg: 'nan' does not fit; give a number."
+
+
+def sample_with_a_guidance_without_end(folder: Path) -> Made:
+    return ["sample", "demo", "a cat", "--cfg", "inf"], "--cfg: 'inf' does not fit; give a number."
+
+
+def sample_with_a_strength_that_is_no_number(folder: Path) -> Made:
+    words = ["sample", "demo", "a cat", "--lora", f"{folder / 'a.safetensors'}:nan"]
+    return words, f"--lora: the strength behind {folder / 'a.safetensors'} is no finite number"
+
+
 def sample_with_an_unknown_option(folder: Path) -> Made:
     return ["sample", "demo", "a cat", "--zzz=1"], "--zzz: there is no such option"
 
@@ -393,6 +406,9 @@ COMMANDS: list[Callable[[Path], Made]] = [
     sample_with_an_odd_width,
     sample_with_a_width_of_zero,
     sample_with_a_negative_height,
+    sample_with_a_guidance_that_is_no_number,
+    sample_with_a_guidance_without_end,
+    sample_with_a_strength_that_is_no_number,
     sample_with_an_unknown_option,
     demo_where_one_has_been,
     demo_below_a_file,

@@ -51,6 +51,11 @@ def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: py
     assert sorted(file.name for file in out.iterdir()) == ["00_5.png", "00_6.png", "01_5.png", "01_6.png"]
     assert Image.open(out / "00_5.png").size == (64, 96)
 
+    was = (out / "00_5.png").read_bytes()
+    assert main([*words[:3], "--out", str(out), "--seed", "5", "--steps", "1", "--width", "64", "--height", "64"]) == 0
+    assert capsys.readouterr().out.split("\n")[-2] == str(out / "02_5.png"), "the next number that is free"
+    assert (out / "00_5.png").read_bytes() == was
+
 
 def test_quiet_prints_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(config), "--quiet", "--training.max_train_steps", "1"]) == 0

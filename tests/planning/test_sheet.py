@@ -60,6 +60,10 @@ def test_the_command_writes_the_sheet(tree: Tree, tmp_path: Path, capsys: pytest
     config.write_text(tomli_w.dumps(tree), "utf8")
     assert main(["plan", str(config), "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert Image.open(tmp_path / "sheet.png").width == 3 * 212 + 12
+    own = next(Path(tree["data"]["folder"]).rglob("*.png"))
+    was = own.read_bytes()
+    assert main(["plan", str(config), "--sheet", str(own)]) == 2
+    assert own.read_bytes() == was
     capsys.readouterr()
     assert main(["plan", str(config), "--sheet", str(tmp_path / "none" / "sheet.png")]) == 2
     assert capsys.readouterr().err.startswith(f"--sheet: {tmp_path / 'none' / 'sheet.png'} cannot be written (")
@@ -83,5 +87,5 @@ def test_letters_that_no_font_has_are_named(
     assert "draw" not in capsys.readouterr().err
     tree["data"]["caption_prefix"] = "猫の写真"
     config.write_text(tomli_w.dumps(tree), "utf8")
-    assert main(["plan", str(config), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert main(["plan", str(config), "--sheet", str(tmp_path / "sheet.png"), "--overwrite"]) == 0
     assert "No font on this machine can draw の写猫真" in capsys.readouterr().err

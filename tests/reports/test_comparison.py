@@ -98,7 +98,10 @@ def test_the_command_writes_one_page_that_holds_everything(
     assert any(EVIL in words for words in page.texts)
     assert "default-src 'none'" in text
 
-    assert main(["compare", *pair, pair[0], "--out", str(out), "--json"]) == 0
+    assert main(["compare", *pair, pair[0], "--out", str(out)]) == 2
+    assert capsys.readouterr().err == f"{out} is already there; give another name, or --overwrite.\n"
+    assert out.read_text("utf8") == text
+    assert main(["compare", *pair, pair[0], "--out", str(out), "--json", "--overwrite"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["settings"]["network.rank"] == ["2", "8", "2"]
     assert data["runs"][0]["best"]["step"] == 2
@@ -109,8 +112,12 @@ def test_a_run_that_is_none_and_a_page_that_cannot_be_written_are_refused(
 ) -> None:
     assert main(["compare", pair[0], str(tmp_path)]) == 2
     assert "not a run directory" in capsys.readouterr().err
+    (tmp_path / "no").write_text("a file")
     assert main(["compare", *pair, "--out", str(tmp_path / "no" / "page.html")]) == 2
-    assert "--out" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
+    (tmp_path / "page.html").mkdir()
+    assert main(["compare", *pair, "--out", str(tmp_path / "page.html"), "--overwrite"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_curves_keep_their_ends_and_means() -> None:

@@ -65,6 +65,16 @@ def test_a_grid_of_a_run(tree: dict[str, Any], tmp_path: Path, capsys: pytest.Ca
     assert (base == none).all(), "strength 0 is the base model"
     assert np.abs(base - full).mean() > 1
 
+    assert main(["grid", str(run.path), "--quiet"]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"{run.path / 'grid' / 'grid.png'} is already there; give another name, or --overwrite.\n"
+    )
+    assert main(["grid", str(run.path), "--strengths", "nan"]) == 2
+    assert capsys.readouterr().err.startswith("--strengths: 'nan' does not fit")
+    assert (run.path / "grid" / "grid.html").read_text("utf8") == text
+    assert main(["grid", str(run.path), "--strengths", "0", "1", "--quiet", "--overwrite"]) == 0
+
     words = ["grid", str(run.path), "--steps", "2", "--strengths", "1", "--out", str(tmp_path / "else")]
     assert main([*words, "--prompt", f"a <b> {SMALL}"]) == 0
     assert "grid.png" in capsys.readouterr().out

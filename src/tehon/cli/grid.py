@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tehon.cli.parser import finite
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
+from tehon.disk import fill_whole, is_there, write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="RUN", help=say("cli.run_directory"))
     parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=say("cli.grid_prompt"))
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.75, 1.0], help=say("cli.grid_strengths"))
+    parser.add_argument("--strengths", type=finite, nargs="+", default=[0.5, 0.75, 1.0], help=say("cli.grid_strengths"))
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help=say("cli.grid_steps"))
     parser.add_argument("--out", type=Path, metavar="DIR", help=say("cli.grid_out"))
+    parser.add_argument("--overwrite", action="store_true", help=say("cli.switch_overwrite"))
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=say("cli.device"))
     add_progress(parser)
 
@@ -38,6 +41,10 @@ def run(options: argparse.Namespace) -> int:
     loras = _chosen(directory, options.steps)
     prompts = _prompts(settings, options.prompt)
     out: Path = options.out or directory.path / "grid"
+    picture, page = out / "grid.png", out / "grid.html"
+    for file in (picture, page):
+        if is_there(file) and not options.overwrite:
+            raise Problem("file_exists", path=file)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,11 +65,11 @@ def run(options: argparse.Namespace) -> int:
         best=names.get(best.step, "") if best else "",
         note=say("grid.best", loss=f"{best.loss:.4f}", step=best.step) if best else "",
     )
-    sheet(grid).save(out / "grid.png")
-    (out / "grid.html").write_text(as_page(grid, say("grid.title", name=directory.path.resolve().name)), "utf8")
-    watcher("drawn", {"picture": str(out / "grid.png"), "page": str(out / "grid.html")})
-    watcher.say(say("cli.picture", path=out / "grid.png"))
-    watcher.say(say("cli.page", path=out / "grid.html"))
+    fill_whole(picture, lambda aside: sheet(grid).save(aside, "png"))
+    write_whole(page, as_page(grid, say("grid.title", name=directory.path.resolve().name)).encode())
+    watcher("drawn", {"picture": str(picture), "page": str(page)})
+    watcher.say(say("cli.picture", path=picture))
+    watcher.say(say("cli.page", path=page))
     return 0
 
 

@@ -10,13 +10,23 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, NoReturn
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
+
+def finite(text: str) -> float:
+    """A number as options take it that can't be NaN or infinite."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError
+    return value
+
+
 _NEGATIVE = re.compile(r"-(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$")
-_VALUES: dict[Any, str] = {int: "kind.int", float: "kind.float"}
+_VALUES: dict[Any, str] = {int: "kind.int", float: "kind.float", finite: "kind.float"}
 _NEAR = 0.6
 
 

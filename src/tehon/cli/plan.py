@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from tehon.cli.json_text import json_text
+from tehon.disk import is_there
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modules", action="store_true", help=say("cli.modules"))
     parser.add_argument("--json", action="store_true", help=say("cli.json"))
     parser.add_argument("--sheet", type=Path, metavar="PNG", help=say("cli.sheet"))
+    parser.add_argument("--overwrite", action="store_true", help=say("cli.switch_overwrite"))
     parser.epilog = say("cli.settings_too")
 
 
@@ -24,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     from tehon.planning.report import as_data, as_text
     from tehon.settings.files import load_settings
 
+    if options.sheet and not options.overwrite and is_there(options.sheet):
+        raise Problem("file_exists", path=options.sheet)
     plan = draft_plan(load_settings(options.config, options.settings))
     problems = plan.troubles.problems
     for problem in problems:

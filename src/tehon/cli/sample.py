@@ -1,13 +1,17 @@
 """`tehon sample MODEL PROMPT…`: pictures from a model, with or without LoRAs."""
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tehon.cli.imports import import_networks
 from tehon.cli.lasting import lasting
+from tehon.cli.parser import finite
+from tehon.disk import fill_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 
@@ -34,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help=say("cli.width"))
     parser.add_argument("--height", type=int, help=say("cli.height"))
     parser.add_argument("--steps", type=int, default=30, help=say("cli.steps"))
-    parser.add_argument("--cfg", type=float, default=7.5, help=say("cli.cfg"))
+    parser.add_argument("--cfg", type=finite, default=7.5, help=say("cli.cfg"))
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="euler_a", help=say("cli.sampler"))
     parser.add_argument("--clip-skip", type=int, default=1, help=say("cli.clip_skip"))
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=say("cli.device"))
@@ -69,10 +73,11 @@ def run(options: argparse.Namespace) -> int:
     seeds = list(range(options.seed, options.seed + options.count))
     try:
         options.out.mkdir(parents=True, exist_ok=True)
+        free = _free_number(options.out)
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
     with memory_of(device), lora_files(behaviour, parts, files):
-        wanted = [(number, prompt, seed) for number, prompt in enumerate(options.prompts) for seed in seeds]
+        wanted = [(number, prompt, seed) for number, prompt in enumerate(options.prompts, free) for seed in seeds]
         for start in range(0, len(wanted), AT_ONCE):
             numbers, prompts, own_seeds = zip(*wanted[start : start + AT_ONCE], strict=True)
             request = SampleRequest(
@@ -85,9 +90,9 @@ def run(options: argparse.Namespace) -> int:
                 options.sampler,
                 options.clip_skip,
             )
-            for number, seed, picture in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
-                file = options.out / f"{number:02d}_{seed}.png"
-                Image.fromarray(picture.numpy()).save(file)
+            for number, seed, drawn in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
+                file, picture = options.out / f"{number:02d}_{seed}.png", Image.fromarray(drawn.numpy())
+                fill_whole(file, lambda aside: picture.save(aside, "png"))  # noqa: B023  called at once
                 print(file, file=lasting(sys.stdout))
     return 0
 
@@ -125,10 +130,19 @@ def _lora(word: str) -> tuple[Path, float]:
     path, colon, strength = word.rpartition(":")
     if colon and not Path(word).exists():
         try:
-            return Path(path), float(strength)
+            number = float(strength)
         except ValueError:
-            pass
+            return Path(word), 1.0
+        if not isfinite(number):
+            raise Problem("strength_not_finite", field="--lora", path=path)
+        return Path(path), number
     return Path(word), 1.0
+
+
+def _free_number(folder: Path) -> int:
+    """One more than the largest that a picture there begins with."""
+    numbers = (re.fullmatch(r"(\d+)_\d+\.png", file.name) for file in folder.iterdir())
+    return max((int(match[1]) + 1 for match in numbers if match), default=0)
 
 
 def _side(option: str, given: int | None, own: int) -> int:

@@ -1,7 +1,7 @@
 """TOML, options and the model of the settings say the same; every mistake is one sentence that names its field."""
 
 from copy import deepcopy
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -202,7 +202,9 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "logs.run_name": text,
     "logs.wandb_offline": st.booleans(),
     "output.folder": path,
-    "output.name": st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1),
+    "output.name": st.text(
+        st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1
+    ).filter(lambda name: name[-1] not in ". " and not PureWindowsPath(name).is_reserved()),
     "output.overwrite": st.booleans(),
     "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),
     "output.training_comment": text,
@@ -723,6 +725,17 @@ def test_pictures_must_be_somewhere(data: dict[str, Any]) -> None:
 def test_one_part_alone_may_have_the_rate_zero() -> None:
     assert validate(changed(optimizer__unet_lr=0)).optimizer.unet_lr == 0
     assert validate(changed(optimizer__text_encoder_lr=0, optimizer__learning_rate=1e-3)).optimizer.text_encoder_lr == 0
+
+
+@pytest.mark.parametrize("name", ["CON", "aux", "nul.x", "nul .x", "Com1", "mine.", "mine "])
+def test_a_name_that_windows_cannot_bear_is_refused(name: str) -> None:
+    with pytest.raises(Problem, match=f"output.name: Windows takes no file named {name!r}; give one"):
+        validate(changed(output__name=name))
+
+
+@pytest.mark.parametrize("name", ["console", "my.nul", ".hidden", "com10", "LPT0", "猫 2"])
+def test_a_name_that_only_resembles_a_device_is_taken(name: str) -> None:
+    assert validate(changed(output__name=name)).output.name == name
 
 
 def test_all_broken_rules_are_told_at_once() -> None:

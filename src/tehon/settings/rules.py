@@ -4,6 +4,7 @@
 []
 """
 
+import re
 from collections.abc import Iterator
 
 from tehon.messages.catalogue import say
@@ -18,6 +19,9 @@ from tehon.settings.sets import DataSet, data_sets
 from tehon.settings.settings import Settings
 
 _LONGEST_NAME = 180  # bytes: most systems take 255, and steps, temporary files and the like have names made from it
+
+_NOT_ON_WINDOWS = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]) *(\..*)?|.*[. ]", re.IGNORECASE)
+"""Names of devices there, whatever their ending, and names whose last letter it drops."""
 
 
 def remarks(settings: Settings) -> Iterator[str]:
@@ -93,6 +97,8 @@ def _saves(settings: Settings) -> Iterator[Problem]:
     output = settings.output
     if (length := len(output.name.encode())) > _LONGEST_NAME:
         yield Problem("name_too_long", field="output.name", count=length, limit=_LONGEST_NAME)
+    if _NOT_ON_WINDOWS.fullmatch(output.name):
+        yield Problem("name_not_on_windows", field="output.name", value=repr(output.name))
     for unit in ("epochs", "steps"):
         if getattr(output, f"save_last_n_{unit}") and not getattr(output, f"save_every_n_{unit}"):
             yield Problem("kept_unsaved", field=f"output.save_last_n_{unit}", needed=f"output.save_every_n_{unit}")

@@ -217,6 +217,16 @@ def test_too_little_memory_is_a_sentence_that_leads_on(tree: Tree, error: Except
     assert (outcome.steps, outcome.lora is not None) == (3, True)
 
 
+def test_a_run_goes_on_into_an_output_folder_that_is_made_for_it(tree: Tree, tmp_path: Path) -> None:
+    run = stopped(tree, 1, training={"max_train_steps": 2}).run
+    new = tmp_path / "new" / "out"
+    new.parent.write_text("a file where the folder should be")
+    with pytest.raises(Problem, match=r"^output\.folder: .* cannot be written \(Not a directory\)"):
+        resume_run(run, quiet, {"output.folder": str(new)})
+    new.parent.unlink()
+    assert resume_run(run, quiet, {"output.folder": str(new)}).lora == new / "mine.safetensors"
+
+
 def test_an_output_folder_that_vanishes_is_a_sentence(tree: Tree) -> None:
     """As a disk that is unplugged."""
     folder = Path(tree["output"]["folder"])

@@ -218,8 +218,7 @@ def _claimed_new(plan: Plan) -> Generator[RunDirectory, None, None]:
     try:
         directory = new_run_directory(Path(output.folder), output.name)
     except OSError as error:
-        reason = error.strerror or error
-        raise Problem("file_unwritable", field="output.folder", path=output.folder, reason=reason) from None
+        raise _unwritable(Path(output.folder), error) from None
     with claimed(directory):
         yield directory
 
@@ -236,7 +235,12 @@ def _remember(plan: Plan, run: Run) -> None:
 def _name_held(plan: Plan) -> Generator[None, None, None]:
     """As long as this lasts, no other run writes LoRAs of this name into this folder."""
     output = plan.settings.output
-    with holding(Path(output.folder) / f".{output.name}.lock") as mine:
+    folder = Path(output.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    with holding(folder / f".{output.name}.lock") as mine:
         if not mine:
             raise Problem("name_in_use", field="output.name", name=output.name, path=output.folder)
         yield
@@ -258,7 +262,11 @@ def check_output(lora: Path, overwrite: bool) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error) from None
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> Problem:
+    return Problem("file_unwritable", field="output.folder", path=folder, reason=error.strerror or error)
 
 
 def _unfinished_run_of(lora: Path) -> Path | None:

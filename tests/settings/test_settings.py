@@ -770,6 +770,22 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, senten
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_the_mark_that_powershell_begins_a_file_with_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_text("[network]\nrank = 3\n", "utf-8-sig")
+    assert read_toml(file) == {"network": {"rank": 3}}
+
+
+@pytest.mark.parametrize("path", [r"C:\Users\me", r"D:\pictures", r"\\server\share"])
+def test_a_windows_path_that_toml_takes_for_something_else_gets_its_remedy(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "path.toml"
+    file.write_text(f'[data]\nfolder = "{path}"\n', "utf8")
+    with pytest.raises(Problem, match=r"line 2.*write paths with / or in 'single quotes'"):
+        load_settings(file, {})
+    file.write_text(f"[data]\nfolder = '{path}'\n", "utf8")
+    assert read_toml(file)["data"]["folder"] == path
+
+
 def test_a_settings_file_that_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
         load_settings(tmp_path / "none.toml", {})

@@ -60,7 +60,7 @@ def leave_open(tree: Tree, names: Iterable[str]) -> None:
 def read_toml(file: Path) -> Tree:
     """The tables of a TOML file; a Problem when it cannot be read."""
     try:
-        text = file.read_text("utf8")
+        text = file.read_text("utf-8-sig")  # PowerShell and Windows' editor begin a file with the mark
         if file.suffix.lower() == ".json" and text.lstrip()[:1] in ("{", "["):
             raise Problem("no_settings_file", path=file)
         return parse_toml(text, file)
@@ -81,7 +81,14 @@ def parse_toml(text: str, name: Path | str = "TOML") -> Tree:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # among these a number of thousands of digits
-        raise Problem("not_toml", path=name, reason=error) from None
+        raise not_toml(name, error) from None
+
+
+def not_toml(name: Path | str, error: Exception) -> Problem:
+    """What tomllib complains about, with the remedy for a Windows path where it stumbled over a backslash."""
+    if "\\" in str(error) or "hex value" in str(error):
+        return Problem("toml_backslash", path=name, reason=error)
+    return Problem("not_toml", path=name, reason=error)
 
 
 def validate(tree: Tree) -> Settings:

@@ -12,7 +12,7 @@ from typing import Any
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
-from tehon.settings.files import read_toml
+from tehon.settings.files import not_toml, read_toml
 from tehon.settings.kohya.carry import Import, Tree, carry
 from tehon.settings.kohya.command import split_command
 from tehon.settings.kohya.config import read_config
@@ -50,7 +50,7 @@ def bring_text(text: str, file: Path) -> Import:
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         if ending == ".toml":
-            raise Problem("not_toml", path=file, reason=error) from None
+            raise not_toml(file, error) from None
         return _of_command(split_command(text), True, str(file))
     return _of_toml(tree, file)
 

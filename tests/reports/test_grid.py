@@ -1,5 +1,6 @@
 """`tehon grid`: checkpoints x strengths x prompts, as a picture and a page."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,12 @@ def test_a_grid_of_a_run(tree: dict[str, Any], tmp_path: Path, capsys: pytest.Ca
     text = (tmp_path / "else" / "grid.html").read_text("utf8")
     assert text.count("<img ") == 2
     assert "<h2>a &lt;b&gt;</h2>" in text
+    remarked = [*words, "--prompt", f"a {SMALL} --fs 2"]
+    assert main([*remarked, "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["notice", "drawn"]
+    assert main([*remarked, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
     assert main([*words[:3], "7"]) == 2
     assert "no LoRA of step 7 is there; choose from 1, 2" in capsys.readouterr().err
     for file in run.weights.iterdir():

@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
     directory = open_run(find_run(options.directory).path)
     settings = load_settings(directory.settings, {})
     loras = _chosen(directory, options.steps)
-    prompts = _prompts(settings, options.prompt)
+    watcher = Watcher(options)
+    prompts = _prompts(settings, options.prompt, watcher)
     out: Path = options.out or directory.path / "grid"
     picture, page = out / "grid.png", out / "grid.html"
     for file in (picture, page):
@@ -50,11 +51,10 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=out, reason=error.strerror or error) from None
 
-    best = best_measurement(directory)
-    names = {step: say("grid.step", step=step, name=file.stem) for step, file in loras.items()}
-    watcher = Watcher(options)
     from tehon.training.device import choose_device, memory_of
 
+    best = best_measurement(directory)
+    names = {step: say("grid.step", step=step, name=file.stem) for step, file in loras.items()}
     with memory_of(choose_device(options.device)):
         blocks = _draw(settings, options, list(loras.values()), prompts, watcher)
     watcher.close()
@@ -86,7 +86,7 @@ def _chosen(directory: Any, steps: list[int] | None) -> dict[int, Path]:
     return {step: found[step] for step in steps} if steps else found
 
 
-def _prompts(settings: "Settings", texts: list[str]) -> list["SamplePrompt"]:
+def _prompts(settings: "Settings", texts: list[str], watcher: Watcher) -> list["SamplePrompt"]:
     """Those of the command line, else the run's own."""
     from tehon.catalog.detect import find_model
     from tehon.planning.prompts import SampleRules, read_prompts
@@ -97,7 +97,7 @@ def _prompts(settings: "Settings", texts: list[str]) -> list["SamplePrompt"]:
     file = Path(samples.prompts_file) if samples.prompts_file and not texts else None
     prompts, remarks = read_prompts("\n".join(texts) or samples.prompts, file, rules)
     for remark in remarks:
-        print(say("cli.notice", text=remark))
+        watcher("notice", {"text": remark})
     if not prompts:
         raise Problem("grid_no_prompts", field="--prompt")
     return prompts

@@ -90,6 +90,15 @@ print(json.dumps(sorted(sys.modules)))""")
     assert "tehon.loops.attention" in imported
 
 
+def test_no_library_speaks_in_a_quiet_training(tree: dict[str, Any], nano: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(tomli_w.dumps(tree | {"model": {"path": str(nano)}, "optimizer": {"name": "AdamW8bit"}}), "utf8")
+    code = "import sys; from tehon.cli.main import main; sys.exit(main())"
+    words = ["train", str(file), "--training.max_train_steps", "1", "--quiet"]
+    done = subprocess.run([sys.executable, "-c", code, *words], env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_networks_compute_the_same(slim: dict[str, Any]) -> None:
     import torch
 

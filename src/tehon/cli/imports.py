@@ -8,6 +8,7 @@ stay what they are.
 """
 
 import importlib.metadata
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Generator
@@ -64,6 +65,8 @@ def import_networks(options: Namespace) -> None:
     """
     if not options.alone:
         return
+    # It warns of a kernel for drawing in 4 bits on processors with AVX-512, which no training needs.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     before = set(sys.modules)
     try:
         _import_networks()

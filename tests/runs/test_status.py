@@ -1,5 +1,6 @@
 """What is said of a run is what its directory says: by lock, events and heartbeat, whatever clocks and numbers say."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -73,6 +74,25 @@ def test_a_process_at_work_is_told_by_its_lock_and_a_killed_one_died(run: RunDir
             end_now(run)
         with pytest.raises(Problem, match="no process is at work on this run"):
             ask(run, "stop")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="one error says everything there")
+def test_a_drive_without_locks_is_named_to_writers_and_readable_for_others(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(run, event("opened", pid=1), event("finished"))
+    run.lock.touch()
+
+    def refuse(number: int, shared: bool) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("tehon.runs.lock._lock", refuse)
+    code = errno.ENOLCK
+    assert look(run).state == "finished"
+    with pytest.raises(Problem, match=r"lock: this drive has no file locks \(No locks.*\).* local disk"), claimed(run):
+        pass
+    code = errno.EACCES
+    assert is_held(run.lock)
 
 
 def test_another_process_of_the_same_number_is_not_taken_for_the_run(run: RunDirectory) -> None:

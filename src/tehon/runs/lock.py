@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tehon.disk import unwritable
+from tehon.messages.problem import Problem
 
 if sys.platform == "win32":
     import msvcrt
@@ -30,7 +31,7 @@ else:
     def _lock(number: int, shared: bool) -> None:
         fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
-    _BUSY = (BlockingIOError,)
+    _BUSY = (BlockingIOError, PermissionError)  # the latter on some drives of a network
 
 _PATIENCE = 1.0  # seconds; whoever only asks whether a lock is held has it for an instant
 
@@ -56,6 +57,8 @@ def is_held(file: Path) -> bool:
         _lock(number, shared=True)
     except _BUSY:
         return True
+    except OSError:  # on a drive without locks nobody holds one
+        return False
     finally:
         os.close(number)
     return False
@@ -78,4 +81,4 @@ def _take(file: Path, patience: float) -> int | None:
             time.sleep(0.01)
         except OSError as error:
             os.close(number)
-            raise unwritable(file, error) from None
+            raise Problem("locks_missing", path=file, reason=error.strerror or error) from None

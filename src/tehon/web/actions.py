@@ -60,12 +60,19 @@ def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: P
     return process
 
 
-def _ready(settings: Settings) -> tuple[Plan, str]:
-    plan = make_plan(settings)
+def taken(plan: Plan) -> Problem | None:
+    """The Problem of a plan whose LoRA is there already, of which a plan alone need not say anything."""
     output = plan.settings.output
     place = Path(output.folder) / final_name(output.name)
-    if place.exists() and not output.overwrite:
-        raise Problem("output_exists", field="output.name", path=place)
+    if output.overwrite or not place.exists():
+        return None
+    return Problem("output_exists", field="output.name", path=place)
+
+
+def _ready(settings: Settings) -> tuple[Plan, str]:
+    plan = make_plan(settings)
+    if (there := taken(plan)) is not None:
+        raise there
     return plan, to_toml(plan.settings, open_names(plan.given, plan.settings))
 
 

@@ -4,7 +4,10 @@ from nicegui import ui
 
 from tehon.messages.catalogue import say
 
+_STAYS = 15_000  # ms
+
 
 def complain(problem: Exception) -> None:
-    """A sentence at the foot of the page that stays until it is closed."""
-    ui.notify(str(problem), type="negative", multi_line=True, timeout=0, close_button=say("web.close"))
+    """A sentence at the foot of the page, until it is closed or was there long enough to be read."""
+    close = {"label": say("web.close"), "color": "white"}  # else the banner's own, in which it is not seen
+    ui.notify(str(problem), type="negative", multi_line=True, timeout=_STAYS, actions=[close])

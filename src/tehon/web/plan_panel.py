@@ -64,18 +64,18 @@ class PlanPanel:
         found, plan = dict(checked.by_field), None
         if checked.settings is not None:
             try:
-                plan = await _planned(checked.settings)
+                plan, problems = await _planned(checked.settings)
             except Problem as problem:
                 found = by_field(problem)
             else:
-                for problem in plan.troubles.problems:
+                for problem in problems:
                     for name, sentences in by_field(problem).items():
                         found.setdefault(name, []).extend(sentences)
         if turn != self.turn:
             return
         self.form.complain(found)
         for button in (self.start, self.later):
-            button.set_enabled(plan is not None and not plan.troubles.problems)
+            button.set_enabled(plan is not None and not found)
         self.spinner.set_visibility(False)
         self.body.clear()
         with self.body:
@@ -129,21 +129,25 @@ class PlanPanel:
             mark.on("click", lambda: self.form.go_to(name))
 
 
-async def _planned(settings: Settings) -> "Plan":
-    plan = await run.io_bound(_plan, settings)
-    if plan is None:  # the server is going down
+async def _planned(settings: Settings) -> "tuple[Plan, list[Problem]]":
+    found = await run.io_bound(_plan, settings)
+    if found is None:  # the server is going down
         raise asyncio.CancelledError
-    return plan
+    return found
 
 
 # These run in threads, and import there what the form does not need.
 
 
-def _plan(settings: Settings) -> "Plan":
+def _plan(settings: Settings) -> "tuple[Plan, list[Problem]]":
+    """The plan, and what stands in the way of its start."""
     from tehon.planning.plan import draft_plan
+    from tehon.web.actions import taken
 
     import_module("tehon.web.plan_view")  # which then is there when the plan is shown
-    return draft_plan(settings)
+    plan = draft_plan(settings)
+    there = taken(plan)
+    return plan, [*plan.troubles.problems, *([there] if there else [])]
 
 
 def _start(settings: Settings) -> "RunDirectory":

@@ -12,6 +12,7 @@ from nicegui import events, run, ui
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
+from tehon.web.complaint import complain
 from tehon.web.presets import PRESETS
 from tehon.web.search import search_box
 
@@ -74,7 +75,7 @@ def _load(form: "Form") -> None:
             try:
                 loaded = await run.io_bound(load, event.file.name, await event.file.read())
             except Problem as problem:
-                ui.notify(str(problem), type="negative", multi_line=True)
+                complain(problem)
                 return
             dialog.close()
             if loaded is not None:

@@ -1,0 +1,42 @@
+"""What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def demo(server: Any, visit: Any) -> Any:
+    """The form with the demo's settings."""
+    page = visit(server.url)
+    page.get_by_role("button", name="Presets").click()
+    page.get_by_text("Demo", exact=True).click()
+    page.locator(".figure-number", has_text="176").wait_for()
+    return page
+
+
+def test_a_name_that_is_taken_stands_beside_the_form_and_nothing_can_start(server: Any, demo: Any) -> None:
+    start, later = (demo.get_by_role("button", name=name) for name in ("Start training", "Add to queue"))
+    assert start.is_enabled()
+    (server.home / "demo" / "taken.safetensors").write_bytes(b"")
+    name = demo.locator('.setting[data-name="output.name"] input')
+    name.fill("taken")
+    demo.locator(".mark.problem", has_text="taken.safetensors").wait_for()
+    assert start.is_disabled()
+    assert later.is_disabled()
+    name.fill("free")
+    demo.locator(".mark.problem").wait_for(state="detached")
+    assert start.is_enabled()
+
+
+def test_a_file_that_is_none_is_told_in_a_banner_that_can_be_closed(demo: Any) -> None:
+    demo.get_by_role("button", name="Load").click()
+    broken = {"name": "mine.toml", "mimeType": "text/plain", "buffer": b"[["}
+    demo.locator("input[type=file]").set_input_files(broken)
+    close = demo.locator(".q-notification").get_by_role("button", name="Close")
+    close.wait_for()
+    assert close.evaluate("(one) => getComputedStyle(one).color") == "rgb(255, 255, 255)"
+    close.click()
+    close.wait_for(state="detached")

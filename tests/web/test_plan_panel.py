@@ -5,6 +5,10 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.slow
+# Whether what is shown is of settings that are no more, and none of them can be started.
+WAITS = """() => document.querySelector(".panel-body.stale") &&
+    [...document.querySelectorAll(".panel-buttons button")].every((one) => one.disabled)"""
+
 
 
 @pytest.fixture
@@ -40,3 +44,13 @@ def test_a_file_that_is_none_is_told_in_a_banner_that_can_be_closed(demo: Any) -
     assert close.evaluate("(one) => getComputedStyle(one).color") == "rgb(255, 255, 255)"
     close.click()
     close.wait_for(state="detached")
+
+
+def test_while_a_plan_is_made_the_one_before_is_dim_and_cannot_be_started(demo: Any) -> None:
+    start = demo.get_by_role("button", name="Start training")
+    assert start.is_enabled()
+    demo.locator('.setting[data-name="training.max_train_steps"] input').fill("8")
+    demo.wait_for_function(WAITS)
+    demo.locator(".figure-number", has_text="8").first.wait_for()
+    demo.locator(".panel-body.stale").wait_for(state="detached")
+    assert start.is_enabled()

@@ -41,6 +41,7 @@ class PlanPanel:
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
                 self.later.props("outline no-caps")
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
+        self._wait(True)
 
     async def begin(self) -> None:
         """Makes the first plan, when the form has had time to be drawn."""
@@ -52,10 +53,17 @@ class PlanPanel:
     def again(self) -> None:
         """The settings have changed."""
         self.turn += 1
-        self.spinner.set_visibility(True)
+        self._wait(True)
         turn = self.turn
         with self.body:
             ui.timer(_WAIT, lambda: self._make(turn), once=True)
+
+    def _wait(self, waiting: bool) -> None:
+        """While a plan is made, what is shown is of settings that are no more, and none can be started."""
+        self.spinner.set_visibility(waiting)
+        self.body.classes(add="stale") if waiting else self.body.classes(remove="stale")
+        for button in (self.start, self.later):
+            button.set_enabled(not waiting)
 
     async def _make(self, turn: int) -> None:
         if turn != self.turn:
@@ -74,9 +82,10 @@ class PlanPanel:
         if turn != self.turn:
             return
         self.form.complain(found)
-        for button in (self.start, self.later):
-            button.set_enabled(plan is not None and not found)
-        self.spinner.set_visibility(False)
+        self._wait(False)
+        if plan is None or found:
+            self.start.disable()
+            self.later.disable()
         self.body.clear()
         with self.body:
             for name in checked.needed:

@@ -344,6 +344,11 @@ def test_a_folder_that_no_set_takes_is_said_to_have_no_effect(tree: Tree) -> Non
     assert words not in data_of(tree, data__sets=[one, {"resolution": 64}])["warnings"]
 
 
+def test_pictures_are_not_taken_for_captions(tree: Tree) -> None:
+    with pytest.raises(Problem, match=r"^data\.caption_extension: \.png is no ending of a caption file"):
+        planned(tree, data__caption_extension=".png")
+
+
 def test_a_broken_picture_and_a_tiny_one_are_named(tree: Tree) -> None:
     tiny = picture_folder(tree, "3_blue") / "tiny.png"
     Image.new("RGB", (40, 7)).save(tiny)

@@ -78,11 +78,11 @@ def resource_fork(d: Path) -> None:
 
 
 def tiny(d: Path) -> None:
-    noise(d / "tiny.png", (20, 90))
+    noise(d / "tiny.png", (5, 90))
 
 
 def thin(d: Path) -> None:
-    noise(d / "thin.png", (4000, 33))
+    noise(d / "thin.png", (8000, 9))
 
 
 def link_to_nothing(d: Path) -> None:

@@ -10,7 +10,6 @@ WAITS = """() => document.querySelector(".panel-body.stale") &&
     [...document.querySelectorAll(".panel-buttons button")].every((one) => one.disabled)"""
 
 
-
 @pytest.fixture
 def demo(server: Any, visit: Any) -> Any:
     """The form with the demo's settings."""

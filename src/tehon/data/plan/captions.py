@@ -13,6 +13,7 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
+from tehon.data.plan.entries import EXTENSIONS
 from tehon.data.plan.index import Index
 from tehon.data.plan.listing import Listing, Stamps
 from tehon.messages.problem import Problem
@@ -31,7 +32,9 @@ class Caption(NamedTuple):
 
 def caption_suffixes(extension: str) -> tuple[str, ...]:
     """The extensions of caption files as a `Listing` has them, the first one found counts: the given one, with or
-    without its dot; if it is empty, `.caption`, then `.txt`."""
+    without its dot; if it is empty, `.caption`, then `.txt`. A Problem for that of pictures, which edits would replace."""
+    if new_suffix(extension).lower() in EXTENSIONS:
+        raise Problem("captions_extension", field="data.caption_extension", value=extension)
     return (new_suffix(extension).lower(),) if extension else (".caption", ".txt")
 
 

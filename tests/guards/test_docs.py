@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tehon import training
 from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.messages.catalogue import languages
 from tehon.settings.fields import fields
@@ -35,6 +36,15 @@ def test_the_page_on_optimizers_lists_every_one_with_its_arguments(name: str) ->
     listed = {row[0].strip("| "): set(re.findall(r"`(\w+)`", row[-1])) for row in rows if len(row) == 5}
     for optimizer, row in OPTIMIZERS.items():
         assert listed[optimizer] == set(row.arguments), optimizer
+
+
+def test_the_page_on_architecture_lists_every_event() -> None:
+    told = [
+        re.findall(r'self\.(?:tell|_record|_last_words)\("(\w+)"', file.read_text("utf8"))
+        for file in Path(training.__path__[0]).glob("*.py")
+    ]
+    (listed,) = re.findall(r"\| `events\.jsonl` \| (.*?) \|", (DOCS / "architecture.md").read_text("utf8"))
+    assert set(re.findall(r"\w+", listed)) - {"and", "how", "it", "ended"} == set().union(*told)
 
 
 GENERATED = ("settings.ja.md", "switching.ja.md")

@@ -1,12 +1,13 @@
 """Where everything lies in a run directory. Each file has one writer.
 
 settings.toml, data.json          the trainer, at the start and when a resume changes them
-origin.json                       the trainer, once, at the start
+origin.json                       the trainer, at the start; what was left open also when a resume says some of it
 events.jsonl, metrics.jsonl       the trainer appends
 samples.jsonl, previews/          the trainer appends a row for each picture that it puts there
 progress.json                     the trainer, about once a second: what it is doing now
 weights/ state/                   the trainer writes aside, then renames
 lock                              held by the trainer for as long as it lives
+logs/                             Weights & Biases, where no other folder is named
 launch.toml, log.txt              of a run that was launched: its settings as they were given, and what it prints
 inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it
 """

@@ -2,7 +2,7 @@
 
 Kept states must be the same after a resume, to the last bit, and a matrix product may round a row differently in
 another company. So captions are encoded in blocks that depend on the plan alone: all captions of the run when they are
-few, else those of the steps 0 to 63, 64 to 127 and so on, wherever the run started.
+few, else those of 64 steps at a time, counted from where the text encoder learns no more, wherever the run started.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,5 +1,6 @@
 """The page of a run, in a real browser: samples in rows by prompt, settings, and steps that come while it is shown."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory
-from tehon.runs.record import append_rows, event
+from tehon.runs.record import append_rows, event, write_json
 
 pytestmark = pytest.mark.slow
 PROMPTS = ("a cat", "a dog on a hill")
@@ -22,6 +23,7 @@ def run(server: Any, tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> R
     found = new_run_directory(output, "mine")
     remember(output)
     found.previews.mkdir()
+    write_json(found.origin, {"started": 1.7e9})
     found.settings.write_text(tomli_w.dumps(tree), "utf8")
     append_rows(found.events, [event("opened", step=0), event("started", steps=40), event("stopped", step=20)])
     rates = {"lora_unet": 1e-4}
@@ -85,3 +87,31 @@ def rows(page: Any) -> list[list[str]]:
     for tile in page.locator(".tile").all():
         found.setdefault(tile.bounding_box()["y"], []).append(tile.locator(".tile-size").inner_text())
     return list(found.values())
+
+
+# The last, as it adds many.
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 800)])
+def test_a_run_far_down_the_list_opens_where_it_is_seen(
+    server: Any, visit: Any, run: RunDirectory, width: int, height: int
+) -> None:
+    for number in range(40):
+        other = new_run_directory(server.home / "output", f"other{number}")
+        append_rows(other.events, [event("opened", step=0), event("started", steps=40), event("stopped", step=20)])
+    page = visit(f"{server.url}/runs", width=width, height=height)
+    card = page.locator(".run-card", has_text=run.path.name.partition("-")[0]).last
+    card.get_by_text(re.compile(r"^2023-11-1\d \d\d:\d\d$")).wait_for()
+    card.scroll_into_view_if_needed()
+    card.click()
+    title = page.locator(".run-title", has_text=re.compile("^mine-"))
+    title.wait_for()
+    page.wait_for_timeout(1000)
+    assert 0 <= title.bounding_box()["y"] < height / 2
+
+
+def test_a_comparison_with_nothing_is_not_made(server: Any, visit: Any, run: RunDirectory) -> None:
+    new_run_directory(server.home / "output", "other")
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title").wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("dialog").get_by_role("button", name="Compare").click()
+    page.get_by_text("Choose the runs to compare with.").wait_for()

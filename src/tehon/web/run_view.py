@@ -151,7 +151,10 @@ class RunView:
             chosen = ui.select(others, multiple=True).props("outlined use-chips").classes("wide")
 
             async def show() -> None:
-                directories = [self.run, *(RunDirectory(Path(path)) for path in chosen.value or ())]
+                if not chosen.value:
+                    ui.notify(say("web.compare_nothing"), type="warning")
+                    return
+                directories = [self.run, *(RunDirectory(Path(path)) for path in chosen.value)]
                 page = await run.io_bound(_comparison, directories)
                 dialog.close()
                 ui.navigate.to(self.desk.workplace.page(page or ""), new_tab=True)

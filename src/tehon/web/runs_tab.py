@@ -1,6 +1,7 @@
 """The tab Runs: all runs and the queue on the left, the chosen run on the right."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from tehon.web.run_view import RunView
 
 _EVERY = 2.0  # seconds between two looks
+# On a narrow page the run stands below the list, out of sight.
+_TO_THE_RUN = """() => {
+    const place = document.querySelector(".run-place");
+    if (place.getBoundingClientRect().top > innerHeight / 2) place.scrollIntoView({behavior: "smooth"});
+    emit();
+}"""
 
 
 def runs_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
@@ -102,13 +109,16 @@ class _Card:
                 self.dot = ui.element("span").classes("dot")
                 self.name = ui.label(status.name).classes("run-name")
             self.line = ui.label("").classes("small")
+            self.begun = ui.label("").classes("small")
             self.bar = ui.linear_progress(0, show_value=False, size="4px").props('aria-hidden="true"')
-        self.box.on("click", lambda: open_run(status.run))
+        self.box.on("click", lambda: open_run(status.run), js_handler=_TO_THE_RUN)
         self.state = ""
 
     def show(self, status: Status, chosen: bool) -> None:
         self.line.text = state_line(status)
         self.bar.value = progress_of(status)
+        if status.started:
+            self.begun.text = f"{datetime.fromtimestamp(status.started):%Y-%m-%d %H:%M}"
         if status.state != self.state:
             self.dot.classes(replace=f"dot {status.state}{' at-work' if status.at_work else ''}")
             self.state = status.state

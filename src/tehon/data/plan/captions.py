@@ -32,7 +32,8 @@ class Caption(NamedTuple):
 
 def caption_suffixes(extension: str) -> tuple[str, ...]:
     """The extensions of caption files as a `Listing` has them, the first one found counts: the given one, with or
-    without its dot; if it is empty, `.caption`, then `.txt`. A Problem for that of pictures, which edits would replace."""
+    without its dot; if it is empty, `.caption`, then `.txt`. A Problem for that of pictures:
+    edits would replace them."""
     if new_suffix(extension).lower() in EXTENSIONS:
         raise Problem("captions_extension", field="data.caption_extension", value=extension)
     return (new_suffix(extension).lower(),) if extension else (".caption", ".txt")

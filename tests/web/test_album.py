@@ -162,6 +162,23 @@ def test_a_new_caption_gets_the_extension_that_is_asked_for_in_its_set(shown: Al
     assert [entry.caption for entry in shown.entries] == ["new"] * 3
 
 
+@pytest.mark.parametrize(("wildcards", "wanted"), [(False, "one, new\ntwo\n"), (True, "one\ntwo, new\n")])
+def test_lines_that_are_no_captions_stay(shown: Album, drafted: Draft, wildcards: bool, wanted: str) -> None:
+    file = shown.entries[0].path.with_suffix(".txt")
+    file.write_text("one\ntwo\n")
+    drafted.set("data.enable_wildcard", wildcards)
+    shown.load()
+    shown.edit([shown.entries[0].token], lambda text: f"{text}, new")
+    assert file.read_text() == wanted
+
+
+def test_an_edit_is_of_what_another_program_has_written_meanwhile(shown: Album) -> None:
+    file = shown.entries[0].path.with_suffix(".txt")
+    file.write_text("from elsewhere\n")
+    shown.edit([shown.entries[0].token], lambda text: f"{text}, new")
+    assert file.read_text() == "from elsewhere, new\n"
+
+
 def test_an_edit_is_for_the_chosen_alone(shown: Album) -> None:
     shown.edit([shown.entries[0].token], lambda _: "new")
     assert [entry.caption for entry in shown.entries] == ["new", "red thing"]

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tehon.captions import tags
-from tehon.captions.files import Change, change_to, make, take_back
+from tehon.captions.files import Change, change_to, make, read_text, take_back
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.web.draft import Draft
@@ -27,7 +27,8 @@ _KEPT = 200  # changes that can be taken back
 @dataclass(frozen=True)
 class Entry:
     """One picture. `crop` is (left, top, width, height) as shares of the whole; `caption_file` is where its caption
-    stands or would stand, None where it comes from a metadata file."""
+    stands or would stand, None where it comes from a metadata file; of its lines the first is the caption, or, with
+    `every_line`, all are."""
 
     token: str
     path: Path
@@ -37,6 +38,7 @@ class Entry:
     repeats: int
     caption: str
     caption_file: Path | None
+    every_line: bool
     captioned: bool
     is_reg: bool
 
@@ -120,12 +122,13 @@ class Album:
         from tehon.data.plan.entries import split_name
         from tehon.settings.sets import data_sets
 
-        endings = {one.place: new_suffix(one.data.caption_extension) for one in data_sets(plan.settings.data)}
+        data = {one.place: one.data for one in data_sets(plan.settings.data)}
         found: list[Entry] = []
         for number in range(len(plan.pictures)):
             picture = plan.pictures[number]
             source = picture.caption.source
-            ending = source if source.startswith(".") else endings[picture.set.place]
+            own = data[picture.set.place]
+            ending = source if source.startswith(".") else new_suffix(own.caption_extension)
             file = picture.path.with_name(split_name(picture.name)[0] + ending)
             entry = Entry(
                 token=self.pictures.token(picture.path),
@@ -136,6 +139,7 @@ class Album:
                 repeats=picture.repeats,
                 caption=picture.caption.text,
                 caption_file=None if source == METADATA else file,
+                every_line=own.enable_wildcard,
                 captioned=source != CLASS_WORDS,
                 is_reg=picture.is_reg,
             )
@@ -160,12 +164,13 @@ class Album:
         return tags.count(entry.caption for entry in self.entries if entry.captioned)
 
     def edit(self, tokens: Iterable[str], change: tags.Edit) -> int:
-        """Changes the captions of some pictures on the disk at once, in one step that `undo` takes back; how many."""
+        """Changes the captions of some pictures, as they are on the disk now, in one step that `undo` takes back; how
+        many. Lines that are no captions stay."""
         wanted = set(tokens)
         try:
             with self.turn:
                 texts = {
-                    entry.caption_file: change(entry.caption if entry.captioned else "")
+                    entry.caption_file: _edited(entry.caption_file, entry.every_line, change)
                     for entry in self.entries
                     if entry.token in wanted and entry.caption_file is not None
                 }
@@ -187,6 +192,14 @@ class Album:
                 return len(back)
         finally:
             self.load()
+
+
+def _edited(file: Path, every_line: bool, change: tags.Edit) -> str:
+    from tehon.data.plan.captions import caption_text
+
+    text = read_text(file)
+    new = change(caption_text(text, every_line))
+    return new if every_line else "\n".join([new, *text.splitlines()[1:]])
 
 
 def _shares(

@@ -371,7 +371,7 @@ def sample_with_an_unknown_option(folder: Path) -> Made:
 
 def demo_where_one_has_been(folder: Path) -> Made:
     (folder / "mofu.toml").write_text("")
-    return ["demo", str(folder), "--quiet"], f"{folder}: a demo has been run here already"
+    return ["demo", str(folder), "--quiet"], f"{folder / 'mofu.toml'}: this is here already"
 
 
 def demo_below_a_file(folder: Path) -> Made:

@@ -82,7 +82,7 @@ def test_a_grid_of_a_run(tree: dict[str, Any], tmp_path: Path, capsys: pytest.Ca
     text = (tmp_path / "else" / "grid.html").read_text("utf8")
     assert text.count("<img ") == 2
     assert "<h2>a &lt;b&gt;</h2>" in text
-    remarked = [*words, "--prompt", f"a {SMALL} --fs 2"]
+    remarked = [*words, "--prompt", f"a {SMALL} --fs 2", "--overwrite"]
     assert main([*remarked, "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["notice", "drawn"]

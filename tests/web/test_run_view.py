@@ -96,6 +96,7 @@ def test_a_run_far_down_the_list_opens_where_it_is_seen(
 ) -> None:
     for number in range(40):
         other = new_run_directory(server.home / "output", f"other{number}")
+        other.settings.write_text("", "utf8")
         append_rows(other.events, [event("opened", step=0), event("started", steps=40), event("stopped", step=20)])
     page = visit(f"{server.url}/runs", width=width, height=height)
     card = page.locator(".run-card", has_text=run.path.name.partition("-")[0]).last
@@ -109,7 +110,7 @@ def test_a_run_far_down_the_list_opens_where_it_is_seen(
 
 
 def test_a_comparison_with_nothing_is_not_made(server: Any, visit: Any, run: RunDirectory) -> None:
-    new_run_directory(server.home / "output", "other")
+    new_run_directory(server.home / "output", "other").settings.write_text("", "utf8")
     page = visit(f"{server.url}/runs")
     page.locator(".run-title").wait_for()
     page.get_by_role("button", name="Compare").click()

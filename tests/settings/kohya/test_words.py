@@ -25,6 +25,7 @@ def test_words_win_over_the_settings_and_nothing_else_changes(tree: Tree) -> Non
     assert changed == {
         "optimizer.learning_rate": 1e-3,
         "network.conv_rank": 4,
+        "network.conv_alpha": 1.0,
         "objective.min_snr_gamma": 5.0,
         "optimizer.lr_warmup": 20.0,
         "data.flip_aug": True,

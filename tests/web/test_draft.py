@@ -119,6 +119,10 @@ def test_form_to_toml_to_form_gives_the_same(draft: Draft, values: dict[str, Any
         ("network.base_weights", "one.safetensors, two.safetensors", ["one.safetensors", "two.safetensors"]),
         ("training.allow_changes", "model", ["model"]),
         ("data.caption_prefix", "a, b", "a, b"),
+        ("data.caption_prefix", '"a"', '"a"'),
+        ("data.folder", ' "C:\\my pictures" ', "C:\\my pictures"),
+        ("model.path", '"a.safetensors"', "a.safetensors"),
+        ("data.folder", " a", " a"),
     ],
 )
 def test_what_is_typed_becomes_the_value(name: str, text: str, value: Any) -> None:

@@ -64,7 +64,12 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: b
     return {
         **_frame(left=58, bottom=46),
         "legend": {"type": "scroll", "bottom": 0, "textStyle": {"color": INK}, "itemWidth": 14, "itemHeight": 8},
-        "xAxis": {"type": "value", "max": "dataMax", "splitLine": {"show": False}, "axisLabel": {"color": INK}},
+        "xAxis": {
+            "type": "value",
+            "max": "dataMax",
+            "splitLine": {"show": False},
+            "axisLabel": {"color": INK, "hideOverlap": True},
+        },
         "yAxis": {
             "type": "log" if logarithmic else "value",
             "scale": True,

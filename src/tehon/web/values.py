@@ -1,17 +1,21 @@
 """From what is typed into a control to a setting's value, and back. Never raises: what does not fit goes to the
 settings model as it was typed, and comes back from there as a sentence."""
 
+import re
 import sys
 from typing import Any
 
 import tomli_w
 
 from tehon.settings.fields import SettingField
+from tehon.web.placing import FILES, FOLDERS
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+_QUOTED = re.compile(r'\s*"(.*)"\s*')  # a path as Windows copies it
 
 
 def as_text(value: Any) -> str:
@@ -31,7 +35,8 @@ def from_text(field: SettingField, text: str) -> Any:
     """The value that a text stands for in this setting; None when it is left empty."""
     kinds = field.kinds
     if field.is_text:
-        return text
+        quoted = _QUOTED.fullmatch(text) if field.name in FOLDERS or field.name in FILES else None
+        return quoted[1] if quoted else text
     text = text.strip()
     if not text:
         return [] if list in kinds and not field.is_optional else "" if str in kinds else None

@@ -153,7 +153,7 @@ def test_what_can_be_put_right_is_said(folder: Path, capsys: pytest.CaptureFixtu
     for words, sentence in (
         (["list", "--extension", "../x"], "--extension: ../x is no ending of a caption file"),
         (["list", "--extension", "."], "--extension: . is no ending of a caption file"),
-        (["add", "--extension", "PNG", "x"], "data.caption_extension: PNG is no ending of a caption file"),
+        (["add", "--extension", "PNG", "x"], "--extension: PNG is no ending of a caption file"),
         (["add", "a\nb"], "a line break would make two captions of one"),
         (["add", " , "], "name at least one"),
         (["sort", "--keep", "-1"], "--keep: -1 is too small"),

@@ -64,7 +64,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """A Problem for an option that can't mean anything."""
-    if not _ENDING.fullmatch(options.extension):
+    from tehon.data.plan.captions import new_suffix
+    from tehon.data.plan.entries import EXTENSIONS
+
+    if not _ENDING.fullmatch(options.extension) or new_suffix(options.extension).lower() in EXTENSIONS:
         raise Problem("captions_extension", field="--extension", value=options.extension)
     for name in ("tags", "new", "prefix"):
         if len(getattr(options, name, "").splitlines()) > 1:

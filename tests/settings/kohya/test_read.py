@@ -15,7 +15,7 @@ from tehon.settings.files import validate
 from tehon.settings.kohya.carry import Import
 from tehon.settings.kohya.config import read_config
 from tehon.settings.kohya.export import export
-from tehon.settings.kohya.read import bring, bring_words, command_words
+from tehon.settings.kohya.read import bring, bring_words, command_words, merge_words
 from tehon.settings.kohya.table import ROWS
 
 
@@ -136,6 +136,69 @@ def test_sdxl_has_rates_and_lists_of_its_own() -> None:
     tree = bring_words([*words.split(), "down_lr_weight=1,1"]).tree
     assert tree["optimizer"]["text_encoder_2_lr"] == 2e-5
     assert tree["network"]["down_lr_weight"] == "1,1,1,1,1,1,1,1,1"
+
+
+NINE, TWELVE = ",".join(["0.5"] * 9), ",".join(["0.5"] * 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "down", "mid"),
+    [
+        (f"--network_args down_lr_weight={NINE} mid_lr_weight=1,1,0.5", NINE, "1,1,0.5"),
+        ("--network_args down_lr_weight=1,1 mid_lr_weight=1,1,0.5", "1,1" + ",1" * 7, "1,1,0.5"),
+        (f"--network_args down_lr_weight={NINE} mid_lr_weight=0.5", NINE, "0.5,1,1"),
+        (f"--network_args down_lr_weight={TWELVE} mid_lr_weight=1,1,0.5", TWELVE, "1"),
+        (f"train_network.py --network_args down_lr_weight={NINE} mid_lr_weight=1,1,0.5", NINE + ",1,1,1", "1"),
+        (
+            f"--pretrained_model_name_or_path=demo --network_args down_lr_weight={NINE} mid_lr_weight=1",
+            NINE + ",1,1,1",
+            "1",
+        ),
+    ],
+)
+def test_lists_of_sdxls_blocks_are_known_without_the_name_of_its_script(
+    words: str, down: str, mid: str, tmp_path: Path
+) -> None:
+    results = [bring_words(["--network_module=networks.lora", *words.split()])]
+    if words.startswith("--network_args"):
+        arguments = words.split()[1:]
+        results.append(bring(written(tmp_path, "config.toml", f"seed = 1\nnetwork_args = {json.dumps(arguments)}")))
+        data = {"LoRA_type": "Standard", **dict(word.split("=") for word in arguments)}
+        results.append(bring(written(tmp_path, "preset.json", json.dumps(data))))
+    for result in results:
+        own = result.tree["network"]
+        assert (own["down_lr_weight"], own["mid_lr_weight"]) == (down, mid)
+
+
+@pytest.fixture
+def sdxl(tmp_path: Path) -> str:
+    """The files by which a folder is known as SDXL."""
+    folder = tmp_path / "sdxl"
+    configs = {
+        "model_index.json": {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]},
+        "unet/config.json": {"addition_embed_type": "text_time", "block_out_channels": [4]},
+        "scheduler/scheduler_config.json": {"prediction_type": "epsilon"},
+        **{f"{part}/config.json": {} for part in ("text_encoder", "text_encoder_2", "vae")},
+    }
+    for name, config in configs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        written(folder, name, json.dumps(config))
+    return str(folder)
+
+
+def test_a_model_that_is_there_says_whether_it_is_sdxl(sdxl: str, tmp_path: Path) -> None:
+    words = ["--text_encoder_lr", "1e-5", "2e-5", "--bucket_reso_steps=32", "--network_args", "down_lr_weight=1,1"]
+    own = bring_words([f"--pretrained_model_name_or_path={sdxl}", *words])
+    ours = merge_words(" ".join(words), {"model": {"path": sdxl}, "data": {}, "output": {}})
+    for result in (own, ours):
+        assert result.tree["optimizer"]["text_encoder_2_lr"] == 2e-5
+        assert result.tree["network"]["down_lr_weight"] == ",".join(["1"] * 9)
+        assert remarks(result, "bucket_reso_steps") == []
+
+
+def test_of_steps_for_sdxl_nothing_wrong_is_said_where_the_model_is_not_known() -> None:
+    (said,) = remarks(bring_words(["--bucket_reso_steps=32"]), "bucket_reso_steps")
+    assert "a multiple of 64 (SDXL: 32)" in said
 
 
 @pytest.mark.parametrize("module", ["networks.lora", "networks.dylora", "networks.lora_fa", "networks.loha", ""])

@@ -16,6 +16,7 @@ from tehon.settings.fields import fields
 from tehon.settings.files import validate
 from tehon.settings.kohya.back import options_of
 from tehon.settings.kohya.effect import REQUIRED, filled, without_effect
+from tehon.settings.kohya.family import is_sdxl
 from tehon.settings.kohya.lines import Line, Outcome, Remark, carried, refused
 from tehon.settings.kohya.meaning import values_of
 from tehon.settings.kohya.rows import ARGUMENT, UNSAID, Around, Given, Row
@@ -51,11 +52,13 @@ def carry(
     given: Mapping[str, Given],
     lines: list[Line],
     whole: bool,
-    sdxl: bool = False,
+    sdxl: bool | None = None,
     base: Tree | None = None,
 ) -> Import:
     """Settings from options; `lines` are those of keys that are none. `whole`: what was not given is sd-scripts'
-    default. `base`: settings that the options are put on top of."""
+    default. `sdxl`: None where it is to be found out. `base`: settings that the options are put on top of."""
+    if sdxl is None:
+        sdxl = is_sdxl(given, (base or {}).get("model", {}).get("path"))
     found = list(lines)
     values: dict[str, Any] = {}
     for option, one in given.items():

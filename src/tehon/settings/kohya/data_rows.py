@@ -61,11 +61,11 @@ def _no_upscale(value: bool, around: Around) -> Outcome:
 
 
 def _bucket_steps(value: int, around: Around) -> Outcome:
-    wanted = _STEPS_SDXL if around.sdxl else _STEPS
     nearest = max(_STRIDE, round(value / _STRIDE) * _STRIDE)
     if nearest != value:
         return changed({"data.bucket_reso_steps": nearest}, Remark("steps_of_eight", {"value": nearest}))
-    differences = [Remark("t13", {"wanted": wanted})] if value % wanted else []
+    wanted, said = (_STEPS_SDXL, f"{_STEPS_SDXL}") if around.sdxl else (_STEPS, f"{_STEPS} (SDXL: {_STEPS_SDXL})")
+    differences = [Remark("t13", {"wanted": said})] if value % wanted else []
     return carried({"data.bucket_reso_steps": value}, *differences)
 
 

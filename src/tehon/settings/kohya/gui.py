@@ -43,7 +43,7 @@ def option_of(key: str) -> str | None:
 
 def read_gui(data: Mapping[str, Any]) -> Read:
     """Options from the JSON's keys, in its order; the additional parameters come last and win."""
-    found = Read(sdxl=_is_on(data.get("sdxl")))
+    found = Read(sdxl=_is_on(data["sdxl"]) if "sdxl" in data else None)
     kind = _network(data, found)
     noise = str(data.get("noise_offset_type") or "Original")
     for key, value in data.items():

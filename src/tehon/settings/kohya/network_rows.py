@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tehon.catalog.families import SD_BLOCKS, SDXL_BLOCKS
 from tehon.catalog.kinds import LOCON_IN_LYCORIS
 from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, dropped, refused
 from tehon.settings.kohya.row_kinds import lacking, needless
@@ -31,7 +32,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "ia3": {},
 }
 _PLAIN_LISTS = ("block_dims", "down_lr_weight", "mid_lr_weight", "up_lr_weight")
-_WAY, _WAY_SDXL = {"down": 12, "mid": 1, "up": 12}, {"down": 9, "mid": 3, "up": 9}
 _SHAPES = ("sine", "cosine", "linear", "reverse_linear", "zeros")
 _READ_BY_LORA = frozenset((
     "conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas", "conv_block_dims",
@@ -221,17 +221,22 @@ def _block_dims(value: str, around: Around) -> Outcome:
 
 
 def _other_count(value: str, around: Around) -> list[Remark]:
-    """Of a list for SDXL that was not written for its blocks, which are those of the three ways and one at each end."""
-    found, wanted = len(value.replace(",", " ").split()), sum(_WAY_SDXL.values()) + 2
+    """Of a list for SDXL that was not written for its blocks."""
+    found, wanted = len(value.replace(",", " ").split()), SDXL_BLOCKS.count
     return [Remark("t26_blocks", {"found": found, "wanted": wanted})] if around.sdxl and found != wanted else []
+
+
+def list_numbers(value: str) -> list[str]:
+    """The numbers of a list as sd-scripts splits it, or kohya_ss' text with blanks; empty items count as 0."""
+    return [word.strip() or "0" for word in value.split(",")] if "," in value else value.split()
 
 
 def _lr_list(way: str) -> Any:
     def carry(value: str, around: Around) -> Outcome:
-        target, count = f"network.{way}_lr_weight", (_WAY_SDXL if around.sdxl else _WAY)[way]
+        target, count = f"network.{way}_lr_weight", getattr(SDXL_BLOCKS if around.sdxl else SD_BLOCKS, way)
         if value.partition("+")[0].strip() in _SHAPES:
             return carried({target: value})
-        numbers = [word.strip() or "0" for word in value.split(",")] if "," in value else value.split()
+        numbers = list_numbers(value)
         if len(numbers) == count:
             return carried({target: value}, *([Remark("t29")] if " " in value.strip() else []))
         fitted = (numbers + ["1"] * count)[:count]

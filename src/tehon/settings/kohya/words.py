@@ -34,7 +34,9 @@ class Read:
     given: dict[str, Given] = field(default_factory=dict[str, Given])
     lines: list[Line] = field(default_factory=list[Line])
     config_file: str = ""
-    sdxl: bool = False
+    sdxl: bool | None = None
+    """Whether it is for SDXL; None where nothing says so."""
+
     script: bool = False
     """Whether it was read without a shell, so that no `$` in it is one that somebody means."""
 

@@ -138,6 +138,29 @@ def test_sdxl_has_rates_and_lists_of_its_own() -> None:
     assert tree["network"]["down_lr_weight"] == "1,1,1,1,1,1,1,1,1"
 
 
+@pytest.mark.parametrize(
+    ("general", "subset", "assumed"),
+    [
+        ("", "", {"enable_bucket": False, "bucket_no_upscale": False}),
+        ("enable_bucket = true", "", {"bucket_no_upscale": False}),
+        ("enable_bucket = true\nbucket_no_upscale = false", "", {}),
+        ("", "enable_bucket = true", {"enable_bucket": False, "bucket_no_upscale": False}),  # the other set's
+    ],
+)
+def test_a_data_set_configuration_that_leaves_buckets_open_has_none(
+    general: str, subset: str, assumed: dict[str, bool], tmp_path: Path
+) -> None:
+    """sd-scripts makes none unless told to, and then enlarges pictures; tehon does the opposite of both."""
+    text = f"[general]\n{general}\n"
+    text += "".join(f'[[datasets]]\n{more}\n[[datasets.subsets]]\nimage_dir = "p"\n' for more in (subset, ""))
+    result = bring(written(tmp_path, "dataset.toml", text))
+    data = result.tree["data"]
+    assert {name: data[name] for name in data if name != "sets"} == assumed
+    said = {line.key: line.reason for line in result.lines if line.fate == "assumed"}
+    assert said.keys() == assumed.keys()
+    assert all("may say otherwise" in text for text in said.values())
+
+
 NINE, TWELVE = ",".join(["0.5"] * 9), ",".join(["0.5"] * 12)
 
 

@@ -17,9 +17,10 @@ from tehon.settings.kohya.carry import Import, Tree, carry
 from tehon.settings.kohya.command import split_command
 from tehon.settings.kohya.config import read_config
 from tehon.settings.kohya.gui import option_of, read_gui
-from tehon.settings.kohya.lines import Line, Remark, carried
+from tehon.settings.kohya.lines import Line, Outcome, Remark, carried
 from tehon.settings.kohya.metadata import read_metadata
 from tehon.settings.kohya.rows import Given
+from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.words import Read, read_words
 
 if sys.version_info >= (3, 11):
@@ -111,11 +112,19 @@ def _of_toml(tree: dict[str, Any], file: Path) -> Import:
 
 
 def _of_dataset(file: Path) -> Import:
-    """A data set configuration becomes sets of pictures."""
+    """A data set configuration becomes sets of pictures. Of what it leaves to the command line, sd-scripts' default is
+    written down where ours is another one."""
     from tehon.settings.dataset_config import read_dataset_config
 
     tables = read_dataset_config(file)
-    result = carry({}, [], whole=False, base={"data": {"sets": tables}})
+    data: dict[str, Any] = {"sets": tables}
+    assumed: list[Line] = []
+    for name in ("enable_bucket", "bucket_no_upscale"):
+        if not all(name in table for table in tables):
+            data[name] = ROWS[name].default
+            outcome = Outcome("assumed", {f"data.{name}": data[name]}, (Remark("command_may_say"),))
+            assumed.append(Line(name, data[name], outcome))
+    result = carry({}, assumed, whole=False, base={"data": data})
     for number, table in enumerate(tables):
         settings = {f"data.sets[{number}].{name}": value for name, value in table.items()}
         result.lines.append(Line(f"subset {number}", table.get("folder"), carried(settings)))

@@ -161,6 +161,22 @@ def test_a_data_set_configuration_that_leaves_buckets_open_has_none(
     assert all("may say otherwise" in text for text in said.values())
 
 
+@pytest.mark.parametrize("option", ["train_data_dir", "reg_data_dir", "in_json"])
+def test_beside_a_data_set_configuration_other_pictures_are_ignored(option: str, tmp_path: Path) -> None:
+    given = {"pretrained_model_name_or_path": "demo", "output_dir": "o", "dataset_config": "d.toml", option: "other"}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    file = written(tmp_path, "preset.json", json.dumps({"LoRA_type": "Standard", **given}))
+    for result in (bring_words([*words, "--dataset_repeats=3"]), bring(file)):
+        data = result.tree["data"]
+        assert data.keys() - {"enable_bucket", "bucket_no_upscale"} == {"dataset_config"}
+        assert (result.missing, result.problems) == ([], [])
+        line = next(line for line in result.lines if line.key.removeprefix("--") == option)
+        assert (line.fate, line.reason) == (
+            "dropped",
+            "sd-scripts takes pictures from the dataset_config alone and ignores this",
+        )
+
+
 NINE, TWELVE = ",".join(["0.5"] * 9), ",".join(["0.5"] * 12)
 
 

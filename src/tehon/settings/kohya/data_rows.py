@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, refused
+from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, dropped, refused
 from tehon.settings.kohya.row_kinds import renamed
-from tehon.settings.kohya.rows import GUI, Around, Row
+from tehon.settings.kohya.rows import GUI, Around, Carry, Row
 from tehon.settings.kohya.values import NUMBER, SWITCH, TEXT, WHOLE
 
 _FILTERS = {
@@ -128,11 +128,25 @@ def _alpha_mask(value: bool, around: Around) -> Outcome:
     return carried({"data.alpha_mask": True, "objective.masked_loss": True})
 
 
+def _source(target: str) -> Carry:
+    """Where pictures are, which a data set configuration says alone."""
+
+    def carry(value: str, around: Around) -> Outcome:
+        if around.get("dataset_config"):
+            return dropped(Remark("dataset_config_wins"))
+        return carried({target: value})
+
+    return carry
+
+
 def _repeats(value: int, around: Around) -> Outcome:
-    return carried({"data.repeats": value} if around.get("in_json") else {})
+    heeded = around.get("in_json") and not around.get("dataset_config")
+    return carried({"data.repeats": value} if heeded else {})
 
 
 def _metadata(value: str, around: Around) -> Outcome:
+    if around.get("dataset_config"):
+        return dropped(Remark("dataset_config_wins"))
     return carried({"data.metadata_file": value, "data.repeats": around.get("dataset_repeats", 1)})
 
 
@@ -151,8 +165,8 @@ ROWS = (
     Row("v_parameterization", SWITCH, "model.prediction", carry=_prediction,
         back=lambda own: own["model.prediction"] == "v"),
     # pictures
-    Row("train_data_dir", TEXT, "data.folder"),
-    Row("reg_data_dir", TEXT, "data.reg_folder"),
+    Row("train_data_dir", TEXT, "data.folder", carry=_source("data.folder")),
+    Row("reg_data_dir", TEXT, "data.reg_folder", carry=_source("data.reg_folder")),
     Row("in_json", TEXT, "data.metadata_file", carry=_metadata, reaches=("data.repeats",)),
     Row("dataset_repeats", WHOLE, carry=_repeats, reaches=("data.repeats",),
         back=lambda own: (own["data.repeats"] or None) if own["data.metadata_file"] else None),

@@ -165,6 +165,12 @@ def test_what_the_old_program_does_differently_is_said(
     assert words in " ".join(map(str, (*own.reasons, *own.differences)))
 
 
+def test_lora_fa_has_no_convolutions_as_kohya_ss_sends_none(presets: dict[str, Preset]) -> None:
+    preset = presets["old standard"] | {"LoRA_type": "LoRA-FA", "conv_dim": 8, "conv_alpha": 4}
+    assert not {"conv_rank", "conv_alpha"} & imported(preset).tree["network"].keys()
+    assert "LoRA type LoRA-FA" in str(outcome(preset, "conv_dim").reasons[0])
+
+
 def test_two_rates_of_a_rate_free_optimizer_are_refused_at_once(presets: dict[str, Preset]) -> None:
     """T21: announced as a warning by sd-scripts, in fact an error in the middle."""
     (problem,) = imported(presets["new Prodigy"] | {"text_encoder_lr": 0.5}).problems

@@ -49,7 +49,7 @@ TYPES: dict[str, tuple[str, str, set[str]]] = {
     "Standard": ("networks.lora", "", _PLAIN),
     "Kohya LoCon": ("networks.lora", "", _PLAIN | {*_CONV}),
     "Kohya DyLoRA": ("networks.dylora", "", _PLAIN | {*_CONV, "unit"}),
-    "LoRA-FA": ("networks.lora_fa", "", _PLAIN | {*_CONV}),
+    "LoRA-FA": ("networks.lora_fa", "", _PLAIN),
     "Kohya LoHa": ("networks.loha", "", {*_CONV, *_DROPOUTS, *_PLUS, "use_tucker"}),
     "Kohya LoKr": ("networks.lokr", "", {*_CONV, *_DROPOUTS, *_PLUS, "use_tucker", "factor"}),
     "LyCORIS/LoCon": ("lycoris.kohya", "locon", _LYCORIS_ALL),

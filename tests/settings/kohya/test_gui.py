@@ -165,6 +165,25 @@ def test_what_the_old_program_does_differently_is_said(
     assert words in " ".join(map(str, (*own.reasons, *own.differences)))
 
 
+DYLORA = {
+    **dict.fromkeys(("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"), ",".join(["4"] * 25)),
+    **dict.fromkeys(("down_lr_weight", "up_lr_weight"), ",".join(["0"] * 12)),
+    "mid_lr_weight": "1",
+    "block_lr_zero_threshold": "0.1",
+    "network_dropout": 0.1,
+    "module_dropout": 0.1,
+    "scale_weight_norms": 1,
+}
+
+
+@pytest.mark.parametrize("key", DYLORA)
+def test_what_dylora_there_ignores_is_said(presets: dict[str, Preset], key: str) -> None:
+    for kind, ignored in (("Kohya DyLoRA", True), ("Kohya LoCon", False)):
+        own = outcome(presets["old standard"] | DYLORA | {"LoRA_type": kind}, key)
+        assert own.settings
+        assert ("DyLoRA ignores this" in " ".join(map(str, own.differences))) == ignored
+
+
 def test_lora_fa_has_no_convolutions_as_kohya_ss_sends_none(presets: dict[str, Preset]) -> None:
     preset = presets["old standard"] | {"LoRA_type": "LoRA-FA", "conv_dim": 8, "conv_alpha": 4}
     assert not {"conv_rank", "conv_alpha"} & imported(preset).tree["network"].keys()

@@ -1,6 +1,7 @@
 """Options about the network: `--network_module`, its sizes, and every `--network_args name=value`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tehon.catalog.families import SD_BLOCKS, SDXL_BLOCKS
@@ -255,6 +256,18 @@ def _lists_back(name: str) -> Any:
     return back
 
 
+def _ignored_by_dylora(row: Row) -> Row:
+    """The row of an option that kohya's DyLoRA takes without a word and does nothing with, while ours heeds it."""
+    plain = row.carry
+
+    def carry(value: Any, around: Around) -> Outcome:
+        own = plain(value, around) if plain else carried({row.target: value})
+        ignored = value and own.settings and around.get("network_module") == "networks.dylora"
+        return replace(own, differences=(*own.differences, Remark("dylora_ignores"))) if ignored else own
+
+    return replace(row, carry=carry)
+
+
 def _argument(name: str, kind: str, target: str = "", **more: Any) -> Row:
     return Row(f"{ARGUMENT}{name}", kind, target, **more)
 
@@ -327,20 +340,20 @@ ROWS = (
         reaches=("network.conv_rank",)),
     Row("network_dim", WHOLE, "network.rank", 4),
     Row("network_alpha", NUMBER, "network.alpha", 1.0, carry=_alpha),
-    Row("network_dropout", NUMBER, "network.dropout", carry=_dropout),
+    _ignored_by_dylora(Row("network_dropout", NUMBER, "network.dropout", carry=_dropout)),
     Row("network_weights", TEXT, "network.weights", carry=_weights),
     Row("dim_from_weights", SWITCH, "network.dim_from_weights"),
     Row("base_weights", TEXTS, "network.base_weights", carry=_base, back=_base_back),
     Row("base_weights_multiplier", NUMBERS, "network.base_weights_multiplier", carry=_multipliers,
         back=_multipliers_back),
-    Row("scale_weight_norms", NUMBER, "network.scale_weight_norms"),
+    _ignored_by_dylora(Row("scale_weight_norms", NUMBER, "network.scale_weight_norms")),
     _argument("algo", TEXT, carry=_algorithm, reaches=("network.kind",), back=_algorithm_back),
     _argument("preset", TEXT, carry=_preset, reaches=("network.include",), back=_preset_back),
     _argument("conv_dim", WHOLE, "network.conv_rank", carry=_conv_rank, back=_conv_rank_back,
               reaches=("network.conv_alpha",)),
     _argument("conv_alpha", NUMBER, "network.conv_alpha", carry=_conv_alpha, back=_conv_alpha_back),
     _simple("rank_dropout", NUMBER, carry=_rank_dropout),
-    _simple("module_dropout", NUMBER),
+    _ignored_by_dylora(_simple("module_dropout", NUMBER)),
     _simple("unit", WHOLE, carry=_unit),
     _argument("block_size", WHOLE, carry=_unit, reaches=("network.unit",)),
     _simple("rs_lora", SWITCH),
@@ -355,18 +368,18 @@ ROWS = (
               if own["network.kind"] == "lokr" and own["network.factor"] != -1 else None),
     _simple("decompose_both", SWITCH, carry=_decompose),
     _simple("full_matrix", SWITCH),
-    _listed("down_lr_weight", carry=_lr_list("down")),
-    _listed("mid_lr_weight", carry=_lr_list("mid")),
-    _listed("up_lr_weight", carry=_lr_list("up")),
-    _simple("block_lr_zero_threshold", NUMBER),
-    _listed("block_dims", carry=_block_dims),
-    _listed("block_alphas", carry=_alone("block_alphas")),
-    _listed("conv_block_dims", carry=_conv_block_dims, reaches=("network.conv_alpha",)),
-    _listed("conv_block_alphas", carry=_alone("conv_block_alphas")),
+    _ignored_by_dylora(_listed("down_lr_weight", carry=_lr_list("down"))),
+    _ignored_by_dylora(_listed("mid_lr_weight", carry=_lr_list("mid"))),
+    _ignored_by_dylora(_listed("up_lr_weight", carry=_lr_list("up"))),
+    _ignored_by_dylora(_simple("block_lr_zero_threshold", NUMBER)),
+    _ignored_by_dylora(_listed("block_dims", carry=_block_dims)),
+    _ignored_by_dylora(_listed("block_alphas", carry=_alone("block_alphas"))),
+    _ignored_by_dylora(_listed("conv_block_dims", carry=_conv_block_dims, reaches=("network.conv_alpha",))),
+    _ignored_by_dylora(_listed("conv_block_alphas", carry=_alone("conv_block_alphas"))),
     _simple("loraplus_lr_ratio", NUMBER),
     _simple("loraplus_unet_lr_ratio", NUMBER),
     _simple("loraplus_text_encoder_lr_ratio", NUMBER),
-    _argument("dropout", NUMBER, carry=_dropout, reaches=("network.dropout",)),
+    _ignored_by_dylora(_argument("dropout", NUMBER, carry=_dropout, reaches=("network.dropout",))),
     needless(f"{ARGUMENT}bypass_mode", SWITCH, "same_result"),
     needless(f"{ARGUMENT}rank_dropout_scale", SWITCH, "never_read"),
     needless(f"{ARGUMENT}train_on_input", SWITCH, "never_read"),

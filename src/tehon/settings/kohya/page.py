@@ -30,6 +30,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("caption_dropout_every_n_epochs", "t9", {}),
     ("shuffle_caption", "t9_shuffle", {}),
     ("network_module networks.dylora", "t10", {}),
+    ("block_dims, down_lr_weight, network_dropout, module_dropout, scale_weight_norms", "dylora_ignores", {}),
     ("network_weights", "t11", {}),
     ("base_weights", "t12", {}),
     ("bucket_reso_steps", "t13", {"wanted": "64 (SDXL: 32)"}),

@@ -177,6 +177,17 @@ def test_beside_a_data_set_configuration_other_pictures_are_ignored(option: str,
         )
 
 
+@pytest.mark.parametrize(("old", "today"), [("conv_dims", "conv_block_dims"), ("conv_alphas", "conv_block_alphas")])
+def test_the_names_that_kohya_ss_of_2023_sent_are_understood(old: str, today: str, tmp_path: Path) -> None:
+    four = ",".join(["4"] * 25)
+    words = f"--network_module=networks.lora --network_args conv_block_dims={four} {old}={four}"
+    preset = json.dumps({"LoRA_type": "Standard", "additional_parameters": words})
+    for result in (bring_words(words.split()), bring(written(tmp_path, "preset.json", preset))):
+        assert result.blocking == []
+        assert result.tree["network"][today] == four
+        assert any("under a name that the trainer never read" in text for text in remarks(result, old))
+
+
 NINE, TWELVE = ",".join(["0.5"] * 9), ",".join(["0.5"] * 12)
 
 

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tehon.messages.problem import Problem
@@ -189,7 +190,7 @@ def _more(data: Mapping[str, Any], found: Read) -> None:
         before = found.given.pop(option, None)
         if before is not None:
             found.lines.append(Line(before.key, before.raw, carried({}, Remark("words_win"))))
-        found.given[option] = Given(one.value, f"additional_parameters {one.key}", one.raw, one.reasons)
+        found.given[option] = replace(one, key=f"additional_parameters {one.key}")
 
 
 def _is_on(value: Any) -> bool:

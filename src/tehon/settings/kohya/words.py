@@ -12,6 +12,7 @@ from typing import Any
 
 from tehon.messages.problem import Problem
 from tehon.settings.kohya.command import TRAINERS, script_at, script_in
+from tehon.settings.kohya.gui_keys import OLD_NAMES
 from tehon.settings.kohya.lines import Line, Remark, dropped, refused
 from tehon.settings.kohya.rows import ARGUMENT, LAUNCHER, Given
 from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
@@ -155,19 +156,19 @@ def _unexpanded(left: str, option: str) -> Remark:
     return Remark("unexpanded", {"what": left})
 
 
-def add(found: Read, option: str, key: str, value: Any) -> None:
+def add(found: Read, option: str, key: str, value: Any, *differences: Remark) -> None:
     """Takes an option; of one that is given twice the last wins, as with argparse. Secrets are never repeated."""
     shown = HIDDEN if option in SECRETS and value else value
     before = found.given.pop(option, None)
     reasons = (Remark("given_twice", {"value": before.raw}),) if before else ()
-    found.given[option] = Given(shown, key, shown, reasons)
+    found.given[option] = Given(shown, key, shown, reasons, differences)
 
 
 def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") -> None:
     """Takes the `name=value` of --network_args, each as an option of its own."""
     for word in map(str, words):
         name, equals, value = word.partition("=")
-        option = f"{ARGUMENT}{name}"
+        option = f"{ARGUMENT}{OLD_NAMES.get(name, name)}"
         if not equals and (left := unexpanded(word)):
             found.lines.append(Line(f"{key} {word}", None, refused(Remark("unexpanded", {"what": left}))))
         elif not equals:
@@ -180,4 +181,4 @@ def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") 
         elif left := _left(found, option, [value]):
             found.lines.append(Line(f"{key} {name}", value, refused(_unexpanded(left, option))))
         else:
-            add(found, option, f"{key} {name}", value)
+            add(found, option, f"{key} {name}", value, *([Remark("t3_names")] if name in OLD_NAMES else []))

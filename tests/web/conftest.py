@@ -10,9 +10,12 @@ import urllib.request
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
+import psutil
 import pytest
+from playwright.sync_api import Error, sync_playwright
 
 import tehon
 
@@ -83,28 +86,59 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, None, 
     found.process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Generator[Any, None, None]:
-    """Chromium, driven by Playwright."""
-    from playwright.sync_api import sync_playwright
+class Chromium:
+    """Chromium, driven by Playwright. Once in some hundred times it never answers a request to close, for which
+    Playwright waits without end; then its processes are ended, and whoever asks for a browser next gets another."""
 
+    def __init__(self, playwright: Any) -> None:
+        self._playwright = playwright
+        self._browser: Any = None
+
+    def browser(self) -> Any:
+        if self._browser is None or not self._browser.is_connected():
+            self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        return self._browser
+
+    def close(self, what: Any, patience: float = 30) -> None:
+        """Closes a context or the browser."""
+        timer = Timer(patience, self._end)
+        timer.start()
+        try:
+            what.close()
+        except Error:
+            if self._browser.is_connected():
+                raise
+        finally:
+            timer.cancel()
+
+    def _end(self) -> None:
+        for process in self.processes():
+            process.kill()
+
+    @staticmethod
+    def processes() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children(recursive=True) if "chrom" in child.name()]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Generator[Chromium, None, None]:
     if not CHROMIUM:
         pytest.skip("these tests drive Chromium, which is not here; .ci/run installs it")
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        found = Chromium(playwright)
         yield found
-        found.close()
+        found.close(found.browser())
 
 
 @pytest.fixture
-def visit(browser: Any) -> Generator[Callable[..., Any], None, None]:
+def visit(chromium: Chromium) -> Generator[Callable[..., Any], None, None]:
     """visit(url, width=1400): a page of the browser, which must not complain in its console. `script` is run before the
     page's own."""
     opened: list[Any] = []
     complaints: list[str] = []
 
     def open_page(url: str, width: int = 1400, height: int = 1000, script: str = "", **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context = chromium.browser().new_context(viewport={"width": width, "height": height}, **options)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.set_default_timeout(30_000)
@@ -115,5 +149,5 @@ def visit(browser: Any) -> Generator[Callable[..., Any], None, None]:
 
     yield open_page
     for context in opened:
-        context.close()
+        chromium.close(context)
     assert complaints == []

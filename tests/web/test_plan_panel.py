@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 # Whether what is shown is of settings that are no more, and none of them can be started.
@@ -22,7 +23,7 @@ def demo(server: Any, visit: Any) -> Any:
 
 def test_a_name_that_is_taken_stands_beside_the_form_and_nothing_can_start(server: Any, demo: Any) -> None:
     start, later = (demo.get_by_role("button", name=name) for name in ("Start training", "Add to queue"))
-    assert start.is_enabled()
+    expect(start).to_be_enabled()
     (server.home / "demo" / "taken.safetensors").write_bytes(b"")
     name = demo.locator('.setting[data-name="output.name"] input')
     name.fill("taken")
@@ -31,7 +32,7 @@ def test_a_name_that_is_taken_stands_beside_the_form_and_nothing_can_start(serve
     assert later.is_disabled()
     name.fill("free")
     demo.locator(".mark.problem").wait_for(state="detached")
-    assert start.is_enabled()
+    expect(start).to_be_enabled()
 
 
 def test_a_file_that_is_none_is_told_in_a_banner_that_can_be_closed(demo: Any) -> None:
@@ -47,9 +48,9 @@ def test_a_file_that_is_none_is_told_in_a_banner_that_can_be_closed(demo: Any) -
 
 def test_while_a_plan_is_made_the_one_before_is_dim_and_cannot_be_started(demo: Any) -> None:
     start = demo.get_by_role("button", name="Start training")
-    assert start.is_enabled()
+    expect(start).to_be_enabled()
     demo.locator('.setting[data-name="training.max_train_steps"] input').fill("8")
     demo.wait_for_function(WAITS)
     demo.locator(".figure-number", has_text="8").first.wait_for()
     demo.locator(".panel-body.stale").wait_for(state="detached")
-    assert start.is_enabled()
+    expect(start).to_be_enabled()

@@ -282,6 +282,30 @@ def test_convolutions_block_by_block_without_an_alpha_have_the_one_of_sd_scripts
     assert "conv_alpha" not in both.tree["network"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "alpha"),
+    [
+        ("--network_module=networks.lora --network_dim=16 --network_args conv_dim=8 conv_alpha=0", 8.0),
+        ("--network_module=lycoris.kohya --network_dim=16 --network_args conv_dim=8 conv_alpha=0", 8.0),
+        ("--network_module=lycoris.kohya --network_dim=16 --network_args conv_alpha=0", 16.0),
+    ],
+)
+def test_an_alpha_of_0_for_convolutions_is_their_rank_as_in_sd_scripts(arguments: str, alpha: float) -> None:
+    result = bring_words(arguments.split())
+    assert result.tree["network"]["conv_alpha"] == alpha
+    (line,) = (line for line in result.lines if "conv_alpha" in line.key)
+    assert f"so {alpha:.0f} stands here" in str(line.outcome.reasons[0])
+
+
+def test_an_alpha_of_0_for_convolutions_block_by_block_is_each_ones_rank() -> None:
+    dims = ",".join(["4", "8", *["2"] * 23])
+    words = ["--network_module=networks.lora", "--network_args", f"conv_block_dims={dims}", "conv_alpha=0"]
+    assert bring_words(words).tree["network"]["conv_block_alphas"] == dims
+    own = bring_words([*words, f"conv_block_alphas={','.join('1' * 25)}"]).tree["network"]
+    assert own["conv_block_alphas"] == ",".join("1" * 25)
+    assert "conv_alpha" not in own
+
+
 def test_a_lora_of_sd_scripts_without_an_alpha_of_convolutions_was_trained_with_one(tmp_path: Path) -> None:
     own = of_lora(tmp_path, METADATA | {"ss_network_args": '{"conv_dim": "4"}'}).tree["network"]
     assert (own["alpha"], own["conv_alpha"]) == (8.0, 1.0)

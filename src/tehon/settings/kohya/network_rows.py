@@ -148,7 +148,18 @@ def _conv_alpha(value: float, around: Around) -> Outcome:
     lycoris = around.get("network_module") == LYCORIS
     if not lycoris and not around.get(f"{ARGUMENT}conv_dim") and f"{ARGUMENT}conv_block_dims" not in around.values:
         return changed({}, Remark("needs_conv"))
-    return carried({"network.conv_alpha": value}) if value > 0 else changed({}, Remark("zero_unset"))
+    if value > 0:
+        return carried({"network.conv_alpha": value})
+    blocks = None if lycoris else around.values.get(f"{ARGUMENT}conv_block_dims")
+    if blocks:
+        given = f"{ARGUMENT}conv_block_alphas" in around.values
+        return (
+            carried({})
+            if given
+            else changed({"network.conv_block_alphas": blocks}, Remark("alpha_zero", {"rank": blocks}))
+        )
+    rank = around.get(f"{ARGUMENT}conv_dim") or around.get("network_dim", 4)
+    return changed({"network.conv_alpha": float(rank)}, Remark("alpha_zero", {"rank": int(rank)}))
 
 
 def _dropout(value: float, around: Around) -> Outcome:

@@ -1,8 +1,10 @@
 """Additional parameters: sd-scripts' words inside our own settings, where they win over all others."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tehon.messages.problem import Problem, Problems
 from tehon.planning.notices import notices_for
@@ -145,3 +147,17 @@ def test_a_section_that_is_no_table_is_told_beside_words(tree: Tree, stray: Tree
     with pytest.raises(Problem) as caught:
         validate(tree | stray)
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_data_set_configuration_among_words_says_alone_where_pictures_are(tree: Tree, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (64, 64)).save(other / "owl.png")
+    config = tmp_path / "dataset.toml"
+    config.write_text(
+        f"[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = '{other}'\nclass_tokens = 'owl'\n", "utf8"
+    )
+    tree["training"]["additional_parameters"] = f"--dataset_config={config.as_posix()}"
+    plan = make_plan(validate(tree))
+    assert [picture.path.name for picture in plan.pictures] == ["owl.png"]
+    assert "folders, sets and a metadata file of these settings are left out" in " ".join(notices_for(plan))

@@ -139,6 +139,15 @@ def _source(target: str) -> Carry:
     return carry
 
 
+def _dataset_config(value: str, around: Around) -> Outcome:
+    """It says alone where pictures are, also of settings that it is put on top of."""
+    config = {"data.dataset_config": value}
+    if not around.on_top:
+        return carried(config)
+    others = {"data.folder": "", "data.sets": [], "data.reg_folder": "", "data.metadata_file": ""}
+    return carried(config | others, Remark("dataset_config_instead"))
+
+
 def _repeats(value: int, around: Around) -> Outcome:
     heeded = around.get("in_json") and not around.get("dataset_config")
     return carried({"data.repeats": value} if heeded else {})
@@ -170,7 +179,7 @@ ROWS = (
     Row("in_json", TEXT, "data.metadata_file", carry=_metadata, reaches=("data.repeats",)),
     Row("dataset_repeats", WHOLE, carry=_repeats, reaches=("data.repeats",),
         back=lambda own: (own["data.repeats"] or None) if own["data.metadata_file"] else None),
-    Row("dataset_config", TEXT, "data.dataset_config"),
+    Row("dataset_config", TEXT, "data.dataset_config", carry=_dataset_config),
     Row("validation_split", NUMBER, "data.validation_split"),
     Row("resolution", TEXT, "data.resolution", carry=_sides, back=_sides_back),
     Row("train_batch_size", WHOLE, "data.batch_size"),

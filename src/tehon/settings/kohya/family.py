@@ -11,7 +11,7 @@ from typing import Any
 from tehon.catalog.detect import DEMO, find_networks
 from tehon.catalog.families import SD_BLOCKS, SDXL_BLOCKS, Blocks
 from tehon.messages.problem import Problem
-from tehon.settings.kohya.network_rows import list_numbers
+from tehon.settings.kohya.block_rows import list_numbers
 from tehon.settings.kohya.rows import ARGUMENT, Given
 
 

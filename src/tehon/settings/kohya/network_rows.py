@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tehon.catalog.families import SD_BLOCKS, SDXL_BLOCKS
 from tehon.catalog.kinds import LOCON_IN_LYCORIS
 from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, dropped, refused
 from tehon.settings.kohya.row_kinds import lacking, needless
@@ -32,8 +31,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "unet-convblock-only": {"network.include": _CONVOLUTIONS, "optimizer.text_encoder_lr": 0.0},
     "ia3": {},
 }
-_PLAIN_LISTS = ("block_dims", "down_lr_weight", "mid_lr_weight", "up_lr_weight")
-_SHAPES = ("sine", "cosine", "linear", "reverse_linear", "zeros")
 _READ_BY_LORA = frozenset((
     "conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas", "conv_block_dims",
     "conv_block_alphas", "down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold",
@@ -132,12 +129,12 @@ def _conv_rank(value: int, around: Around) -> Outcome:
     preset = _PRESETS.get(str(around.get(f"{ARGUMENT}preset")), {})
     if around.get("network_module") == LYCORIS and preset.get("network.conv_rank") == 0:
         return dropped(Remark("preset_without_conv"))
-    return _with_alpha({"network.conv_rank": value}, around) if value else carried({"network.conv_rank": value})
+    return with_alpha({"network.conv_rank": value}, around) if value else carried({"network.conv_rank": value})
 
 
-def _with_alpha(settings: dict[str, Any], around: Around) -> Outcome:
+def with_alpha(settings: dict[str, Any], around: Around) -> Outcome:
     """Ranks of convolutions with the alpha that the module takes where none is given: only LyCORIS takes the network's,
-    as tehon does. What is put on top of settings without naming a module leaves their alpha."""
+    as tehon does. A part of a configuration that names no module leaves it open."""
     module = around.get("network_module", "networks.lora" if around.whole else LYCORIS)
     if module == LYCORIS or f"{ARGUMENT}conv_alpha" in around.values:
         return carried(settings)
@@ -209,65 +206,7 @@ def _unit(value: int, around: Around) -> Outcome:
     return carried({"network.unit": value}, *([Remark("lycoris_dylora")] if around.get(f"{ARGUMENT}algo") else []))
 
 
-def _alone(name: str) -> Any:
-    """Lists that sd-scripts reads only beside Block dims or a list of learning rates."""
-
-    def carry(value: str, around: Around) -> Outcome:
-        heeded = any(f"{ARGUMENT}{other}" in around.values for other in _PLAIN_LISTS)
-        differences = [] if heeded else [Remark("t3" if name.startswith("conv") else "lists_alone")]
-        return carried({f"network.{name}": value}, *differences, *_other_count(value, around))
-
-    return carry
-
-
-def _conv_block_dims(value: str, around: Around) -> Outcome:
-    own = _alone("conv_block_dims")(value, around)
-    if f"{ARGUMENT}conv_block_alphas" in around.values:
-        return own
-    whole = _with_alpha(own.settings, around)
-    return carried(whole.settings, *own.differences, *whole.differences)
-
-
-def _block_dims(value: str, around: Around) -> Outcome:
-    return carried({"network.block_dims": value}, *_other_count(value, around))
-
-
-def _other_count(value: str, around: Around) -> list[Remark]:
-    """Of a list for SDXL that was not written for its blocks."""
-    found, wanted = len(value.replace(",", " ").split()), SDXL_BLOCKS.count
-    return [Remark("t26_blocks", {"found": found, "wanted": wanted})] if around.sdxl and found != wanted else []
-
-
-def list_numbers(value: str) -> list[str]:
-    """The numbers of a list as sd-scripts splits it, or kohya_ss' text with blanks; empty items count as 0."""
-    return [word.strip() or "0" for word in value.split(",")] if "," in value else value.split()
-
-
-def _lr_list(way: str) -> Any:
-    def carry(value: str, around: Around) -> Outcome:
-        target, count = f"network.{way}_lr_weight", getattr(SDXL_BLOCKS if around.sdxl else SD_BLOCKS, way)
-        if value.partition("+")[0].strip() in _SHAPES:
-            return carried({target: value})
-        numbers = list_numbers(value)
-        if len(numbers) == count:
-            return carried({target: value}, *([Remark("t29")] if " " in value.strip() else []))
-        fitted = (numbers + ["1"] * count)[:count]
-        return changed({target: ",".join(fitted)}, Remark("list_fitted", {"found": len(numbers), "count": count}))
-
-    return carry
-
-
-def _lists_back(name: str) -> Any:
-    def back(own: Mapping[str, Any]) -> str | None:
-        value = own[f"network.{name}"]
-        if isinstance(value, str):
-            return ",".join(value.replace(",", " ").split()) or None
-        return ",".join(f"{number:g}" for number in (value if isinstance(value, list) else [value]))
-
-    return back
-
-
-def _ignored_by_dylora(row: Row) -> Row:
+def ignored_by_dylora(row: Row) -> Row:
     """The row of an option that kohya's DyLoRA takes without a word and does nothing with, while ours heeds it."""
     plain = row.carry
 
@@ -339,32 +278,25 @@ def _simple(name: str, kind: str, target: str = "", **more: Any) -> Row:
     return _argument(name, kind, target, back=_back_of(name, target), **more)
 
 
-def _listed(name: str, **more: Any) -> Row:
-    back = _lists_back(name)
-    return _argument(
-        name, TEXT, f"network.{name}", back=lambda own: back(own) if name in READ_BY[module_of(own)] else None, **more
-    )
-
-
 ROWS = (
     Row("network_module", TEXT, "network.kind", "networks.lora", carry=_module, back=module_of,
         reaches=("network.conv_rank",)),
     Row("network_dim", WHOLE, "network.rank", 4),
     Row("network_alpha", NUMBER, "network.alpha", 1.0, carry=_alpha),
-    _ignored_by_dylora(Row("network_dropout", NUMBER, "network.dropout", carry=_dropout)),
+    ignored_by_dylora(Row("network_dropout", NUMBER, "network.dropout", carry=_dropout)),
     Row("network_weights", TEXT, "network.weights", carry=_weights),
     Row("dim_from_weights", SWITCH, "network.dim_from_weights"),
     Row("base_weights", TEXTS, "network.base_weights", carry=_base, back=_base_back),
     Row("base_weights_multiplier", NUMBERS, "network.base_weights_multiplier", carry=_multipliers,
         back=_multipliers_back),
-    _ignored_by_dylora(Row("scale_weight_norms", NUMBER, "network.scale_weight_norms")),
+    ignored_by_dylora(Row("scale_weight_norms", NUMBER, "network.scale_weight_norms")),
     _argument("algo", TEXT, carry=_algorithm, reaches=("network.kind",), back=_algorithm_back),
     _argument("preset", TEXT, carry=_preset, reaches=("network.include",), back=_preset_back),
     _argument("conv_dim", WHOLE, "network.conv_rank", carry=_conv_rank, back=_conv_rank_back,
               reaches=("network.conv_alpha",)),
     _argument("conv_alpha", NUMBER, "network.conv_alpha", carry=_conv_alpha, back=_conv_alpha_back),
     _simple("rank_dropout", NUMBER, carry=_rank_dropout),
-    _ignored_by_dylora(_simple("module_dropout", NUMBER)),
+    ignored_by_dylora(_simple("module_dropout", NUMBER)),
     _simple("unit", WHOLE, carry=_unit),
     _argument("block_size", WHOLE, carry=_unit, reaches=("network.unit",)),
     _simple("rs_lora", SWITCH),
@@ -379,18 +311,11 @@ ROWS = (
               if own["network.kind"] == "lokr" and own["network.factor"] != -1 else None),
     _simple("decompose_both", SWITCH, carry=_decompose),
     _simple("full_matrix", SWITCH),
-    _ignored_by_dylora(_listed("down_lr_weight", carry=_lr_list("down"))),
-    _ignored_by_dylora(_listed("mid_lr_weight", carry=_lr_list("mid"))),
-    _ignored_by_dylora(_listed("up_lr_weight", carry=_lr_list("up"))),
-    _ignored_by_dylora(_simple("block_lr_zero_threshold", NUMBER)),
-    _ignored_by_dylora(_listed("block_dims", carry=_block_dims)),
-    _ignored_by_dylora(_listed("block_alphas", carry=_alone("block_alphas"))),
-    _ignored_by_dylora(_listed("conv_block_dims", carry=_conv_block_dims, reaches=("network.conv_alpha",))),
-    _ignored_by_dylora(_listed("conv_block_alphas", carry=_alone("conv_block_alphas"))),
+    ignored_by_dylora(_simple("block_lr_zero_threshold", NUMBER)),
     _simple("loraplus_lr_ratio", NUMBER),
     _simple("loraplus_unet_lr_ratio", NUMBER),
     _simple("loraplus_text_encoder_lr_ratio", NUMBER),
-    _ignored_by_dylora(_argument("dropout", NUMBER, carry=_dropout, reaches=("network.dropout",))),
+    ignored_by_dylora(_argument("dropout", NUMBER, carry=_dropout, reaches=("network.dropout",))),
     needless(f"{ARGUMENT}bypass_mode", SWITCH, "same_result"),
     needless(f"{ARGUMENT}rank_dropout_scale", SWITCH, "never_read"),
     needless(f"{ARGUMENT}train_on_input", SWITCH, "never_read"),

@@ -4,10 +4,10 @@
 'data.batch_size'
 """
 
-from tehon.settings.kohya import data_rows, learning_rows, network_rows, other_rows, output_rows
+from tehon.settings.kohya import block_rows, data_rows, learning_rows, network_rows, other_rows, output_rows
 from tehon.settings.kohya.rows import Row
 
-_ALL = (*data_rows.ROWS, *network_rows.ROWS, *learning_rows.ROWS, *output_rows.ROWS, *other_rows.ROWS)
+_ALL = (*data_rows.ROWS, *network_rows.ROWS, *block_rows.ROWS, *learning_rows.ROWS, *output_rows.ROWS, *other_rows.ROWS)
 ROWS: dict[str, Row] = {row.option: row for row in _ALL}
 assert len(ROWS) == len(_ALL), "an option has one row"
 

@@ -253,7 +253,7 @@ def test_a_run_in_the_background_is_seen_saved_stopped_gone_on_with_and_ended(
     assert f"go on with: tehon resume {run.path}" in told(["stop", "mine", "--now"], capsys)
     until(lambda: not is_held(run.lock))
     (row,) = json.loads(told(["runs", "--json"], capsys))
-    assert (row["state"], row["steps"]) == ("died", 400)
+    assert (row["state"], row["steps"]) == ("stopped", 400)
 
     assert "network.rank: 0 does not fit" in (refused(["train", config, "--background", "--network.rank", "0"], capsys))
     words = [sys.executable, "-m", "tehon", "train", str(run.settings), "--run", str(tmp_path)]

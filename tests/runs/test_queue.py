@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from tehon.runs.launch import Launched
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding, is_held
 from tehon.runs.queue import ENDED, TAKEN, WAITING, Job, Queue, job_state, seen
+from tehon.runs.read import read_json
 from tehon.runs.status import Status
 from tehon.runs.worker import Worker
 
@@ -285,11 +287,9 @@ def test_a_killed_worker_leaves_its_run_alone_and_the_next_one_goes_on(queue: Qu
     process, same = begin()
     assert same == run
     assert [row["event"] for row in _rows(run)].count("opened") == 1, "it was not begun twice"
-    from tehon.runs.inbox import end_now
-
     process.kill()
     process.wait()
-    end_now(run)
+    os.kill(read_json(run.progress)["pid"], signal.SIGTERM)
     until(lambda: not is_held(run.lock))
     assert states(queue) == {1: "died", 2: "waiting"}
     assert work(queue) == [("begun", 1), ("ended", 1), ("begun", 2), ("ended", 2)]

@@ -66,7 +66,7 @@ def test_a_process_at_work_is_told_by_its_lock_and_a_killed_one_died(run: RunDir
         assert (seen.state, seen.at_work, seen.pid, seen.host) == ("starting", True, process.pid, socket.gethostname())
         tell(run, event("opened", pid=process.pid), event("started", steps=40))
         append_rows(run.metrics, [{"step": 7, "epoch": 2, "loss": 0.25}, {"step": 7, "epoch": 2, "validation_loss": 1}])
-        end_now(run)
+        process.kill()
         process.wait(60)
         seen = look(run)
         assert (seen.state, seen.at_work, seen.step, seen.steps, seen.loss) == ("died", False, 7, 40, 0.25)
@@ -74,6 +74,41 @@ def test_a_process_at_work_is_told_by_its_lock_and_a_killed_one_died(run: RunDir
             end_now(run)
         with pytest.raises(Problem, match="no process is at work on this run"):
             ask(run, "stop")
+
+
+def test_a_run_that_somebody_ended_at_once_stopped_until_it_goes_on_and_dies(run: RunDirectory) -> None:
+    def refuse(number: int, sign: int) -> None:
+        raise PermissionError
+
+    tell(run, event("opened"), event("started", steps=40))
+    with process_at_work(run) as process:
+        end_now(run)
+        process.wait(60)
+    assert (look(run).state, look(run).reason) == ("stopped", None)
+    run.progress.unlink()
+    with process_at_work(run) as process:
+        process.kill()
+        process.wait(60)
+    assert look(run).state == "died"
+    run.progress.unlink()
+    with process_at_work(run) as process:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tehon.runs.inbox.os.kill", refuse)
+            with pytest.raises(PermissionError):
+                end_now(run)
+        process.kill()
+        process.wait(60)
+    assert look(run).state == "died", "a process that could not be ended was not"
+
+
+def test_a_launched_run_that_was_ended_before_it_trained_stopped(run: RunDirectory) -> None:
+    run.settings.unlink()
+    run.launch.write_text("")
+    run.log.write_text("Loading\n")
+    with process_at_work(run) as process:
+        end_now(run)
+        process.wait(60)
+    assert (look(run).state, look(run).reason) == ("stopped", None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="one error says everything there")

@@ -66,6 +66,13 @@ def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: A
     assert page.locator(".enlarged-row").inner_text() == "30 · a cat"
 
 
+def test_a_run_that_ended_early_says_from_where_it_goes_on(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.get_by_text("No state was saved yet: Resume begins at the first step.").wait_for()
+    run.state_file(15).touch()
+    page.get_by_text("Resume goes on from step 15, the newest that is saved.").wait_for()
+
+
 def test_settings_that_were_changed_come_first(server: Any, visit: Any, run: RunDirectory) -> None:
     page = visit(f"{server.url}/runs")
     page.locator(".run-title", has_text=run.path.name).wait_for()

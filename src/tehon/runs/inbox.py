@@ -8,6 +8,7 @@ A file works on every system, over ssh and from a page that was started anew, an
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from tehon.disk import remove
@@ -17,6 +18,7 @@ from tehon.runs.lock import is_held
 from tehon.runs.read import read_json
 
 REQUESTS = ("stop", "save", "preview")
+_ENDED = "ended"  # says that whoever ended the process meant to; the trainer had no time to say so
 
 
 class Inbox:
@@ -35,7 +37,7 @@ class Inbox:
 
     def clear(self) -> None:
         """Forgets what was asked of a process that is no more."""
-        for request in REQUESTS:
+        for request in (*REQUESTS, _ENDED):
             self.asked(request)
 
 
@@ -51,11 +53,24 @@ def ask(run: RunDirectory, request: str) -> None:
 
 
 def end_now(run: RunDirectory) -> None:
-    """Ends the run's trainer at once, with nothing saved. The number in its heartbeat is its own for sure, since it
-    holds the lock; a Problem when it is at work on another machine."""
+    """Ends the run's trainer at once, with nothing saved, and leaves word that it was asked for. The number in its
+    heartbeat is its own for sure, since it holds the lock; a Problem when it is at work on another machine."""
     if not is_held(run.lock):
         raise Problem("run_not_running", path=run.path)
     now = read_json(run.progress)
     if now.get("host") != socket.gethostname():
         raise Problem("run_elsewhere", path=run.path, host=now.get("host"))
-    os.kill(int(now["pid"]), getattr(signal, "SIGKILL", signal.SIGTERM))
+    word = run.inbox / _ENDED
+    with suppress(OSError):  # a full disk keeps nobody from ending a run
+        run.inbox.mkdir(exist_ok=True)
+        word.touch()
+    try:
+        os.kill(int(now["pid"]), getattr(signal, "SIGKILL", signal.SIGTERM))
+    except OSError:
+        remove(word)
+        raise
+
+
+def was_ended(run: RunDirectory) -> bool:
+    """Whether somebody ended the run's last process at once."""
+    return (run.inbox / _ENDED).is_file()

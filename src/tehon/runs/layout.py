@@ -9,7 +9,8 @@ weights/ state/                   the trainer writes aside, then renames
 lock                              held by the trainer for as long as it lives
 logs/                             Weights & Biases, where no other folder is named
 launch.toml, log.txt              of a run that was launched: its settings as they were given, and what it prints
-inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it
+inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it;
+                                  `ended` says that somebody ended it at once
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
 Whether a process is at work is asked of the lock, which the system takes back however a process ends: a killed process,
 a crash or a restart of the machine can't leave a run that looks alive, and neither a process number nor a clock is
-believed. What a living process does is in its heartbeat; how one ended, in its last event; where neither says how it
-ended, it died.
+believed. What a living process does is in its heartbeat; how one ended, in its last event, or in the word of whoever
+ended it at once; where nothing says how it ended, it died.
 
 >>> look(run).state
 'training'
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tehon.runs.inbox import was_ended
 from tehon.runs.known import name_of
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import is_held
@@ -103,9 +104,9 @@ def _at_rest(run: RunDirectory, known: dict[str, Any]) -> Status:
     begun = max((n for n, row in enumerate(events) if row.get("event") == "opened"), default=0)
     session = events[begun:]
     end = next((row for row in reversed(session) if row.get("event") in ENDED), None)
-    state = str(end["event"]) if end else "died"
+    state = str(end["event"]) if end else "stopped" if was_ended(run) else "died"
     reason = end.get("reason") if end else None
-    if not run.settings.is_file():  # launched, and turned away before anything was trained
+    if not run.settings.is_file() and state != "stopped":  # launched, and turned away before anything was trained
         state, reason = "failed", last_line(run.log)
     told = (row.get("steps") for row in reversed(events) if row.get("event") == "started")
     steps = next(told, read_json(run.progress).get("steps"))  # the last heartbeat's, when it never began

@@ -17,7 +17,7 @@ from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
-from tehon.web.wording import progress_of, state_line
+from tehon.web.wording import progress_of, state_line, way_on
 from tehon.web.workplace import Desk
 
 INNER_TABS = ("curves", "samples", "settings", "files", "log")
@@ -41,7 +41,9 @@ class RunView:
             self.line = ui.label("").props('aria-live="polite"')
             self.bar = ui.linear_progress(0, show_value=False, size="8px").props('aria-hidden="true"')
             self.reason = ui.label("").classes("mark problem")
-            self.reason.set_visibility(False)
+            self.way_on = ui.label("").classes("small")
+            for label in (self.reason, self.way_on):
+                label.set_visibility(False)
         self._tabs()
 
     def _tabs(self) -> None:
@@ -69,9 +71,10 @@ class RunView:
         """Takes up what is new."""
         self.line.text = state_line(status) + (f" · {say('web.loss')} {status.loss:.4f}" if status.loss else "")
         self.bar.value = progress_of(status)
-        if status.reason != self.reason.text:
-            self.reason.text = status.reason or ""
-            self.reason.set_visibility(bool(status.reason))
+        for label, text in ((self.reason, status.reason or ""), (self.way_on, way_on(status))):
+            if label.text != text:
+                label.text = text
+                label.set_visibility(bool(text))
         if status.state != self.state:
             self.state = status.state
             self._buttons(status)

@@ -27,3 +27,10 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{round(seconds)} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def way_on(status: Status) -> str:
+    """From where a run that has ended early can go on; empty for others."""
+    if status.at_work or status.state == "finished":
+        return ""
+    return say("web.goes_on", step=status.saved) if status.saved else say("web.begins_anew")

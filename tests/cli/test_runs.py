@@ -145,6 +145,14 @@ def test_the_queue_is_added_to_listed_moved_and_emptied(
     assert told(["queue", "start", "--device", "cpu"], capsys) == "The queue is done.\n"
 
 
+def test_a_paused_queue_says_so_until_it_is_resumed(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paused = "The queue is paused: no job is begun. Go on with: tehon queue resume\n"
+    assert told(["queue", "pause"], capsys) == paused
+    assert paused.strip() in told(["queue", "add", config], capsys)
+    assert told(["queue", "list"], capsys).endswith(paused)
+    assert "paused" not in told(["queue", "resume"], capsys)
+
+
 def test_a_queued_job_is_as_it_was_when_it_was_added(
     config: str, tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:

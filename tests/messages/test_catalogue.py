@@ -64,7 +64,7 @@ def built() -> set[str]:
     commands = {f"cli.{name}" for name in COMMANDS}
     oddities = {f"notice.{kind}" for kind in KINDS}
     verbs = {f"cli.captions_{verb}" for verb in CAPTIONS} | {
-        f"cli.queue_{verb}" for verb in ("add", "list", "move", "remove", "retry", "start")
+        f"cli.queue_{verb}" for verb in ("add", "list", "move", "remove", "retry", "start", "pause", "resume")
     }
     states = {f"state.{state}" for state in (*WORKING, *ENDED, "waiting", "beginning", "gone")}
     tables = "".join(file.read_text("utf8") for file in (SOURCE / "settings" / "kohya").glob("*.py"))

@@ -262,6 +262,37 @@ def test_a_job_that_the_user_stops_is_over_and_the_worker_goes_on(queue: Queue, 
     assert states(queue) == {1: "stopped", 2: "finished"}
 
 
+def test_a_paused_queue_ends_its_job_and_begins_no_other_until_it_goes_on(queue: Queue, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        add(queue, tmp_path, "long", name)
+    told: list[tuple[str, int]] = []
+
+    def tell(event: str, job: Job, status: Status | None) -> None:
+        if event != "working":
+            told.append((event, job.number))
+        elif job.number == 1:
+            queue.pause()
+        if event == "held_back":
+            assert Queue(queue.folder).paused, "it outlives whoever paused it"
+            assert states(queue) == {1: "stopped", 2: "waiting"}
+            queue.pause(paused=False)
+        elif status is not None and status.at_work and (job.number == 2 or queue.paused):
+            ask(status.run, "stop")
+
+    Worker(queue, "cpu", tell).work()
+    assert told == [("begun", 1), ("ended", 1), ("held_back", 2), ("begun", 2), ("ended", 2)]
+
+
+def test_a_paused_queue_goes_on_looking_after_a_run_whose_worker_died(queue: Queue, tmp_path: Path) -> None:
+    job = queue.update(add(queue, tmp_path, "finish", "a"), state=TAKEN, worker="cpu", run=str(tmp_path / "run"))
+    queue.pause()
+    assert queue.take("cpu", lambda job: True) is None
+    assert queue.held_back("cpu", lambda job: True) == job
+    Path(job.run).mkdir()
+    with holding(RunDirectory(Path(job.run)).lock):
+        assert queue.take("cpu", lambda job: True) == job
+
+
 def test_a_killed_worker_leaves_its_run_alone_and_the_next_one_goes_on(queue: Queue, tmp_path: Path) -> None:
     """First only the worker dies, and the run lives on; then both do, as when the machine loses its power."""
     add(queue, tmp_path, "long", "a")

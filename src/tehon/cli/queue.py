@@ -1,4 +1,4 @@
-"""`tehon queue add|list|move|remove|retry|start`: runs that are trained one after another."""
+"""`tehon queue add|list|move|remove|retry|start|pause|resume`: runs that are trained one after another."""
 
 import argparse
 import signal
@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--device", default="auto", metavar="DEVICE", help=say("cli.queue_device"))
     start.add_argument("--stay", action="store_true", help=say("cli.queue_stay"))
     start.add_argument("--json", action="store_true", help=say("cli.json_lines"))
+    verb("pause")
+    verb("resume")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +51,16 @@ def run(options: argparse.Namespace) -> int:
 
     if options.settings and options.verb != "add":
         raise Problem("option_of_no_settings", option=next(iter(options.settings)))
-    verbs = {"add": _add, "list": _list, "move": _move, "remove": _remove, "retry": _retry, "start": _start}
+    verbs = {
+        "add": _add,
+        "list": _list,
+        "move": _move,
+        "remove": _remove,
+        "retry": _retry,
+        "start": _start,
+        "pause": _pause,
+        "resume": _pause,
+    }
     return verbs[options.verb](Queue(), options)
 
 
@@ -72,6 +83,8 @@ def _add(queue: "Queue", options: argparse.Namespace) -> int:
 
 def _who_works(queue: "Queue") -> str:
     """Whether what waits is going to be trained, and what to do when it is not."""
+    if queue.paused:
+        return say("cli.queue_paused")
     devices = queue.workers()
     return say("cli.queue_workers", devices=", ".join(devices)) if devices else say("cli.queue_no_worker")
 
@@ -87,7 +100,7 @@ def _list(queue: "Queue", options: argparse.Namespace) -> int:
         return 0
     screen = console()
     if not rows:
-        screen.print(say("cli.queue_empty"), soft_wrap=True)
+        screen.print(say("cli.queue_paused") if queue.paused else say("cli.queue_empty"), soft_wrap=True)
         return 0
     lead = numbers(say("cli.column_job")), words(say("cli.column_name"))
     table: list[list[Text | str]] = []
@@ -102,7 +115,7 @@ def _list(queue: "Queue", options: argparse.Namespace) -> int:
         reason = job.trouble or (status.reason if status else None)
         if reason and job_state(queue, job, status) == "failed":
             screen.print(say("cli.queue_reason", number=job.number, reason=reason), markup=False, soft_wrap=True)
-    if any(job.state == WAITING for job, _ in rows):
+    if queue.paused or any(job.state == WAITING for job, _ in rows):
         screen.print(_who_works(queue), soft_wrap=True)
     return 0
 
@@ -134,6 +147,11 @@ def _remove(queue: "Queue", options: argparse.Namespace) -> int:
 
 def _retry(queue: "Queue", options: argparse.Namespace) -> int:
     queue.retry(options.job)
+    return _list(queue, argparse.Namespace(json=False))
+
+
+def _pause(queue: "Queue", options: argparse.Namespace) -> int:
+    queue.pause(options.verb == "pause")
     return _list(queue, argparse.Namespace(json=False))
 
 
@@ -223,6 +241,8 @@ class _Show:
             self.line(say("cli.queue_begun", **known))
         elif event == "stopping":
             self.line(say("cli.queue_stopping", **known), "yellow")
+        elif event == "held_back":
+            self.line(say("cli.queue_held_back", **known), "yellow")
         elif event == "given_back":
             self.line(say("cli.queue_given_back", **known), "yellow")
         elif event == "refused":

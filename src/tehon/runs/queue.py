@@ -61,7 +61,7 @@ class Queue:
 
     def jobs(self) -> list[Job]:
         """All jobs, in the order in which they are taken."""
-        return self._read()[1]
+        return self._read().jobs
 
     def job(self, number: int) -> Job:
         """The job of this number; a Problem when there is none."""
@@ -130,13 +130,29 @@ class Queue:
             change.jobs.append(replace(job, state=WAITING, worker="", again=bool(job.run), trouble=""))
             return change.jobs[-1]
 
+    def pause(self, paused: bool = True) -> None:
+        """From now on no worker begins a job, be it a new worker after a restart; those at work come to their end. With
+        False they go on."""
+        with self._changing() as change:
+            change.paused = paused
+
+    @property
+    def paused(self) -> bool:
+        return self._read().paused
+
     def take(self, device: str, fits: Callable[[Job], bool]) -> Job | None:
         """For the worker of a device: the job that it has taken already, before it died, or else the first one that
-        waits and fits."""
+        waits and fits. In a paused queue it is given one whose run is at work, and no other."""
         with self._changing() as change:
-            own = [job for job in change.jobs if job.state == TAKEN and job.worker == device]
-            first = own or [job for job in change.jobs if job.state == WAITING and fits(job)]
-            return change.put(replace(first[0], state=TAKEN, worker=device)) if first else None
+            first = _next(change.jobs, device, fits)
+            if first is None or (change.paused and not (first.directory and is_held(first.directory.lock))):
+                return None
+            return change.put(replace(first, state=TAKEN, worker=device))
+
+    def held_back(self, device: str, fits: Callable[[Job], bool]) -> Job | None:
+        """What a worker would take if the queue were not paused."""
+        now = self._read()
+        return _next(now.jobs, device, fits) if now.paused else None
 
     def update(self, job: Job, **values: Any) -> Job:
         """For a job's worker: notes what has become of it."""
@@ -152,7 +168,7 @@ class Queue:
             change.jobs.insert(first, replace(job, state=WAITING, worker="", again=True))
 
     @contextmanager
-    def _changing(self) -> "Generator[_Change, None, None]":
+    def _changing(self) -> "Generator[_Content, None, None]":
         try:
             for name in ("workers", "jobs"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -161,37 +177,48 @@ class Queue:
         with holding(self.folder / "lock", _PATIENCE) as mine:
             if not mine:
                 raise Problem("queue_busy", path=self.folder)
-            change = _Change(*self._read())
-            before = (change.next, list(change.jobs))
+            change = self._read()
+            before = change.as_data()
             yield change
-            if before != (change.next, change.jobs):
-                content = {"version": _VERSION, "next": change.next, "jobs": [asdict(job) for job in change.jobs]}
-                write_whole(self.file, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+            if before != (after := change.as_data()):
+                write_whole(self.file, (json.dumps(after, ensure_ascii=False, indent=2) + "\n").encode())
 
-    def _read(self) -> tuple[int, list[Job]]:
-        """(the next job's number, the jobs). A file that can't be understood is not taken for an empty queue."""
+    def _read(self) -> "_Content":
+        """A file that can't be understood is not taken for an empty queue."""
         try:
             content = json.loads(self.file.read_text("utf8"))
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}")
-            return int(content["next"]), [Job(**row) for row in content["jobs"]]
+            jobs = [Job(**row) for row in content["jobs"]]
+            return _Content(int(content["next"]), jobs, bool(content.get("paused")))
         except FileNotFoundError:
-            return 1, []
+            return _Content(1, [], paused=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Problem("queue_unreadable", path=self.file, reason=error) from None
 
 
-class _Change:
-    """A change to the queue in the making."""
+@dataclass
+class _Content:
+    """What the file holds: the next job's number, and the jobs in their order."""
 
-    def __init__(self, next_number: int, jobs: Sequence[Job]) -> None:
-        self.next = next_number
-        self.jobs = list(jobs)
+    next: int
+    jobs: list[Job]
+    paused: bool
+
+    def as_data(self) -> dict[str, Any]:
+        return {"version": _VERSION, **asdict(self)}
 
     def put(self, job: Job) -> Job:
         """In the place of the job of its number."""
         self.jobs[[other.number for other in self.jobs].index(job.number)] = job
         return job
+
+
+def _next(jobs: Sequence[Job], device: str, fits: Callable[[Job], bool]) -> Job | None:
+    """What the worker of a device is to do: what it has taken already, or the first job that waits and fits."""
+    own = [job for job in jobs if job.state == TAKEN and job.worker == device]
+    waiting = [job for job in jobs if job.state == WAITING and fits(job)]
+    return next(iter(own + waiting), None)
 
 
 def _one(jobs: Sequence[Job], number: int) -> Job:

@@ -21,8 +21,8 @@ from tehon.runs.queue import ENDED, Job, Queue
 from tehon.runs.status import Status, look
 
 Tell = Callable[[str, Job, Status | None], None]
-"""Told of what happens to a job: (begun, working about once a second, ended, stopping, given_back; the job; its run's
-status)."""
+"""Told of what happens to a job: (begun, working about once a second, ended, stopping, given_back, refused, held_back
+by a pause; the job; its run's status)."""
 _PAUSE, _IDLE = 0.2, 1.0  # seconds between two looks at a run, and at an empty queue
 
 
@@ -41,14 +41,19 @@ class Worker:
         self.stops += 1
 
     def work(self, stay: bool = False) -> None:
-        """Until no job is left that fits the device; with `stay`, until it is stopped. A Problem when the device has a
-        worker already."""
+        """Until no job is left that fits the device; with `stay`, until it is stopped. While the queue is paused it
+        waits. A Problem when the device has a worker already."""
+        told: Job | None = None
         with self._only_one():
             while not self.stops:
                 job = self.queue.take(self.device, self.fits)
+                held = None if job is not None else self.queue.held_back(self.device, self.fits)
+                if held is not None and held != told:
+                    self.tell("held_back", held, None)
+                told = held
                 if job is not None:
                     self._run(job)
-                elif stay:
+                elif stay or held is not None:
                     time.sleep(_IDLE)
                 else:
                     return

@@ -124,6 +124,13 @@ def add_to_queue(settings: Tree) -> Row:
     return vars(actions.enqueue(validate(settings)))
 
 
+@router.post("/queue/{request}")
+def ask_queue(request: Literal["pause", "resume"]) -> list[Row]:
+    """From a pause on no job is begun, until it is resumed; those at work come to their end."""
+    Queue().pause(request == "pause")
+    return list_queue()
+
+
 @router.delete("/queue/{number}")
 def remove_from_queue(number: int) -> list[Row]:
     """Takes a job out."""

@@ -1,13 +1,50 @@
-"""The queue on the tab Runs: jobs in their order, to be moved, removed, tried again, and started."""
+"""The queue on the tab Runs: jobs in their order, moved, removed and tried again; started, paused, gone on with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.runs.queue import ENDED, WAITING, Job, Queue
+from tehon.runs.queue import ENDED, WAITING, Job, Queue, job_state, seen
+from tehon.runs.status import Status
 from tehon.web.complaint import complain
+
+_UNFINISHED = ("failed", "died", "stopped", "interrupted")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as it is shown; `reason` says why it failed."""
+
+    job: Job
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that is shown of the queue. `worked` says whether a worker is there."""
+
+    rows: tuple[Row, ...]
+    paused: bool
+    worked: bool
+
+
+def sight(queue: Queue, known: Iterable[Status]) -> Sight:
+    """What is to be shown; of the jobs that are over, those that did not finish. `known` are runs that were looked at
+    already."""
+    looked = {str(status.run.path): status for status in known}
+    rows: list[Row] = []
+    for job in queue.jobs():
+        status = looked.get(job.run) or seen(job)
+        state = job_state(queue, job, status)
+        if job.state != ENDED or state in _UNFINISHED:
+            reason = job.trouble or (status.reason if status and state == "failed" else "")
+            rows.append(Row(job, state, reason or ""))
+    return Sight(tuple(rows), queue.paused, bool(queue.workers()))
 
 
 class QueueCard:
@@ -15,14 +52,14 @@ class QueueCard:
 
     def __init__(self) -> None:
         self.queue = Queue()
-        self.shown: list[Job] | None = None
+        self.shown: Sight | None = None
         self.box = ui.element("div").classes("panel queue")
         self.box.set_visibility(False)
 
-    def refresh(self) -> None:
+    def refresh(self, known: Iterable[Status] = ()) -> None:
         """Reads the queue again, and draws it where it has changed."""
         try:
-            jobs = [job for job in self.queue.jobs() if job.state != ENDED]
+            now = sight(self.queue, known)
         except Problem as problem:  # said in its place, as this is asked every few seconds
             self.shown = None
             self.box.clear()
@@ -30,43 +67,70 @@ class QueueCard:
             with self.box:
                 ui.label(str(problem)).classes("mark problem")
             return
-        if jobs == self.shown:
+        if now == self.shown:
             return
-        self.shown = jobs
-        self.box.set_visibility(bool(jobs))
+        self.shown = now
+        self.box.set_visibility(bool(now.rows))
         self.box.clear()
         with self.box:
             with ui.element("div").classes("panel-head"):
                 ui.label(say("web.queue")).classes("panel-title")
-                ui.button(say("web.queue_start"), on_click=self._start).props("dense outline no-caps")
-            waiting = [job for job in jobs if job.state == WAITING]
-            for job in jobs:
-                self._row(job, waiting)
+                self._switch(now)
+            if now.paused:
+                ui.label(say("web.queue_paused")).classes("mark notice")
+            waiting = [row.job for row in now.rows if row.job.state == WAITING]
+            for row in now.rows:
+                self._row(row, waiting)
 
-    def _row(self, job: Job, waiting: list[Job]) -> None:
+    def _switch(self, now: Sight) -> None:
+        """The one button that makes sense now."""
+        if now.paused:
+            self._button(say("web.queue_resume"), self._go_on)
+        elif now.worked:
+            self._button(say("web.queue_pause"), partial(self._try, self.queue.pause))
+        elif any(row.job.state != ENDED for row in now.rows):
+            self._button(say("web.queue_start"), self._start)
+
+    def _button(self, label: str, action: Callable[[], object]) -> None:
+        ui.button(label, on_click=action).props("dense outline no-caps")
+
+    def _row(self, row: Row, waiting: list[Job]) -> None:
+        job = row.job
         with ui.element("div").classes("queue-row"):
             ui.label(f"{job.number}. {job.name}").classes("run-name")
-            if job.state != WAITING:
-                ui.label(say("web.queue_taken")).classes("small")
-                return
-            place = waiting.index(job) + 1
-            self._tool("arrow_upward", say("web.up"), lambda: self.queue.move(job.number, max(1, place - 1)))
-            self._tool("arrow_downward", say("web.down"), lambda: self.queue.move(job.number, place + 1))
-            self._tool("close", say("web.remove"), lambda: self.queue.remove([job.number]))
+            if job.state == WAITING:
+                place = waiting.index(job) + 1
+                self._tool("arrow_upward", say("web.up"), partial(self.queue.move, job.number, max(1, place - 1)))
+                self._tool("arrow_downward", say("web.down"), partial(self.queue.move, job.number, place + 1))
+            else:
+                ui.label(say(f"state.{row.state}")).classes("small")
+            if job.state == ENDED:
+                self._tool("replay", say("web.try_again"), partial(self.queue.retry, job.number))
+            if job.state in (WAITING, ENDED):
+                self._tool("close", say("web.remove"), partial(self.queue.remove, [job.number]))
+        if row.reason:
+            ui.label(row.reason).classes("mark problem")
 
     def _tool(self, icon: str, label: str, change: Callable[[], object]) -> None:
-        def work() -> None:
-            try:
-                change()
-            except Problem as problem:
-                complain(problem)
-            self.refresh()
+        tool = ui.button(icon=icon, on_click=partial(self._try, change))
+        tool.props(f'flat dense round size=sm aria-label="{label}"').tooltip(label)
 
-        ui.button(icon=icon, on_click=work).props(f'flat dense round size=sm aria-label="{label}"')
+    def _try(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except Problem as problem:
+            complain(problem)
+        self.refresh()
 
     async def _start(self) -> None:
         await run.io_bound(_work)
         ui.notify(say("web.queue_started"))
+
+    async def _go_on(self) -> None:
+        """Also where no worker is left, as after a restart of the machine."""
+        self._try(partial(self.queue.pause, paused=False))
+        if self.shown and not self.shown.worked:
+            await self._start()
 
 
 def _work() -> None:

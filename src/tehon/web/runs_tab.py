@@ -74,7 +74,7 @@ class RunsTab:
                 card.box.move(target_index=0)
             self.cards[path].show(status, chosen=self.view is not None and self.view.run.path == status.run.path)
         self.empty.set_visibility(not found)
-        self.queue.refresh()
+        self.queue.refresh(found)
         if self.view is None and found:
             self.open(found[0].run)
         elif self.view is not None:

@@ -1,0 +1,58 @@
+"""The queue on the tab Runs, in a real browser: why a job could not begin, trying it again, and a pause."""
+
+from typing import Any
+
+import pytest
+
+from tehon.messages.problem import Problem
+from tehon.runs.layout import new_run_directory
+from tehon.runs.lock import holding
+from tehon.runs.queue import WAITING, Queue
+
+pytestmark = pytest.mark.slow
+GONE = "data.folder: the folder /mofu does not exist; give the folder that holds your picture folders."
+
+
+@pytest.fixture
+def queue(server: Any) -> Queue:
+    """Empty, and not paused."""
+    found = Queue(server.home / "queue")
+    found.pause(paused=False)
+    found.remove([job.number for job in found.jobs()])
+    return found
+
+
+def test_a_job_that_could_not_begin_says_why_and_can_be_tried_again(server: Any, visit: Any, queue: Queue) -> None:
+    jobs = [queue.add("", name, server.home / "output", "auto") for name in ("turned-away", "no-place", "done")]
+    runs = [new_run_directory(server.home / "output", job.name) for job in jobs]
+    runs[0].launch.write_text("", "utf8")
+    runs[0].log.write_text(f"Reading pictures\n{GONE}\n", "utf8")
+    queue.update(jobs[0], state="ended", run=str(runs[0].path))
+    queue.update(jobs[1], state="ended", trouble=str(Problem("not_written", path="/full", reason="No space left")))
+    page = visit(f"{server.url}/runs")
+    card = page.locator(".panel.queue")
+    card.get_by_text(GONE).wait_for()
+    card.get_by_text("/full").wait_for()
+    row = card.locator(".queue-row", has_text="turned-away")
+    assert row.inner_text().split()[:3] == ["1.", "turned-away", "failed"]
+    row.get_by_role("button", name="Try again").click()
+    card.get_by_text(GONE).wait_for(state="detached")
+    assert [(job.name, job.state) for job in queue.jobs()][-1] == ("turned-away", WAITING)
+    card.locator(".queue-row", has_text="no-place").get_by_role("button", name="Remove").click()
+    card.get_by_text("/full").wait_for(state="detached")
+    assert [job.name for job in queue.jobs()] == ["done", "turned-away"]
+
+
+def test_a_queue_that_is_worked_is_paused_and_goes_on(server: Any, visit: Any, queue: Queue) -> None:
+    queue.add("", "later", server.home / "output", "auto")
+    page = visit(f"{server.url}/runs")
+    card = page.locator(".panel.queue")
+    card.get_by_role("button", name="Start").wait_for()
+    with holding(queue.worker_lock("cpu")):
+        card.get_by_role("button", name="Pause").click()
+        card.get_by_text("Paused: what is at work comes to its end").wait_for()
+        assert queue.paused
+        page.reload()
+        card.get_by_role("button", name="Go on").click()
+        card.get_by_role("button", name="Pause").wait_for()
+        assert not queue.paused

@@ -101,6 +101,16 @@ def test_a_run_that_somebody_ended_at_once_stopped_until_it_goes_on_and_dies(run
     assert look(run).state == "died", "a process that could not be ended was not"
 
 
+def test_the_loss_that_is_shown_is_the_mean_of_the_last_hundred_steps(run: RunDirectory) -> None:
+    losses = [100.0] * 50 + [0.1, 0.3] * 50
+    append_rows(run.metrics, [{"step": n, "epoch": 1, "loss": loss} for n, loss in enumerate(losses, 1)])
+    append_rows(run.metrics, [{"step": 150, "epoch": 1, "validation_loss": 9.0}])
+    assert (look(run).step, look(run).loss) == (150, pytest.approx(0.2))
+    run.metrics.unlink()
+    append_rows(run.metrics, [{"step": 1, "epoch": 1, "loss": 0.5}, {"step": 2, "epoch": 1, "loss": 0.25}])
+    assert look(run).loss == 0.375
+
+
 def test_a_launched_run_that_was_ended_before_it_trained_stopped(run: RunDirectory) -> None:
     run.settings.unlink()
     run.launch.write_text("")

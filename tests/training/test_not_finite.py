@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tehon.messages.problem import Problem
 from tehon.planning.plan import make_plan
 from tehon.runs.read import rows
+from tehon.runs.record import append_rows
 from tehon.settings.files import validate
 from tehon.training import session
 from tehon.training.assemble import Trainer
@@ -96,6 +97,18 @@ def test_a_gradient_that_is_not_finite_is_named_as_such(tmp_path: Path) -> None:
     assert metrics.due(report)
     with pytest.raises(Problem, match=r"step 3: the gradient is not a finite number .*lora_unet 0.0002.* with bf16"):
         metrics.run(report)
+
+
+def test_the_loss_that_a_run_tells_is_the_mean_of_the_last_steps_also_of_those_before_a_resume(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    append_rows(file, [{"step": step, "epoch": 1, "loss": loss} for step, loss in ((1, 9.0), (2, 0.4))])
+    metrics = Metrics(file, 1, 200, str, lambda: None)
+    for step, loss in enumerate([0.1, 0.3] * 49 + [0.2], 3):
+        report = Report(step, 0, {"lora_unet": 2e-4}, torch.tensor(loss), torch.tensor(1.0), [])
+        assert metrics.due(report)
+        metrics.run(report)
+    assert metrics.recent_loss == pytest.approx((0.4 + 0.2 * 99) / 100)
+    assert [row["step"] for row in rows(file)] == list(range(1, 102))
 
 
 def test_a_held_out_loss_that_is_not_finite_stops_the_run(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,16 @@ def test_a_long_curve_keeps_its_ends_and_is_read_on_from_where_it_was(tmp_path: 
     assert (len(curves.loss), curves.validation, len(curves.rates["lora_unet"])) == (10_000, [(10_001, 0.5)], 10_000)
 
 
+@pytest.mark.parametrize("count", [20, 100, 400])
+def test_a_short_curve_is_smoothed_too(tmp_path: Path, count: int) -> None:
+    run = RunDirectory(tmp_path)
+    curves = Curves(run)
+    append_rows(run.metrics, [{"step": n, "loss": 1.0 + (-1) ** n} for n in range(1, count + 1)])
+    curves.read()
+    rough = [loss for _, loss in curves.smooth()[-4:]]
+    assert max(rough) - min(rough) <= 0.4, "of 2 from step to step"
+
+
 def test_the_newest_lora_comes_first_and_one_that_is_taken_away_meanwhile_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

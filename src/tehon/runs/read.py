@@ -8,6 +8,8 @@ from typing import Any
 from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
 
+RECENT = 100  # steps; the loss of a single one jumps with its timesteps
+
 
 def open_run(path: Path) -> RunDirectory:
     """The run directory at a path; a Problem when there is none."""
@@ -36,8 +38,8 @@ def read_json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def last_rows(file: Path, size: int = 1 << 16) -> list[dict[str, Any]]:
-    """The whole rows within the last so many bytes of a .jsonl file."""
+def last_rows(file: Path, most: int, size: int = 1 << 17) -> list[dict[str, Any]]:
+    """The last rows of a .jsonl file, of those that are whole within its last so many bytes."""
     try:
         with file.open("rb") as stream:
             start = max(0, stream.seek(0, 2) - size)
@@ -45,7 +47,13 @@ def last_rows(file: Path, size: int = 1 << 16) -> list[dict[str, Any]]:
             lines = stream.read().decode("utf8", errors="replace").split("\n")
     except OSError:
         return []
-    return _parsed(lines[1:] if start else lines)
+    return _parsed((lines[1:] if start else lines)[-most - 1 :])
+
+
+def recent_rows(metrics: Path) -> list[dict[str, Any]]:
+    """The rows of the last steps, as many as the mean loss that is shown of a run is taken over."""
+    table = last_rows(metrics, 2 * RECENT)  # among them may be some of the loss on held-out pictures
+    return [row for row in table if isinstance(row.get("loss"), int | float)][-RECENT:]
 
 
 def rows(file: Path) -> list[dict[str, Any]]:

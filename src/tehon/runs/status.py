@@ -14,13 +14,14 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tehon.runs.inbox import was_ended
 from tehon.runs.known import name_of
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import is_held
-from tehon.runs.read import last_rows, read_json, rows, state_step, states
+from tehon.runs.read import read_json, recent_rows, rows, state_step, states
 
 WORKING = ("starting", "loading", "encoding", "training", "saving", "finishing")
 ENDED = ("finished", "stopped", "interrupted", "failed", "died")
@@ -31,8 +32,9 @@ SILENT = 120.0
 @dataclass(frozen=True)
 class Status:
     """`state` is one of WORKING while a process holds the run's lock, else one of ENDED. Steps are counted from 1,
-    `done` of `total` are pictures encoded, `silent` are the seconds since the last heartbeat of a living process where
-    they are known, `saved` is the step of the newest state, `started` the Unix time at which the run was begun."""
+    `loss` is the mean over the last RECENT of them, `done` of `total` are pictures encoded, `silent` are the seconds
+    since the last heartbeat of a living process where they are known, `saved` is the step of the newest state,
+    `started` the Unix time at which the run was begun."""
 
     run: RunDirectory
     name: str
@@ -110,7 +112,7 @@ def _at_rest(run: RunDirectory, known: dict[str, Any]) -> Status:
         state, reason = "failed", last_line(run.log)
     told = (row.get("steps") for row in reversed(events) if row.get("event") == "started")
     steps = next(told, read_json(run.progress).get("steps"))  # the last heartbeat's, when it never began
-    table = [row for row in last_rows(run.metrics) if "loss" in row]
+    table = recent_rows(run.metrics)
     last = table[-1] if table else {}
     step = max(_whole(last.get("step")) or 0, known["saved"] or 0)
     return Status(
@@ -120,7 +122,7 @@ def _at_rest(run: RunDirectory, known: dict[str, Any]) -> Status:
         step=step if step or steps else None,
         steps=_whole(steps),
         epoch=_whole(last.get("epoch")),
-        loss=_number(last.get("loss")),
+        loss=fmean(row["loss"] for row in table) if table else None,
         lora=str(end["path"]) if end and state == "finished" and "path" in end else None,
         reason=None if reason is None else str(reason),
         **known,

@@ -1,14 +1,17 @@
 """What happens beside the updates: each chore says when it is due and what it then does."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
 
 from tehon.messages.problem import Problem
+from tehon.runs.read import RECENT, recent_rows
 from tehon.runs.record import append_rows
 from tehon.training.loop import Report
 
@@ -34,7 +37,9 @@ class Metrics:
         self.name_of = name_of
         self.confirm = confirm
         self.waiting: list[tuple[Report, float]] = []
+        self.losses = deque((row["loss"] for row in recent_rows(file)), maxlen=RECENT)
         self.recent_loss: float | None = None
+        """The mean loss of the last steps, from the first look on."""
 
     def due(self, report: Report) -> bool:
         self.waiting.append((report, time.time()))
@@ -63,7 +68,8 @@ class Metrics:
         append_rows(self.file, rows[:spoiled])
         if spoiled is not None:
             self._complain(self.waiting[spoiled][0], is_loss=not isfinite(rows[spoiled]["loss"]))
-        self.recent_loss = sum(row["loss"] for row in rows) / len(rows)
+        self.losses += [row["loss"] for row in rows]
+        self.recent_loss = fmean(self.losses)
         self.waiting.clear()
         self.confirm()
 

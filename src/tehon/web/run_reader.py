@@ -18,7 +18,7 @@ from tehon.settings.optimizer_rules import resolved_name
 from tehon.web.pictures import Pictures
 
 _MOST = 1000  # points of a curve; more are not seen
-_SMOOTH = 40  # a curve is smoothed over a fortieth of it
+_SMOOTH, _LEAST = 40, 10  # a curve is smoothed over a fortieth of it, or ten steps, but never over more than a quarter
 _LOG = 16_384  # bytes of the log that are shown
 _ROOTS = sorted({root for family in FAMILIES.values() for root in family.adapter_roots}, key=len, reverse=True)
 Points = list[tuple[float, float]]
@@ -49,7 +49,8 @@ class Curves:
         return bool(news)
 
     def smooth(self) -> Points:
-        return smoothed(self.loss, max(1, len(self.loss) // _SMOOTH))
+        count = len(self.loss)
+        return smoothed(self.loss, max(1, min(count // 4, max(count // _SMOOTH, _LEAST))))
 
 
 def group_label(group: str) -> str:

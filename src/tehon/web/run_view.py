@@ -17,7 +17,7 @@ from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
-from tehon.web.wording import progress_of, state_line, way_on
+from tehon.web.wording import mean_loss, progress_of, state_line, way_on
 from tehon.web.workplace import Desk
 
 INNER_TABS = ("curves", "samples", "settings", "files", "log")
@@ -69,7 +69,7 @@ class RunView:
 
     def refresh(self, status: Status) -> None:
         """Takes up what is new."""
-        self.line.text = state_line(status) + (f" · {say('web.loss')} {status.loss:.4f}" if status.loss else "")
+        self.line.text = state_line(status) + (f" · {mean_loss(status)}" if status.loss is not None else "")
         self.bar.value = progress_of(status)
         for label, text in ((self.reason, status.reason or ""), (self.way_on, way_on(status))):
             if label.text != text:

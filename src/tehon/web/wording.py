@@ -1,6 +1,7 @@
 """A run's status in a few words."""
 
 from tehon.messages.catalogue import say
+from tehon.runs.read import RECENT
 from tehon.runs.status import Status
 
 
@@ -14,6 +15,11 @@ def state_line(status: Status) -> str:
     if status.seconds_left is not None and status.at_work:
         parts.append(say("web.left", time=duration(status.seconds_left)))
     return " · ".join(parts)
+
+
+def mean_loss(status: Status) -> str:
+    """The loss of a single step jumps, so it is the mean of the last ones."""
+    return say("web.loss", loss=f"{status.loss:.4f}", count=min(RECENT, status.step or 1))
 
 
 def progress_of(status: Status) -> float:

@@ -81,6 +81,22 @@ def test_runs_are_listed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "cannot be listed" in refused(["runs", str(tmp_path / "none")], capsys)
 
 
+def test_a_run_is_removed_by_its_full_name_after_it_was_said_what_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = (make(tmp_path, f"cat-2026010{day}-000000", event("stopped")) for day in (1, 2))
+    (run.weights / "cat.safetensors").write_bytes(b"x" * 1_500_000)
+    said = refused(["runs", "--remove", run.path.name], capsys)
+    assert said.startswith(f"{run.path} would go for good: 4 files, 1.5 MB, 1 LoRA among them;")
+    assert said.endswith("Add --yes to remove it.\n")
+    assert "give the directory's own name, as cat-20260102-000000" in refused(["runs", "--remove", "cat"], capsys)
+    assert "no run of this name" in refused(["runs", "--remove", run.path.name, "dog", "--yes"], capsys)
+    assert "it goes with --remove" in refused(["runs", "--yes"], capsys)
+    assert run.path.exists()
+    assert told(["runs", "--remove", str(run.path), "--yes"], capsys) == f"Removed: {run.path}\n"
+    assert (run.path.exists(), other.path.exists()) == (False, True)
+
+
 def test_many_runs_are_cut_to_the_newest_and_those_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make(tmp_path, f"cat-202601{day:02d}-000000") for day in range(1, 31)]
     with claimed(runs[0]):

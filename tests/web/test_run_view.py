@@ -96,6 +96,35 @@ def rows(page: Any) -> list[list[str]]:
     return list(found.values())
 
 
+def test_a_run_is_found_by_name_and_state_and_removed(server: Any, visit: Any, run: RunDirectory) -> None:
+    other = new_run_directory(server.home / "output", "owl")
+    other.settings.write_text("", "utf8")
+    append_rows(other.events, [event("opened", step=0), event("started", steps=40), event("failed", reason="why")])
+    page = visit(f"{server.url}/runs")
+    cards = page.locator(".run-card:visible")
+    name = page.get_by_label("Filter by name")
+    name.fill("OWL")
+    page.wait_for_function("document.querySelectorAll('.run-card:not(.hidden)').length == 1")
+    assert "owl" in cards.inner_text()
+    name.fill("")
+    page.get_by_label("State").locator("visible=true").click()
+    page.get_by_role("option", name="failed").click()
+    page.wait_for_function("document.querySelectorAll('.run-card:not(.hidden)').length == 1")
+    name.fill("cat")
+    page.get_by_text("No run is like this.").wait_for()
+    name.fill("")
+    cards.first.click()
+    page.locator(".run-title", has_text=other.path.name).wait_for()
+    page.locator(".run-buttons").get_by_role("button", name="Remove").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(f"{other.path} goes for good: 2 files, 0.0 MB, 0 LoRAs among them.").wait_for()
+    assert other.path.exists()
+    dialog.get_by_role("button", name="Remove").click()
+    page.get_by_text(f"{other.path.name} is removed.").wait_for()
+    page.locator(".run-title", has_text=re.compile("^mine-")).wait_for()
+    assert not other.path.exists()
+
+
 # The last, as it adds many.
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 800)])
 def test_a_run_far_down_the_list_opens_where_it_is_seen(

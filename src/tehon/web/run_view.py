@@ -17,6 +17,7 @@ from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
+from tehon.web.remove_dialog import remove_dialog
 from tehon.web.wording import mean_loss, progress_of, state_line, way_on
 from tehon.web.workplace import Desk
 
@@ -127,6 +128,10 @@ class RunView:
                     say("web.grid"), icon="grid_on", on_click=lambda: grid_dialog(self.desk.workplace, self.run)
                 ).props("outline dense no-caps")
             ui.button(say("web.compare"), icon="compare", on_click=self._compare).props("outline dense no-caps")
+            if not status.at_work:
+                ui.button(say("web.remove_run"), icon="delete", on_click=lambda: remove_dialog(self.run)).props(
+                    "outline dense no-caps"
+                )
 
     def _button(self, name: str, icon: str, action: Callable[[], object]) -> None:
         async def work() -> None:

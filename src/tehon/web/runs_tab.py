@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
-from tehon.runs.known import known_runs
+from tehon.runs.known import is_run, known_runs
 from tehon.runs.layout import RunDirectory
-from tehon.runs.status import Status, look
+from tehon.runs.status import ENDED, Status, look
 from tehon.web.queue_card import QueueCard
 from tehon.web.wording import progress_of, state_line
 from tehon.web.workplace import Desk
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tehon.web.run_view import RunView
 
 _EVERY = 2.0  # seconds between two looks
+_AT_WORK = "at-work"  # beside the states of runs that have ended, a choice of the filter
 # On a narrow page the run stands below the list, out of sight.
 _TO_THE_RUN = """() => {
     const place = document.querySelector(".run-place");
@@ -51,11 +52,29 @@ class RunsTab:
             with ui.element("aside").classes("runs-side"):
                 self.queue = QueueCard()
                 ui.label(say("web.tab_runs")).classes("panel-title")
+                self._filter()
                 self.empty = ui.label(say("web.no_runs")).classes("small")
                 self.list = (
                     ui.element("div").classes("run-list").props(f'role="list" aria-label="{say("web.tab_runs")}"')
                 )
             self.place = ui.element("main").classes("run-place")
+
+    def _filter(self) -> None:
+        """By a part of the name and by the state."""
+        states = {"": say("web.runs_every"), _AT_WORK: say("web.runs_at_work")}
+        states |= {state: say(f"state.{state}") for state in ENDED}
+        with ui.element("div").classes("run-filter") as self.filter:
+            self.wanted = ui.input(say("web.runs_filter"), on_change=self._sift)
+            self.wanted.props("outlined dense clearable debounce=200")
+            self.state = ui.select(states, value="", label=say("web.runs_state"), on_change=self._sift)
+            self.state.props("outlined dense options-dense")
+        self.filter.set_visibility(False)
+
+    def _sift(self) -> None:
+        """Shows the runs that are wanted."""
+        wanted = [card.sift(self.wanted.value or "", self.state.value) for card in self.cards.values()]
+        self.empty.text = say("web.runs_none_match") if wanted else say("web.no_runs")
+        self.empty.set_visibility(not any(wanted))
 
     async def refresh(self) -> None:
         """Looks at all runs again."""
@@ -73,8 +92,12 @@ class RunsTab:
                     card = self.cards[path] = _Card(status, self.open)
                 card.box.move(target_index=0)
             self.cards[path].show(status, chosen=self.view is not None and self.view.run.path == status.run.path)
-        self.empty.set_visibility(not found)
+        self.filter.set_visibility(len(found) > 1)
+        self._sift()
         self.queue.refresh(found)
+        if self.view is not None and not is_run(self.view.run.path):  # it was removed
+            self.place.clear()
+            self.view = None
         if self.view is None and found:
             self.open(found[0].run)
         elif self.view is not None:
@@ -112,9 +135,18 @@ class _Card:
             self.begun = ui.label("").classes("small")
             self.bar = ui.linear_progress(0, show_value=False, size="4px").props('aria-hidden="true"')
         self.box.on("click", lambda: open_run(status.run), js_handler=_TO_THE_RUN)
+        self.status = status
         self.state = ""
 
+    def sift(self, name: str, state: str) -> bool:
+        """Shows the card if its run has this in its name and is in this state, where one is given; whether it has."""
+        fits = state in ("", _AT_WORK if self.status.at_work else self.status.state)
+        fits = fits and name.strip().casefold() in self.status.run.path.name.casefold()
+        self.box.set_visibility(fits)
+        return fits
+
     def show(self, status: Status, chosen: bool) -> None:
+        self.status = status
         self.line.text = state_line(status)
         self.bar.value = progress_of(status)
         if status.started:

@@ -51,7 +51,7 @@ def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: A
     page.get_by_text("stopped · 20 of 40", exact=False).first.wait_for()
     page.get_by_role("tab", name="Samples").click()
     page.locator(".tile").nth(5).wait_for()
-    assert rows(page) == [["base", "10", "20"], ["base", "10", "20"]]
+    assert rows(page) == [["base", "step 20", "step 10"]] * 2, "the newest beside the base model's"
     frame = page.locator(".tile-frame").first
     page.wait_for_function("(one) => one.style.getPropertyValue('--ratio')", arg=frame.element_handle())
     box = frame.bounding_box()
@@ -61,9 +61,9 @@ def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: A
     append_rows(run.metrics, [{"step": 30, "epoch": 1, "loss": 0.5, "rates": {"lora_unet": 1e-4}}])
     page.get_by_text("stopped · 30 of 40", exact=False).first.wait_for()
     page.locator(".tile").nth(6).wait_for()
-    assert rows(page) == [["base", "10", "20", "30"], ["base", "10", "20"]]
-    page.locator(".tile").nth(3).click()
-    assert page.locator(".enlarged-row").inner_text() == "30 · a cat"
+    assert rows(page) == [["base", "step 30", "step 20", "step 10"], ["base", "step 20", "step 10"]]
+    page.locator(".tile").nth(1).click()
+    assert page.locator(".enlarged-row").inner_text() == "step 30 · a cat"
 
 
 def test_a_run_that_ended_early_says_from_where_it_goes_on(server: Any, visit: Any, run: RunDirectory) -> None:

@@ -78,6 +78,11 @@ class Sample:
     seed: int
     file: Path
 
+    @property
+    def made_by(self) -> str:
+        """The base model, or the run after so many steps."""
+        return say("web.base") if self.tag == "base" else say("web.at_step", step=self.step)
+
 
 def version(file: Path) -> tuple[int, int]:
     """(time of the last change in ns, bytes), which are others when there is something new; (0, 0) without a file."""
@@ -89,27 +94,27 @@ def version(file: Path) -> tuple[int, int]:
 
 
 def samples(run: RunDirectory) -> list[Sample]:
-    """The pictures that are there, by prompt, that of the base model first, then by step."""
+    """The pictures that are there, by prompt: that of the base model, beside it the newest, then the older ones."""
     found = [
         Sample(row["step"], row["tag"], row["prompt"], row["seed"], run.previews / Path(row["file"]).name)
         for row in rows(run.samples)
         if {"step", "tag", "prompt", "seed", "file"} <= row.keys()
     ]
     order = {prompt: number for number, prompt in enumerate(dict.fromkeys(one.prompt for one in found))}
-    return sorted(found, key=lambda one: (order[one.prompt], one.seed, one.tag != "base", one.step))
+    return sorted(found, key=lambda one: (order[one.prompt], one.seed, one.tag != "base", -one.step))
 
 
-def tile(sample: Sample, pictures: Pictures, base: str) -> dict[str, Any]:
+def tile(sample: Sample, pictures: Pictures) -> dict[str, Any]:
     """What the gallery shows of a sample."""
     token = pictures.token(sample.file)
     return {
         "id": token,
         "name": sample.file.name,
         "thumb": f"/thumb/{token}",
-        "size": base if sample.tag == "base" else f"{sample.step}",
+        "size": sample.made_by,
         "caption": sample.prompt,
         "group": f"{sample.seed} {sample.prompt}",
-        "mark": base if sample.tag == "base" else "",
+        "mark": sample.made_by if sample.tag == "base" else "",
     }
 
 

@@ -87,7 +87,7 @@ class RunView:
         if written != self.drawn:
             self.drawn = written
             self.samples = found = run_reader.samples(self.run)
-            self.gallery.show([run_reader.tile(one, self.desk.pictures, say("web.base")) for one in found])
+            self.gallery.show([run_reader.tile(one, self.desk.pictures) for one in found])
             self.no_samples.set_visibility(not found)
         text = run_reader.log_end(self.run)
         if self.log.text != text:
@@ -206,7 +206,7 @@ class RunView:
                 for token, sample in chosen:
                     with ui.element("figure"):
                         ui.element("img").props(f'src="/large/{token}"').props["alt"] = sample.prompt
-                        ui.label(f"{say('web.base') if sample.tag == 'base' else sample.step} · {sample.prompt}")
+                        ui.label(f"{sample.made_by} · {sample.prompt}")
             ui.button(say("web.close"), on_click=dialog.close).props("flat")
         dialog.open()
 

@@ -145,6 +145,17 @@ def test_a_run_far_down_the_list_opens_where_it_is_seen(
     assert 0 <= title.bounding_box()["y"] < height / 2
 
 
+def test_a_grid_of_no_strength_is_not_drawn(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title").wait_for()
+    page.get_by_role("button", name="Grid").click()
+    dialog = page.get_by_role("dialog")
+    for _ in range(3):
+        dialog.locator(".q-chip__icon--remove").first.click()
+    dialog.get_by_role("button", name="Draw").click()
+    dialog.get_by_text("Choose at least one strength.").wait_for()
+
+
 def test_a_comparison_with_nothing_is_not_made(server: Any, visit: Any, run: RunDirectory) -> None:
     new_run_directory(server.home / "output", "other").settings.write_text("", "utf8")
     page = visit(f"{server.url}/runs")

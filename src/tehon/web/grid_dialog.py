@@ -22,6 +22,9 @@ def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:
         said = ui.label("").classes("small").props('aria-live="polite"')
 
         async def draw() -> None:
+            if not strengths.value:
+                said.text = say("web.grid_nothing")
+                return
             out = directory.path / "grid" / time.strftime("%Y%m%d-%H%M%S")
             process = draw_grid(directory, prompt.value or "", sorted(strengths.value), out)
             button.disable()

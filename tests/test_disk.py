@@ -4,13 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from tehon.disk import clear_leftovers, fill_folder, fill_whole, link_or_copy, write_whole
+from tehon.disk import clear_leftovers, fill_folder, fill_whole, link_or_copy, sized, write_whole
 from tehon.messages.problem import Problem
 
 
 def fill(folder: Path) -> None:
     (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "model.safetensors").write_text("new")
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0.0 KB"),
+        (999_900, "999.9 KB"),
+        (999_960, "1.0 MB"),
+        (129_522_700, "129.5 MB"),
+        (129_522_700_000, "129.5 GB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_a_size_has_a_unit_in_which_it_can_be_read(size: float, said: str) -> None:
+    assert sized(size) == said
 
 
 def test_a_folder_is_replaced_by_one_with_the_same_files(tmp_path: Path) -> None:

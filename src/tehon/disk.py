@@ -163,14 +163,25 @@ def check_space(folder: Path, needed: int, *, one_file: bool = False) -> None:
     except OSError as error:
         raise unwritable(folder, error) from None
     if free < needed:
-        room = {"free": megabytes(free), "needed": megabytes(needed)}
+        room = {"free": sized(free), "needed": sized(needed)}
         if one_file:
             raise Problem("disk_full_for_file", path=folder, **room)
         raise Problem("disk_full", path=folder, **room)
 
 
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def sized(size: float) -> str:
+    """Bytes in the unit in which they have one to three figures before the point.
+
+    >>> sized(129_522_700_000)
+    '129.5 GB'
+    """
+    unit = "bytes"
+    figure, unit = size / 1000, "KB"
+    for larger in ("MB", "GB", "TB"):
+        if figure < 999.95:
+            break
+        figure, unit = figure / 1000, larger
+    return f"{figure:.1f} {unit}"
 
 
 def unwritable(file: Path, error: OSError) -> Problem:
@@ -179,7 +190,7 @@ def unwritable(file: Path, error: OSError) -> Problem:
         free = 0
         with suppress(OSError):
             free = shutil.disk_usage(file.parent).free
-        return Problem("disk_full_at", path=file, free=megabytes(free))
+        return Problem("disk_full_at", path=file, free=sized(free))
     return Problem("not_written", path=file, reason=error.strerror or error)
 
 

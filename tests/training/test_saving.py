@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_pat
 def test_too_little_room_is_said_before_the_start(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 100_000})
     monkeypatch.setattr("tehon.disk.shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(Problem, match=r"the disk has 0\.1 MB free, but \d+\.\d MB are needed;"):
+    with pytest.raises(Problem, match=r"the disk has 100\.0 KB free, but \d+\.\d [KM]B are needed;"):
         run(tree)
     assert not list(Path(tree["output"]["folder"]).rglob("*.safetensors"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tehon.cli.json_text import json_text
+from tehon.disk import sized
 from tehon.messages.catalogue import say
 
 
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _text(data: dict[str, Any]) -> Iterator[str]:
-    yield f"{data['file']}  ({data['bytes'] / 1e6:.2f} MB)"
+    yield f"{data['file']}  ({sized(data['bytes'])})"
     yield say("inspect.tensors", count=data["tensors"], types=_joined(data["types"]))
     yield say("inspect.modules", modules=_joined(data["modules"]))
     yield say("inspect.kinds", kinds=_joined(data["kinds"]))

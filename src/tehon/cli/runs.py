@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     """All of them or, when one is not there or --yes is lacking, none."""
-    from tehon.disk import megabytes
+    from tehon.disk import sized
     from tehon.runs.removal import contents, remove_run
 
     if not options.remove:
@@ -62,7 +62,7 @@ def _remove(options: argparse.Namespace) -> int:
         known = [(run, contents(run)) for run in found]
         raise_all(
             [
-                Problem("removal_unsure", path=run.path, files=now.files, size=megabytes(now.bytes), loras=now.loras)
+                Problem("removal_unsure", path=run.path, files=now.files, size=sized(now.bytes), loras=now.loras)
                 for run, now in known
             ]
         )

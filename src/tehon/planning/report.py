@@ -9,7 +9,7 @@ from typing import Any
 
 from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.data.plan.epochs import Group
-from tehon.disk import megabytes
+from tehon.disk import sized
 from tehon.messages.catalogue import say
 from tehon.planning.module_table import module_row, network_line, strength
 from tehon.planning.notices import notices_for
@@ -154,7 +154,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield say("plan.schedule", name=plan.schedule.name, warmup=plan.schedule.warmup, curve=_curve(plan))
     if plan.samples.prompts:
         yield say("plan.samples", count=len(plan.samples.prompts), times=plan.samples.times)
-    name, room = final_name(settings.output.name), megabytes(bytes_needed(plan))
+    name, room = final_name(settings.output.name), sized(bytes_needed(plan))
     yield say("plan.saves", count=count_loras(plan), name=name, room=room)
     yield from _memory_lines(plan)
     changed = list(_changed(plan))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from nicegui import ui
 
-from tehon.disk import megabytes
+from tehon.disk import sized
 from tehon.messages.catalogue import say
 from tehon.planning.blocks import block_numbers, rate_weights
 from tehon.planning.module_table import network_line
@@ -42,7 +42,7 @@ def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
         ui.label(title).classes("sub")
         ui.html(charts.blocks(title, numbers), sanitize=False)
     ui.label(network_line(plan)).classes("small")
-    saves = say("web.saves", count=count_loras(plan) + 1, size=megabytes(bytes_needed(plan)))
+    saves = say("web.saves", count=count_loras(plan) + 1, size=sized(bytes_needed(plan)))
     ui.label(saves).classes("small")
     memory = estimate(plan)
     if memory is not None:

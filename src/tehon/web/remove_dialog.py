@@ -2,7 +2,7 @@
 
 from nicegui import run, ui
 
-from tehon.disk import megabytes
+from tehon.disk import sized
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
@@ -14,7 +14,7 @@ async def remove_dialog(directory: RunDirectory) -> None:
     """Opens it for a run."""
     found = await run.io_bound(contents, directory)
     assert found is not None
-    path, facts = directory.path, {"files": found.files, "size": megabytes(found.bytes), "loras": found.loras}
+    path, facts = directory.path, {"files": found.files, "size": sized(found.bytes), "loras": found.loras}
     with ui.dialog() as dialog, ui.card().classes("picker"):
         ui.label(say("web.remove_run")).classes("panel-title")
         ui.label(say("web.remove_run_what", path=path, **facts))

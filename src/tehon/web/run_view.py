@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nicegui import run, ui
 
-from tehon.disk import megabytes
+from tehon.disk import sized
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.runs.inbox import ask, end_now
@@ -192,7 +192,7 @@ class RunView:
             for file, size in found:
                 with ui.element("div").classes("queue-row"):
                     ui.label(file.name).classes("run-name")
-                    ui.label(megabytes(size)).classes("small")
+                    ui.label(sized(size)).classes("small")
                     ui.button(icon="download", on_click=partial(_download, file)).props(
                         f'flat dense round aria-label="{say("web.download", name=file.name)}"'
                     )

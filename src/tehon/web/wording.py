@@ -31,8 +31,10 @@ def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
-        return f"{round(seconds)} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+        return say("web.seconds", seconds=round(seconds))
+    if minutes < 90:
+        return say("web.minutes", minutes=minutes)
+    return say("web.hours", hours=minutes // 60, minutes=minutes % 60)
 
 
 def way_on(status: Status) -> str:

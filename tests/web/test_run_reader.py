@@ -5,13 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tehon.planning.plan import make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.record import append_rows, write_json
 from tehon.settings.files import to_toml, validate
 from tehon.settings.resolve import filled_names
-from tehon.web.run_reader import Curves, changed_settings, files, given_settings, group_label, thinned, version
+from tehon.web.run_reader import (
+    Curves,
+    changed_settings,
+    files,
+    finished_lora,
+    given_settings,
+    group_label,
+    thinned,
+    version,
+)
 
 
 def test_groups_of_rates_have_the_names_of_parts() -> None:
@@ -63,6 +74,23 @@ def test_the_newest_lora_comes_first_and_one_that_is_taken_away_meanwhile_is_lef
 
     monkeypatch.setattr(Path, "stat", taking_away)
     assert [(file.stem, size) for file, size in files(run)] == [("a", 1), ("b", 0)]
+
+
+def test_a_finished_lora_is_the_runs_own_wherever_another_took_its_place(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    write_json(run.origin, {"session": 7})
+    place, copy = tmp_path / "mine.safetensors", run.weights / "mine.safetensors"
+    assert finished_lora(run, place) is None
+    for file in (place, copy):
+        save_file({"a": torch.zeros(1)}, file, {"ss_session_id": "7"})
+    assert finished_lora(run, place) == place
+    save_file({"a": torch.zeros(1)}, place, {"ss_session_id": "8"})
+    assert finished_lora(run, place) == copy
+    place.unlink()
+    assert finished_lora(run, place) == copy
+    save_file({"a": torch.zeros(1)}, place)
+    assert finished_lora(run, place) == place, "without metadata nothing speaks against it"
 
 
 def test_a_file_has_another_version_when_something_was_added(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The page of a run, in a real browser: samples in rows by prompt, settings, and steps that come while it is shown."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory
@@ -144,6 +147,22 @@ def test_a_run_far_down_the_list_opens_where_it_is_seen(
     title.wait_for()
     page.wait_for_timeout(1000)
     assert 0 <= title.bounding_box()["y"] < height / 2
+
+
+def test_a_finished_run_says_where_its_lora_is_and_copies_the_path(
+    server: Any, visit: Any, run: RunDirectory, tmp_path: Path
+) -> None:
+    lora = tmp_path / 'mi"ne.safetensors'
+    save_file({"a": torch.zeros(1)}, lora)
+    append_rows(run.events, [event("finished", path=str(lora))])
+    page = visit(f"{server.url}/runs", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_text("copy it into ComfyUI/models/loras").wait_for()
+    page.get_by_role("button", name="Copy the path").click()
+    page.get_by_text("The path is copied.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == str(lora)
+    with page.expect_download() as download:
+        page.locator(".place").get_by_role("button", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == lora.read_bytes()
 
 
 def test_a_grid_of_no_strength_is_not_drawn(server: Any, visit: Any, run: RunDirectory) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tehon.catalog.families import FAMILIES
+from tehon.catalog.header import read_header
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 from tehon.reports.curves import smoothed
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
@@ -153,6 +155,16 @@ def files(run: RunDirectory) -> list[tuple[Path, int]]:
             facts = file.stat()
             found.append((facts.st_mtime, file.name, file, facts.st_size))
     return [(file, size) for *_, file, size in sorted(found, reverse=True)]
+
+
+def finished_lora(run: RunDirectory, place: Path) -> Path | None:
+    """The finished LoRA at the place where it was put, if it is still this run's, or else in the run directory."""
+    session = str(read_json(run.origin).get("session"))
+    for file in (place, run.weights / place.name):
+        with suppress(Problem):
+            if read_header(file).metadata.get("ss_session_id", session) == session:
+                return file
+    return None
 
 
 def log_end(run: RunDirectory) -> str:

@@ -17,6 +17,7 @@ from tehon.web import actions, charts, run_reader
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
 from tehon.web.grid_dialog import grid_dialog
+from tehon.web.place_line import download_button, place_line
 from tehon.web.remove_dialog import remove_dialog
 from tehon.web.wording import mean_loss, progress_of, state_line, way_on
 from tehon.web.workplace import Desk
@@ -43,8 +44,9 @@ class RunView:
             self.bar = ui.linear_progress(0, show_value=False, size="8px").props('aria-hidden="true"')
             self.reason = ui.label("").classes("mark problem")
             self.way_on = ui.label("").classes("small")
-            for label in (self.reason, self.way_on):
-                label.set_visibility(False)
+            self.lora = ui.element("div")
+            for part in (self.reason, self.way_on, self.lora):
+                part.set_visibility(False)
         self._tabs()
 
     def _tabs(self) -> None:
@@ -79,6 +81,7 @@ class RunView:
         if status.state != self.state:
             self.state = status.state
             self._buttons(status)
+            self._tell_lora(status)
             self._list_files()
         if self.curves.read():
             self._draw_curves()
@@ -92,6 +95,25 @@ class RunView:
         text = run_reader.log_end(self.run)
         if self.log.text != text:
             self.log.text = text
+
+    def _tell_lora(self, status: Status) -> None:
+        """Where a finished run's LoRA is, and what to do with it."""
+        self.lora.clear()
+        self.lora.set_visibility(status.lora is not None)
+        if status.lora is None:
+            return
+        finished = Path(status.lora)
+        there = run_reader.finished_lora(self.run, finished)
+        with self.lora:
+            if there is not None:
+                ui.label(say("web.lora_ready")).classes("sub")
+                place_line(there)
+            if there == finished:
+                ui.label(say("web.lora_where")).classes("small")
+            elif there is not None:
+                ui.label(say("web.lora_moved", path=finished)).classes("small")
+            else:
+                ui.label(say("web.lora_gone", path=finished)).classes("small")
 
     def _draw_curves(self) -> None:
         thin, curves = run_reader.thinned, self.curves
@@ -189,13 +211,13 @@ class RunView:
         with self.files:
             if not found:
                 ui.label(say("web.no_files")).classes("small")
+            else:
+                place_line(self.run.weights)
             for file, size in found:
                 with ui.element("div").classes("queue-row"):
                     ui.label(file.name).classes("run-name")
                     ui.label(sized(size)).classes("small")
-                    ui.button(icon="download", on_click=partial(_download, file)).props(
-                        f'flat dense round aria-label="{say("web.download", name=file.name)}"'
-                    )
+                    download_button(file)
 
     def _enlarge(self, tokens: list[str]) -> None:
         """Shows the chosen samples large, beside each other."""
@@ -209,10 +231,6 @@ class RunView:
                         ui.label(f"{sample.made_by} · {sample.prompt}")
             ui.button(say("web.close"), on_click=dialog.close).props("flat")
         dialog.open()
-
-
-def _download(file: Path) -> None:
-    ui.download.file(file)
 
 
 def _comparison(directories: list[RunDirectory]) -> str:

@@ -119,6 +119,8 @@ def test_a_run_is_found_by_name_and_state_and_removed(server: Any, visit: Any, r
     name.fill("")
     cards.first.click()
     page.locator(".run-title", has_text=other.path.name).wait_for()
+    page.get_by_text("No step was taken yet.").wait_for()
+    assert page.locator(".chart:visible").count() == 0
     page.locator(".run-buttons").get_by_role("button", name="Remove").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text(f"{other.path} goes for good: 3 files, 2.5 MB, 1 LoRA among them.").wait_for()

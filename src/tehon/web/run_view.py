@@ -58,8 +58,11 @@ class RunView:
         panels.on_value_change(lambda event: self._settings() if event.value == "settings" else None)
         with panels:
             with ui.tab_panel("curves"), ui.element("div").classes("panel"):
+                self.no_steps = ui.label(say("web.no_steps")).classes("small")
                 self.loss = ui.echart(charts.curves({})).classes("chart loss")
                 self.rates = ui.echart(charts.curves({})).classes("chart rates")
+                for chart in (self.loss, self.rates):
+                    chart.bind_visibility_from(self.no_steps, "visible", lambda empty: not empty)
             with ui.tab_panel("samples"):
                 self.no_samples = ui.label(say("web.no_samples")).classes("small")
                 self.gallery = Gallery(say("web.run_samples"), self._enlarge)
@@ -117,6 +120,7 @@ class RunView:
 
     def _draw_curves(self) -> None:
         thin, curves = run_reader.thinned, self.curves
+        self.no_steps.set_visibility(not curves.loss)
         self.loss.options.clear()
         self.loss.options.update(charts.curves({}))
         self.loss.options["series"] = [

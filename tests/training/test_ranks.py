@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+import torch
 from safetensors.torch import load_file
 
 import tehon
@@ -24,6 +25,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.progress import Progress
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.runs.status import look
+from tehon.training import loop
 from tehon.training.ranks import Alone, own_share
 
 Tree = dict[str, Any]
@@ -294,6 +296,26 @@ def test_when_one_process_is_killed_the_other_says_so_and_ends(
     else:
         assert (status.state, status.reason) == ("failed", said[0])
         assert status.saved == status.step, "no update is lost that was made by all"
+
+
+def test_too_little_memory_in_another_process_is_the_sentence_that_the_first_would_say(
+    tree: Tree, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(optimizer: Any, rates: Any) -> None:
+        if os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        update(optimizer, rates)
+
+    update = loop.update
+    monkeypatch.setattr(loop, "update", fail)
+    processes = launch(written(tree, tmp_path, "small", MANY))
+    assert codes(processes) == [2, 2]
+    run = run_of(tmp_path, "small")
+    said = processes[1].words.splitlines()[-1]
+    assert said.startswith("training.device: the memory of cpu is too small for this training; go on by tehon resume")
+    assert str(run.path) in said
+    assert not any("Traceback" in process.words for process in processes)
+    assert look(run).state == "failed"
 
 
 def test_pieces_are_no_larger_than_planned_whatever_the_number_of_processes() -> None:

@@ -1,18 +1,20 @@
 """The part of every process but the first in a training of several: it learns its share, and neither talks nor writes.
 
-All it needs comes from the first process: the settings as the plan resolved them, and the state to go on from. So it
-makes the same plan, comes to the same weights with each update, and ends when all agree to.
+All it needs comes from the first process: the settings as the plan resolved them, the state to go on from, and the
+run's directory, which it names when memory is lacking. So it makes the same plan, comes to the same weights with each
+update, and ends when all agree to.
 
 >>> follow(place_here())
 True
 """
 
 import sys
+from pathlib import Path
 
 from tehon.planning.plan import Plan, make_plan
 from tehon.processes import Place
 from tehon.training.assemble import assemble
-from tehon.training.device import check_cards, choose_device, use_threads
+from tehon.training.device import check_cards, choose_device, memory_of, use_threads
 from tehon.training.generators import seeded
 from tehon.training.interrupts import Stop, stoppable
 from tehon.training.ranks import Ranks, joined
@@ -23,21 +25,24 @@ from tehon.training.state import restore_state
 
 def follow(place: Place) -> bool:
     """Trains with the first process until all end; says whether that was after the last update. A Problem when another
-    process is gone."""
+    process is gone, or when the memory here is too small."""
     with joined(place) as ranks:
-        plan, start = handed_out(ranks)
+        plan, start, run = handed_out(ranks)
         device = choose_device(plan.settings.training.device)
         check_cards(device, place)
         use_threads(plan.settings.training.num_cpu_threads_per_process)
-        with seeded(plan.seed, device):
+        with memory_of(device, run), seeded(plan.seed, device):
             return _train(plan, start, ranks)
 
 
-def handed_out(ranks: Ranks, plan: Plan | None = None, start: Start | None = None) -> tuple[Plan, Start | None]:
-    """The plan and the start of the first process, which gives them; the others get them."""
-    settings, start = ranks.hand_out((plan.settings if plan else None, start))
+def handed_out(
+    ranks: Ranks, plan: Plan | None = None, start: Start | None = None, run: Path | None = None
+) -> tuple[Plan, Start | None, Path]:
+    """Plan, start and run directory of the first process, which gives them; the others get them."""
+    settings, start, run = ranks.hand_out((plan.settings if plan else None, start, run))
     assert settings is not None, "the first process gives them"
-    return plan or make_plan(settings), start
+    assert run is not None
+    return plan or make_plan(settings), start, run
 
 
 def _train(plan: Plan, start: Start | None, ranks: Ranks) -> bool:

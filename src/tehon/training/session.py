@@ -94,7 +94,7 @@ class Run:
             device = choose_device(self.plan.settings.training.device)
             memory = memory_of(device, self.directory.path)
             with memory, joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
-                handed_out(self.ranks, self.plan, start)
+                handed_out(self.ranks, self.plan, start, self.directory.path)
                 outcome = self._train(start)
         except KeyboardInterrupt:
             self._last_words("interrupted")

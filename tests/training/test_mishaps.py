@@ -24,6 +24,7 @@ from tehon.runs import record
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, state_step, states
 from tehon.settings.files import validate
+from tehon.training import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
 
@@ -102,6 +103,38 @@ def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: 
             resume_run(outcome.run, watch)
         assert rows(outcome.run.events)[-1]["event"] == "interrupted"
         assert [state_step(file) for file in states(outcome.run)] == [1]
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+@pytest.mark.parametrize("phase", ["loading", "encoding", "taking up a state"])
+def test_one_signal_before_the_first_update_stops_at_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, phase: str
+) -> None:
+    """Nothing is to be finished or saved there; a second one is heard as by any program."""
+    straight = body(start_run(planned(tree, output={"name": "straight"}), quiet).lora)
+    told: list[str] = []
+
+    def watch(name: str, facts: dict[str, Any]) -> None:
+        told.append(name)
+        if name == {"encoding": "encoding", "taking up a state": "started"}.get(phase):
+            signal.raise_signal(number)
+            raise AssertionError("it goes on")
+
+    def choose(*facts: Any) -> str:
+        signal.raise_signal(number)
+        raise AssertionError("it goes on")
+
+    begun = stopped(tree, 2).run if phase == "taking up a state" else None
+    with monkeypatch.context() as patched:
+        if phase == "loading":
+            patched.setattr(assemble, "choose_attention", choose)
+        outcome = start_run(planned(tree), watch) if begun is None else resume_run(begun, watch)
+        assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    assert (outcome.lora, outcome.steps) == (None, 2 if begun else 0)
+    assert rows(outcome.run.events)[-1]["event"] == told[-1] == "stopped"
+    assert "stopping" not in told, "there is no step to be finished"
+    assert body(resume_run(outcome.run, quiet).lora) == straight
 
 
 @pytest.mark.slow

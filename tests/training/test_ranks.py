@@ -25,7 +25,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.progress import Progress
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.runs.status import look
-from tehon.training import loop
+from tehon.training import follow, loop
 from tehon.training.ranks import Alone, own_share
 
 Tree = dict[str, Any]
@@ -275,6 +275,22 @@ def test_a_request_while_pictures_are_encoded_stops_all(
     assert (status.state, status.step, read_json(run.progress)["done"]) == ("stopped", 0, 2)
     monkeypatch.undo()
     assert codes(launch(["resume", str(run.path), "--quiet"])) == [0, 0]
+
+
+def test_a_signal_to_one_process_before_the_first_update_stops_all(
+    tree: Tree, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def assemble(*facts: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*facts, **more)
+
+    real = follow.assemble
+    monkeypatch.setattr(follow, "assemble", assemble)
+    for name, feed in (("encoding", {}), ("learning", {"cache_latents": False})):
+        processes = launch(written(tree, tmp_path, name, MANY, {"feed": feed}))
+        assert codes(processes) == [3, 3], processes[1].words
+        status = look(run_of(tmp_path, name))
+        assert (status.state, status.step, rows(status.run.metrics)) == ("stopped", 0, [])
 
 
 @pytest.mark.parametrize("victim", [0, 1])

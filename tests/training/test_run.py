@@ -92,13 +92,16 @@ def test_a_schedule_free_run_resumes_and_saves_the_weights_to_use(tree: Tree) ->
     assert same(tensors(resume_run(straight.run, quiet)), before)
 
 
-def test_an_inbox_file_stops_a_run(tree: Tree) -> None:
+@pytest.mark.parametrize(("event", "steps"), [("started", 0), ("step", 1)])
+def test_an_inbox_file_stops_a_run(tree: Tree, event: str, steps: int) -> None:
+    """Before the first update nothing is to be finished."""
+
     def drop(name: str, facts: dict[str, Any]) -> None:
-        if name == "started":
+        if name == event:
             next(Path(tree["output"]["folder"]).glob("runs/*/inbox")).joinpath("stop").touch()
 
     stopped = start_run(planned(tree), drop)
-    assert stopped.steps == 1
+    assert (stopped.steps, stopped.lora) == (steps, None)
     assert not list(stopped.run.inbox.iterdir())
 
 

@@ -16,10 +16,9 @@ from tehon.processes import Place
 from tehon.training.assemble import assemble
 from tehon.training.device import check_cards, choose_device, memory_of, use_threads
 from tehon.training.generators import seeded
-from tehon.training.interrupts import Stop, stoppable
+from tehon.training.interrupts import Stop, StoppedEarly, stoppable
 from tehon.training.ranks import Ranks, joined
 from tehon.training.resume import Start
-from tehon.training.sources import StoppedEarly
 from tehon.training.state import restore_state
 
 
@@ -46,16 +45,16 @@ def handed_out(
 
 
 def _train(plan: Plan, start: Start | None, ranks: Ranks) -> bool:
-    try:
-        trainer = assemble(plan, ranks=ranks)
-    except StoppedEarly:
-        return False
-    if start is not None:
-        restore_state(trainer.state, start.saved, start.file)
-    trainer.state.good.every = sys.maxsize  # the first process keeps the last good weights
     stop = Stop()
     with stoppable(stop, several=True):
-        if ranks.agree(False):
+        try:
+            trainer = assemble(plan, progress=lambda done, total: stop.wanted, ranks=ranks)
+        except StoppedEarly:
+            return False
+        if start is not None:
+            restore_state(trainer.state, start.saved, start.file)
+        trainer.state.good.every = sys.maxsize  # the first process keeps the last good weights
+        if ranks.agree(stop.wanted):
             return trainer.state.step == plan.steps
         for report in trainer.updates():
             trainer.state.moving = False

@@ -1,4 +1,4 @@
-"""Signals that ask a training to end.
+"""Signals that ask a training to end, before its first update at once, later after the update at hand.
 
 >>> with stoppable(stop):
 ...     while not stop.wanted:
@@ -11,30 +11,39 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class StoppedEarly(BaseException):
+    """The training ends before its next update. Like KeyboardInterrupt it is no Exception, which libraries catch."""
+
+
 class Stop:
-    """Whether the training shall end after the update at hand; `told` is called when somebody asks."""
+    """Whether the training shall end after the update at hand; `told` is called when somebody asks. Where nothing is
+    `updating`, there is nothing to finish or save, and who asks needn't be told to wait."""
 
     def __init__(self, told: Callable[[], None] = lambda: None) -> None:
         self.wanted = False
+        self.updating = False
         self.told = told
 
     def want(self) -> None:
         first, self.wanted = not self.wanted, True
-        if first:
+        if first and self.updating:
             self.told()
 
 
 @contextmanager
 def stoppable(stop: Stop, several: bool = False) -> Generator[None, None, None]:
-    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand; the second ends at once, also
-    while the first is still being told. Of `several` processes each gets the terminal's signal and another from its
-    launcher, which ends by force those that take too long; so there a second one asks for no more than the first."""
+    """The first Ctrl-C, SIGTERM or lost terminal asks to stop after the update at hand, or before the updates raises
+    StoppedEarly; the second ends at once, also while the first is still being told. Of `several` processes each gets
+    the terminal's signal and another from its launcher, which ends by force those that take too long; so there a second
+    one asks for no more than the first, and as all have to end together, neither raises anything."""
 
     def handle(number: int, frame: Any) -> None:
         if not several:
             for known, former in before.items():
                 signal.signal(known, former)
         stop.want()
+        if not (several or stop.updating):
+            raise StoppedEarly
 
     try:
         before = {known: signal.signal(known, handle) for known in _ending()}

@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -36,13 +36,12 @@ from tehon.training.chores import Chore, Metrics
 from tehon.training.device import choose_device, memory_of
 from tehon.training.follow import handed_out
 from tehon.training.generators import seeded
-from tehon.training.interrupts import Stop, stoppable
+from tehon.training.interrupts import Stop, StoppedEarly, stoppable
 from tehon.training.loop import Report
 from tehon.training.observers import Observers
 from tehon.training.ranks import Alone, Ranks, joined
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
-from tehon.training.sources import StoppedEarly
 from tehon.training.state import State, restore_state
 
 Watch = Callable[[str, dict[str, Any]], None]
@@ -95,7 +94,7 @@ class Run:
             memory = memory_of(device, self.directory.path)
             with memory, joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
                 handed_out(self.ranks, self.plan, start, self.directory.path)
-                outcome = self._train(start)
+                outcome = self._until_stopped(start)
         except KeyboardInterrupt:
             self._last_words("interrupted")
             raise
@@ -129,11 +128,16 @@ class Run:
         with suppress(Problem):  # the disk may be what is wrong
             self._record(name, **facts)
 
-    def _train(self, start: Start | None) -> Outcome:
-        try:
-            trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
-        except StoppedEarly:
-            return self._stopped(start.step if start else 0)
+    def _until_stopped(self, start: Start | None) -> Outcome:
+        """Trains until a signal or the inbox asks to stop; what is in `last` is done when signals end at once again."""
+        with ExitStack() as last, stoppable(self.stop, several=self.ranks.count > 1):
+            try:
+                return self._train(start, last)
+            except StoppedEarly:
+                return self._stopped(start.step if start else 0)
+
+    def _train(self, start: Start | None, last: ExitStack) -> Outcome:
+        trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
         self.circumstances |= {"attention": trainer.attention}
         metrics = self._metrics(trainer)
         states = States(self.plan, self.directory, trainer.state, self._about(), partial(_settle, metrics), self.tell)
@@ -148,16 +152,13 @@ class Run:
         facts |= {"processes": self.ranks.count} if self.ranks.count > 1 else {}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
-        try:
-            with stoppable(self.stop, several=self.ranks.count > 1):
-                self._updates(trainer, metrics, loras, states, observers)
-                if trainer.state.step < self.plan.steps and not observers.enough:
-                    return self._stopped(trainer.state.step)
-                self._tell_skipped(trainer.state)
-                return self._finish(loras, observers, trainer.state.step)
-        finally:
-            with suppress(KeyboardInterrupt):  # last of all: other programs may take their time over it
-                observers.close()
+        last.callback(_close, observers)
+        self.stop.updating = True
+        self._updates(trainer, metrics, loras, states, observers)
+        if trainer.state.step < self.plan.steps and not observers.enough:
+            return self._stopped(trainer.state.step)
+        self._tell_skipped(trainer.state)
+        return self._finish(loras, observers, trainer.state.step)
 
     def _finish(self, loras: Loras, observers: Observers, step: int) -> Outcome:
         self.progress.tell("saving")
@@ -199,7 +200,8 @@ class Run:
         # A state that is there says that the LoRAs before it are; nothing that takes memory comes before what is saved.
         chores: list[Chore] = [metrics, observers.measure, loras, states, *observers.chores]
         try:
-            for report in () if self.ranks.agree(observers.enough) else trainer.updates():
+            ends = self.ranks.agree(self._asked_to_stop() or observers.enough)
+            for report in () if ends else trainer.updates():
                 trainer.state.moving = False
                 for chore in chores:
                     if chore.due(report):
@@ -287,6 +289,12 @@ def _in_file(trainer: Trainer) -> Generator[dict[str, Tensor], None, None]:
 def made_by(directory: RunDirectory) -> Made:
     origin = read_json(directory.origin)
     return Made(int(origin.get("session", 0)), float(origin.get("started", 0.0)))
+
+
+def _close(observers: Observers) -> None:
+    """Other programs may take their time over it, and whoever is tired of waiting has the LoRA."""
+    with suppress(KeyboardInterrupt):
+        observers.close()
 
 
 def _settle(metrics: Metrics) -> None:

@@ -32,16 +32,13 @@ from tehon.messages.catalogue import say
 from tehon.pages import large_blocks_kept
 from tehon.planning.lengths import longest_captions
 from tehon.planning.plan import Plan
+from tehon.training.interrupts import StoppedEarly
 from tehon.training.ranks import Ranks
 from tehon.training.readings import captions_of, held_out, kept_views
 
 Notice = Callable[[str], None]
 Progress = Callable[[int, int], bool]
 """Told how many pictures of how many are encoded; says whether somebody asks to stop."""
-
-
-class StoppedEarly(Exception):
-    """All processes have agreed to stop before the first update."""
 
 
 def latent_source(

@@ -1,11 +1,25 @@
 """What is written and replaced: nothing is lost that nobody named."""
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from tehon.disk import clear_leftovers, fill_folder, fill_whole, link_or_copy, sized, write_whole
+from tehon.disk import (
+    clear_leftovers,
+    clear_leftovers_of,
+    fill_folder,
+    fill_whole,
+    link_or_copy,
+    sized,
+    write_whole,
+)
 from tehon.messages.problem import Problem
+from tehon.weights.slices import write_tensors
 
 
 def fill(folder: Path) -> None:
@@ -95,6 +109,44 @@ def test_only_what_tehon_was_writing_is_cleared(tmp_path: Path) -> None:
     assert seen[0].exists(), "it is not of a name that is ours"
     clear_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(users)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that is killed while it writes is forked here")
+@pytest.mark.parametrize("name", ["a", "猫" * 84], ids=["short", "long"])
+@pytest.mark.parametrize("write", [fill_whole, fill_folder])
+def test_the_next_result_of_a_name_clears_what_a_killed_process_left_of_it(
+    tmp_path: Path, name: str, write: Callable[[Path, Callable[[Path], object]], None]
+) -> None:
+    """And nothing that a living one is writing, of whatever name."""
+    started, place = tmp_path / "started", tmp_path / "out" / name
+    place.parent.mkdir()
+
+    def hang(aside: Path) -> None:
+        content(aside)
+        started.touch()
+        time.sleep(60)
+
+    def content(aside: Path) -> None:
+        (aside / "half" if aside.is_dir() else aside).write_text("half")
+
+    child = os.fork()
+    if not child:
+        write(place, hang)
+    try:
+        while not started.exists():
+            time.sleep(0.01)
+        write(place.with_name("other"), content)
+        clear_leftovers_of(place)
+        assert len(list(place.parent.iterdir())) == 2, "somebody is writing there"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    clear_leftovers_of(place.with_name("other"))
+    assert len(list(place.parent.iterdir())) == 2, "it is of another name"
+    write_tensors(place, {}, {}, lambda key: torch.empty(0), overwrite=True) if write is fill_whole else write(
+        place, content
+    )
+    assert {one.name for one in place.parent.iterdir()} == {name, "other"}
 
 
 def test_a_name_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:

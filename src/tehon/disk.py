@@ -13,8 +13,8 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tehon.messages.problem import Problem
@@ -45,9 +45,11 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
     """`fill` is given a path beside the file's, and what it writes there becomes the file."""
     aside = _beside(file)
     try:
-        fill(aside)
-        sync_file(aside)
-        _rename(aside, file)
+        aside.touch()
+        with _held(aside):
+            fill(aside)
+            sync_file(aside)
+            _rename(aside, file)
         sync_folder(file.parent)
     except BaseException as error:
         with suppress(OSError):
@@ -58,21 +60,27 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
 
 
 def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = False) -> None:
-    """`fill` makes a folder at the path that it is given, beside the folder's, and that becomes the folder. With
-    `overwrite` one that is there is replaced if nothing is in it that the new one doesn't have by the same name."""
+    """`fill` is given an empty folder beside the folder's place, and that becomes the folder. With `overwrite` one that
+    is there is replaced if nothing is in it that the new one doesn't have by the same name. What is left over of an
+    earlier try is cleared away once the folder is there: it may be the old one."""
     folder = folder.absolute()
     if is_there(folder) and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
     aside, old = _beside(folder), _beside(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fill(aside)
         if folder.exists():
-            _check_replaces(folder, aside)
-            _rename(folder, old)
-        _rename(aside, folder)
+            clear_leftovers_of(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside.mkdir()
+        with _held(aside):
+            fill(aside)
+            if folder.exists():
+                _check_replaces(folder, aside)
+                _rename(folder, old)
+            _rename(aside, folder)
         sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
+        clear_leftovers_of(folder)
     except BaseException as error:
         if old.exists() and not folder.exists():
             _rename(old, folder)
@@ -106,6 +114,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     """The same content at a second place, without taking its room twice where the disk can do that."""
 
     def fill(aside: Path) -> None:
+        aside.unlink()
         try:
             os.link(source, aside)
         except OSError:  # another disk, or a file system without links
@@ -140,11 +149,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: True) -> None:
-    """Removes what a process that died was writing there, of the files that `own` says are ours by their names."""
-    for file in folder.glob(".*.tehon-*"):
-        match = _ASIDE.fullmatch(file.name)
+    """Removes what a process that died was writing there, of the files and folders that `own` says are ours by their
+    names; what somebody is writing stays."""
+    for aside in folder.glob(".*.tehon-*"):
+        match = _ASIDE.fullmatch(aside.name)
         if match and own(match[1]):
-            remove(file)
+            with _held(aside) as mine:
+                if mine and aside.is_dir():
+                    shutil.rmtree(aside, ignore_errors=True)
+                elif mine:
+                    remove(aside)
+
+
+def clear_leftovers_of(place: Path) -> None:
+    """The same of those that were to become this file or folder."""
+    clear_leftovers(place.parent, lambda name: name == _cut(place.name))
 
 
 def is_there(place: Path) -> bool:
@@ -196,8 +215,38 @@ def unwritable(file: Path, error: OSError) -> Problem:
 
 def _beside(place: Path) -> Path:
     """A path in the same folder that nobody else has, for what is to become this one or was it."""
-    name = place.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
-    return place.with_name(f".{name}.tehon-{secrets.token_hex(4)}")
+    return place.with_name(f".{_cut(place.name)}.tehon-{secrets.token_hex(4)}")
+
+
+def _cut(name: str) -> str:
+    """As much of a name as leaves room for what is put around it."""
+    return name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
+
+
+@contextmanager
+def _held(aside: Path) -> Generator[bool, None, None]:
+    """Holds a file or folder that is being written; whether nobody else does. The system takes it back however this
+    process ends. Windows removes no file that is open, so that nothing need be held there; whether somebody is writing
+    into a folder can't be told."""
+    if sys.platform == "win32":
+        yield not aside.is_dir()
+        return
+    import fcntl
+
+    try:
+        number = os.open(aside, os.O_RDONLY if aside.is_dir() else os.O_RDWR)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    except OSError:  # somebody else has it, or the drive has no locks
+        mine = False
+    try:
+        yield mine
+    finally:
+        os.close(number)
 
 
 def _write(aside: Path, parts: tuple[bytes | memoryview, ...]) -> None:

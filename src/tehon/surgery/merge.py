@@ -136,7 +136,7 @@ def _write_folder(model: Model, files: Mapping[str, list[Tensors]], work: _Work,
         part = Path(folder).relative_to(model.path).as_posix()
         return [name for name in names if ".safetensors" in name or ".bin" in name] if part in files else []
 
-    shutil.copytree(model.path, out, ignore=unwanted)
+    shutil.copytree(model.path, out, ignore=unwanted, dirs_exist_ok=True)
     for part, sources in files.items():
         owner = {name: source for source in sources for name in source.rows}
         rows = sorted_rows({name: work.row(source.rows[name]) for name, source in owner.items()})

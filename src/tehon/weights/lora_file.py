@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
-from tehon.disk import fill_whole
+from tehon.disk import clear_leftovers_of, fill_whole, unwritable
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
 from tehon.weights.readers import Match, match
@@ -44,8 +44,13 @@ def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str],
     body = draft[8 + int.from_bytes(draft[:8], "little") :]
     hashes = {"sshs_model_hash": hashlib.sha256(body).hexdigest(), "sshs_legacy_hash": legacy_hash(draft)}
 
-    def fill(aside: Path) -> None:
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    clear_leftovers_of(file)
+
+    def fill(aside: Path) -> None:
         aside.write_bytes(safetensors.torch.save(cast, metadata | hashes))
         written = safetensors.torch.load_file(aside)
         if any(not torch.equal(written[name], tensor) for name, tensor in cast.items()):

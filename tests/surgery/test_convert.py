@@ -16,11 +16,12 @@ from tehon.catalog.detect import find_networks
 from tehon.catalog.header import read_header
 from tehon.catalog.model import Model
 from tehon.cli.main import main
+from tehon.messages.problem import Problem
 from tehon.surgery.convert import convert
 from tehon.surgery.lora_keys import diffusers_name, kohya_name, read_key
 from tehon.surgery.lora_layers import open_lora
 from tehon.surgery.merge import merge_into_model
-from tehon.weights.lora_file import write_lora
+from tehon.weights.lora_file import read_lora, write_lora
 
 Draw = Callable[..., Path]
 Find = Callable[[str, str], Model]
@@ -180,6 +181,37 @@ def test_older_names_of_diffusers_are_understood(name: str, today: str, networks
     assert key is not None
     assert diffusers_name(key).endswith(f"{today}.weight")
     assert read_key(kohya_name(key, family), family) == key
+
+
+def test_other_commands_say_which_one_gives_a_file_the_names_they_read(
+    networks_of: Find, draw: Draw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = networks_of("sd1", "model.safetensors")
+    file = draw(model, "lora")
+    theirs, folder = tmp_path / "theirs.safetensors", tmp_path / "peft"
+    convert(file, theirs, "diffusers")
+    convert(file, folder, "peft")
+    part = folder / "unet" / "adapter_model.safetensors"
+    out = str(tmp_path / "out.safetensors")
+    for given, named in ((theirs, theirs), (part, folder), (folder, folder)):
+        for words in (
+            ["merge", "--lora", str(given), "--out", out],
+            ["resize", str(given), "--rank", "1", "--out", out],
+            ["cut", str(given), "1", "--out", out],
+            ["sample", "demo", "a", "--lora", str(given)],
+            *([["convert", str(given), "--to", "kohya", "--out", out]] if given == part else []),
+        ):
+            assert main(words) == 2
+            remedy = f"write it under kohya's names by tehon convert {named} --to kohya, and give that file."
+            assert remedy in capsys.readouterr().err, words
+    with pytest.raises(Problem, match="are named as diffusers does"):
+        read_lora(theirs)
+    for given, naming in ((theirs, "diffusers"), (part, "peft"), (file, "")):
+        assert main(["inspect", str(given), "--no-norms"]) == 0
+        line = f"Names      of {naming}, which tehon convert reads (--to kohya) and no other command"
+        assert (line in capsys.readouterr().out) == bool(naming)
+    assert main(["convert", str(folder), "--to", "kohya", "--out", out]) == 0
+    assert main(["merge", "--lora", out, "--out", str(tmp_path / "merged.safetensors")]) == 0
 
 
 @pytest.mark.parametrize("kind", ["loha", "dora", "ia3", "tucker"])

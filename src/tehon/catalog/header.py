@@ -95,7 +95,8 @@ def _size(file: Path) -> int:
         if file.is_file():
             return file.stat().st_size
         if file.is_dir():
-            raise Problem("file_is_folder", path=file)
+            peft = any(file.glob("*/adapter_config.json"))
+            raise Problem("lora_of_peft", path=file, folder=file) if peft else Problem("file_is_folder", path=file)
     except OSError:  # a name that is too long for the file system
         pass
     raise Problem("file_missing", path=file)

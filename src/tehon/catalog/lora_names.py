@@ -10,11 +10,13 @@ LayerPlace(root='lora_unet', path='down_blocks.1.attentions.0.proj_in', original
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tehon.catalog.families import FAMILIES, Family
 from tehon.catalog.names import unet_name
+from tehon.messages.problem import Problem
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -55,6 +57,25 @@ def layer_place(layer: str) -> LayerPlace | None:
         return LayerPlace(root, unet_name(f"{path}.weight").removesuffix(".weight"), True)
     except KeyError:
         return None
+
+
+_OTHERS = {
+    "peft": re.compile(r"base_model\.model\..*lora_[AB]\..*"),
+    "diffusers": re.compile(r"(unet|text_encoder(_2)?)\..*lora(_A|_B|(_linear_layer)?\.(down|up))\..*"),
+}
+
+
+def other_naming(tensors: Iterable[str]) -> str:
+    """ "diffusers" or "peft" where a tensor of a file is named as these name those of a LoRA; else ""."""
+    return next((who for name in tensors for who, names in _OTHERS.items() if names.fullmatch(name)), "")
+
+
+def not_a_lora(path: Path, tensors: Collection[str]) -> Problem:
+    """What is wrong with a file without a layer under kohya's names, and which command gives it those."""
+    naming = other_naming(tensors)
+    if naming == "peft":  # a folder for each network, and in each such a file
+        return Problem("lora_of_peft", path=path, folder=path.absolute().parent.parent)
+    return Problem("lora_of_diffusers", path=path) if naming else Problem("not_a_lora", path=path)
 
 
 def family_of_lora(layers: Mapping[str, Shapes], metadata: Mapping[str, str]) -> Family | None:

@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
 def _text(data: dict[str, Any]) -> Iterator[str]:
     yield f"{data['file']}  ({sized(data['bytes'])})"
     yield say("inspect.tensors", count=data["tensors"], types=_joined(data["types"]))
+    if data["names"] in ("diffusers", "peft"):
+        yield say("inspect.names", names=data["names"])
     yield say("inspect.modules", modules=_joined(data["modules"]))
     yield say("inspect.kinds", kinds=_joined(data["kinds"]))
     yield say("inspect.ranks", ranks=_joined(data["ranks"]))

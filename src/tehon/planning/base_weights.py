@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import kind_of
+from tehon.catalog.lora_names import not_a_lora
 from tehon.catalog.model import Model
 from tehon.messages.problem import Problem, raise_all
 from tehon.planning.start import StartFile, fitted
@@ -34,9 +35,10 @@ def read_base_weights(network: NetworkSettings, model: Model) -> tuple[BaseFile,
     problems: list[Problem] = []
     for path in paths:
         try:
-            layers = read_header(path).layers()
+            header = read_header(path)
+            layers = header.layers()
             if all(kind_of(tensors) is None for tensors in layers.values()):
-                raise Problem("not_a_lora", path=path)
+                raise not_a_lora(path, header.shapes)
             fitted(StartFile(path, layers, {}), model)
         except Problem as problem:
             problems += problem.all

@@ -10,6 +10,7 @@ from pathlib import Path
 from tehon.catalog.header import read_header, read_scalars
 from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
 from tehon.catalog.layers import OUTSIDE
+from tehon.catalog.lora_names import not_a_lora
 from tehon.catalog.model import Model
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
@@ -42,7 +43,7 @@ def read_start(network: NetworkSettings) -> StartFile | None:
     own = "lora" if network.kind in LORA_LIKE else network.kind
     dora = any("dora_scale" in tensors for tensors in layers.values())
     if not layers or kinds == {None}:
-        raise Problem("not_a_lora", path=path)
+        raise not_a_lora(path, header.shapes)
     if dora and kinds.isdisjoint(LORA_LIKE):  # no network.dora would help
         name = next(name for name, tensors in layers.items() if "dora_scale" in tensors)
         raise Problem("lora_dora_kind", path=path, name=name, kind=kind_of(layers[name]) or "?")

@@ -23,7 +23,7 @@ from torch import Tensor
 from tehon.catalog.families import FAMILIES, Family, Prediction
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer
-from tehon.catalog.lora_names import family_of_lora
+from tehon.catalog.lora_names import family_of_lora, not_a_lora, other_naming
 from tehon.disk import fill_folder, write_new
 from tehon.messages.problem import Problem
 from tehon.surgery.labels import label, prediction_in
@@ -146,6 +146,8 @@ def read_any(source: Path) -> Lora:
     if source.is_dir():
         return _read_peft(source)
     header = read_header(source)
+    if other_naming(header.shapes) == "peft":
+        raise not_a_lora(source, header.shapes)
     content = SafeTensors(source)
     family = family_of_lora(header.layers(), header.metadata) or family_by_parts(header.shapes, _width(header.shapes))
     with source.open("rb") as stream:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tehon.catalog.header import Header, read_header, read_scalars
 from tehon.catalog.kinds import dora_side, kind_of, rank_of
-from tehon.catalog.lora_names import block_names, family_of_lora
+from tehon.catalog.lora_names import block_names, family_of_lora, other_naming
 from tehon.surgery.fitting import NEEDS_WEIGHT
 from tehon.surgery.lora_layers import LoraLayers, Shapes, open_lora
 from tehon.surgery.norms import change_norm
@@ -36,6 +36,7 @@ def look(file: Path, norms: bool = True) -> dict[str, Any]:
         "bytes": file.stat().st_size,
         "tensors": len(header.shapes),
         "types": dict(Counter(header.dtypes.values())),
+        "names": "kohya" if known else other_naming(header.shapes) or None,
         "family": family.name if family else None,
         "modules": _roots(layers),
         "kinds": dict(Counter(map(_kind, layers.values()))),

@@ -16,7 +16,7 @@ from torch import Tensor
 from tehon.catalog.families import Family
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
-from tehon.catalog.lora_names import block_index, family_of_lora, file_name, layer_place
+from tehon.catalog.lora_names import block_index, family_of_lora, file_name, layer_place, not_a_lora
 from tehon.messages.problem import Problem
 from tehon.weights.slices import SafeTensors
 
@@ -70,7 +70,7 @@ def open_lora(path: Path, strength: float = 1.0, text: float | None = None, bloc
     header = read_header(path)
     layers = header.layers()
     if not any(kind_of(tensors) for tensors in layers.values()):
-        raise Problem("not_a_lora", path=path)
+        raise not_a_lora(path, header.shapes)
     for name, tensors in layers.items():
         check_whole_layer(path, name, tensors)
     family = family_of_lora(layers, header.metadata)

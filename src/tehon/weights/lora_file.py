@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
+from tehon.catalog.lora_names import not_a_lora
 from tehon.disk import clear_leftovers_of, fill_whole, unwritable
 from tehon.messages.problem import Problem
 from tehon.weights.hashes import legacy_hash
@@ -72,9 +73,10 @@ def _dtype(name: str, precision: str) -> torch.dtype:
 def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:
     """{layer name: {tensor name: tensor}}; a Problem when the file is no LoRA of a kind that is known here, or damaged:
     in its shapes or in its numbers."""
-    source, layers = SafeTensors(file), read_header(file).layers()
+    source, header = SafeTensors(file), read_header(file)
+    layers = header.layers()
     if not any(map(kind_of, layers.values())):
-        raise Problem("not_a_lora", path=file)
+        raise not_a_lora(file, header.shapes)
     for layer, tensors in layers.items():
         check_whole_layer(file, layer, tensors)
     return {layer: {name: source.finite(f"{layer}.{name}") for name in tensors} for layer, tensors in layers.items()}

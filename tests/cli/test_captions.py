@@ -1,12 +1,17 @@
 """`tehon captions`: what is counted, changed, only shown, and taken back."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tehon.cli.main import main
+from tehon.planning.plan import make_plan
+from tehon.settings.files import validate
 
 CAPTIONS = {"a/1.png": "owl, red, owl", "a/2.png": "red, sitting", "b/c/3.jpg": "owl", "b/4.webp": None}
 
@@ -33,6 +38,7 @@ def test_tags_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert data == {
         "pictures": 4,
         "captions": 3,
+        "lines_left_out": 0,
         "tags": [
             {"tag": "owl", "captions": 2},
             {"tag": "red", "captions": 2},
@@ -40,7 +46,27 @@ def test_tags_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         ],
     }
     assert main(["captions", "list", str(folder)]) == 0
-    assert "4 pictures, 3 of them with a caption, 3 tags" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("4 pictures, 3 of them with a caption, 3 tags\n     2  owl\n")
+
+
+def test_tags_are_counted_as_their_lines_are_trained(
+    folder: Path, tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The oracle is the plan's captions of the same folder: the first line alone, or any one of them."""
+    (folder / "b" / "4.txt").write_text("owl, flying\r\n\r\nowl, a lake, red\n", "utf8")
+    (folder / "b" / "c" / "3.txt").write_text("\nowl\n", "utf8")  # a first line that is blank is the caption
+    (folder / "a" / "1.txt").write_text("red\n \n", "utf8")
+    for words, every_line, left_out in (([], False, 2), (["--every-line"], True, 0)):
+        assert main(["captions", "list", str(folder), "--json", *words]) == 0
+        found = json.loads(capsys.readouterr().out)
+        tree["data"] = {"sets": [{"folder": str(folder / name), "repeats": 1} for name in ("a", "b", "b/c")]}
+        tree["data"] |= {"resolution": 64, "enable_wildcard": every_line}
+        said = [re.split(r"\s*[,\n]\s*", text) for text in make_plan(validate(tree)).pictures.texts]
+        own = Counter(tag for tags in said for tag in {*tags} if tag)
+        assert {row["tag"]: row["captions"] for row in found["tags"]} == own
+        assert found["lines_left_out"] == left_out
+    assert main(["captions", "list", str(folder)]) == 0
+    assert "2 captions have more than one line; the first alone is counted" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

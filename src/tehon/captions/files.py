@@ -16,9 +16,14 @@ Change = dict[Path, tuple[bytes | None, bytes]]
 
 
 def read_text(file: Path) -> str:
-    """A caption file's text; a Problem when it is no UTF-8."""
+    """A caption file's text without blanks around it; a Problem when it is no UTF-8."""
+    return read_lines(file).strip()
+
+
+def read_lines(file: Path) -> str:
+    """The same as it is: a first line that is blank is one."""
     try:
-        return (content_of(file) or b"").decode("utf-8-sig").strip()
+        return (content_of(file) or b"").decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Problem("caption_not_utf8", path=file) from None
 

@@ -64,7 +64,9 @@ def sort(caption: str, keep: int = 0) -> str:
     return join([*tags[:keep], *sorted(tags[keep:], key=str.casefold)])
 
 
-def count(captions: Iterable[str]) -> list[tuple[str, int]]:
-    """All tags with the number of captions that they are in, the most frequent first."""
-    found = Counter(tag for caption in captions for tag in dict.fromkeys(split(caption)))
+def count(captions: Iterable[str], *, every_line: bool = False) -> list[tuple[str, int]]:
+    """All tags with the number of captions that they are in, the most frequent first. Several lines are captions to
+    choose from, and only the first one is trained unless every line is."""
+    lines = (caption.splitlines()[: None if every_line else 1] for caption in captions)
+    found = Counter(tag for own in lines for tag in dict.fromkeys(tag for line in own for tag in split(line)))
     return sorted(found.items(), key=lambda row: (-row[1], row[0].casefold()))

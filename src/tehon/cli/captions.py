@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument("--dry-run", action="store_true", help=say("cli.captions_dry_run"))
         return one
 
-    verb("list", edits=False)
+    verb("list", edits=False).add_argument("--every-line", action="store_true", help=say("cli.captions_every_line"))
     add = verb("add")
     add.add_argument("tags", metavar="TAGS", help=say("cli.captions_tags"))
     add.add_argument("--first", action="store_true", help=say("cli.captions_first"))
@@ -86,16 +86,19 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tehon.captions.files import read_text
+    from tehon.captions.files import read_lines
 
     files = list(_caption_files(options))
-    texts = {file: read_text(file) for _, file in files if file.is_file()}
-    counts = tags.count(texts.values())
+    texts = {file: read_lines(file) for _, file in files if file.is_file()}
+    counts = tags.count(texts.values(), every_line=options.every_line)
+    left_out = 0 if options.every_line else sum(any(map(str.strip, text.splitlines()[1:])) for text in texts.values())
     if options.json:
         rows = [{"tag": tag, "captions": count} for tag, count in counts]
-        print(json_text({"pictures": len(files), "captions": len(texts), "tags": rows}))
+        print(json_text({"pictures": len(files), "captions": len(texts), "lines_left_out": left_out, "tags": rows}))
         return 0
     print(say("captions.counted", pictures=len(files), captions=len(texts), tags=len(counts)))
+    if left_out:
+        print(say("captions.lines_left_out", count=left_out))
     for tag, count in counts:
         print(f"{count:6}  {tag}")
     return 0

@@ -1,13 +1,18 @@
 """What a person who took a wrong turn is told to do is what helps, with the words of the command that was given."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import tehon
 from tehon.cli.main import main
+from tehon.settings.fields import fields
 
+MESSAGES = Path(tehon.__file__).parent / "messages"
 LAYER = "lora_unet_mid_block_attentions_0_proj_in"
 
 
@@ -124,3 +129,18 @@ def test_pictures_that_are_too_large_for_the_memory_are_a_sentence(
     assert main(["sample", "demo", "a", "--width", "64", "--height", "64", "--device", "cpu"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("--device: the memory of cpu is too small for these pictures; draw smaller ones (--width")
+
+
+def test_the_list_of_settings_is_where_it_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("strange.toml").write_text("[network]\nzzz = 1\n")
+    assert main(["plan", "strange.toml"]) == 2
+    assert (
+        "network.zzz: there is no such setting; remove it, or look for it in docs/settings.md,"
+        in capsys.readouterr().err
+    )
+    for language in ("en", "ja"):
+        sentences = json.loads((MESSAGES / f"{language}.json").read_text("utf8"))
+        for sentence in (sentences["problem"]["unknown_key"], sentences["cli"]["settings_too"]):
+            (place,) = re.findall(r"docs/settings[.\w]*\.md", sentence)
+            listed = (MESSAGES.parents[2] / place).read_text("utf8")
+            assert all(f"| `{field.name}` |" in listed for field in fields())

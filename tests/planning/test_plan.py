@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,29 @@ def test_the_notice_about_the_default_optimizer_comes_only_where_it_is_not_the_a
 def test_polynomial_falls_also_where_only_the_parts_have_rates(tree: Tree) -> None:
     rates = data_of(tree, optimizer__learning_rate=0, optimizer__unet_lr=1e-3, optimizer__lr_scheduler="polynomial")
     assert rates["rates"]["lora_unet"] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4], rel=1e-3)
+
+
+def test_a_long_run_is_told_by_some_of_its_steps(tree: Tree) -> None:
+    """At first there was a row for each, however many there were."""
+    tree["data"]["validation_split"] = 0.4
+    tree["samples"] = {"prompts": "a", "every_n_steps": 1, "at_first": True}
+    tree["output"] |= {"save_every_n_steps": 1, "save_every_n_epochs": 0}
+    tree["training"]["epochs"] = 1_000_000
+    whole = data_of(tree, training__max_train_steps=1000, optimizer__lr_scheduler="cosine")
+    assert whole["rates_at"] == list(range(1, 1001))
+    plan = planned(tree, training__max_train_steps=1001, optimizer__lr_scheduler="cosine")
+    assert as_data(plan)["rates_at"] == [*range(1, 1000), 1001]
+    plan = planned(tree, training__max_train_steps=2_000_000, optimizer__lr_scheduler="cosine")
+    data = as_data(plan)
+    steps = data["rates_at"]
+    assert (len(steps), steps[0], steps[-1]) == (1000, 1, 2_000_000)
+    assert {later - step for step, later in pairwise(steps)} <= {2002, 2003}
+    assert data["rates"]["lora_unet"] == [plan.rate("lora_unet", step - 1) for step in steps]
+    assert (data["samples"]["steps"], data["samples"]["count"]) == (list(range(1000)), 2_000_001)
+    assert [row["step"] for row in data["saves"]["loras"]] == list(range(1, 1001))
+    assert data["saves"]["count"] == 1_999_999
+    assert len(data["measured_at"]) == 1000
+    assert data["measured"] > 500_000
 
 
 def without_caption(tree: Tree) -> None:
@@ -400,6 +424,7 @@ def test_the_command_prints_the_plan_as_json(tree: Tree, tmp_path: Path, capsys:
     assert data == data_of(tree, training__epochs=2, network__rank=4)
     assert set(data) == {
         *("problems", "family", "model", "images", "validation", "buckets", "steps", "first_epoch", "rates", "scale"),
+        *("rates_at", "measured"),
         "prediction",
         *("modules", "optimizer"),
         *("samples", "measured_at", "stop_after", "logs"),

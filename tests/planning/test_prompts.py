@@ -137,11 +137,11 @@ def test_samples_are_drawn_after_steps_and_epochs(tree: Tree) -> None:
     tree["training"] |= {"epochs": 3, "max_train_steps": 10}
     plan = planned(tree, prompts="a", every_n_steps=4, every_n_epochs=2, at_first=True)
     assert plan.steps_per_epoch == 4
-    tags = {step: plan.samples.tag(step) for step in plan.samples.drawn_at}
+    tags = {step: plan.samples.tag(step) for step in plan.samples.drawn_at()}
     assert tags == {0: "e000000", 4: "000004", 8: "e000002"}
     assert as_data(plan)["samples"]["steps"] == [0, 4, 8]
     assert planned(tree, prompts="a", every_n_epochs=3).samples.tag(10) == "e000003", "the last epoch is cut short"
-    assert planned(tree, prompts="a").samples.drawn_at == []
+    assert list(planned(tree, prompts="a").samples.drawn_at()) == []
     assert "Samples    1 prompt, drawn 3 times" in as_text(plan)
 
 

@@ -1,6 +1,9 @@
 """Every so many steps and every so many epochs: after which updates something is due."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
 from math import lcm
 
 
@@ -31,6 +34,12 @@ class Intervals:
         found -= self.steps // both if both else 0
         cut_short = self.steps % self.steps_per_epoch > 0 and self.by_epoch(self.steps) is not None
         return found + (cut_short and not self.by_step(self.steps))
+
+    def updates(self) -> Iterator[int]:
+        """Those updates, in order; there may be too many for a list."""
+        periods = [every for every in (self.every_n_steps, self.every_n_epochs * self.steps_per_epoch) if every]
+        candidates = merge(*(range(every, self.steps + 1, every) for every in periods), [self.steps])
+        return filter(self.due, (step for step, _ in groupby(candidates)))
 
     def due(self, step: int) -> bool:
         return self.by_step(step) or self.by_epoch(step) is not None

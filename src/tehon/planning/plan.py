@@ -86,14 +86,18 @@ class Plan:
             return network.rank, network.alpha
         return max(((m.rank, m.alpha) for m in self.modules), key=lambda size: size[1] / size[0])
 
-    def measured_at(self, step: int) -> bool:
-        """Whether the loss on held-out pictures is measured after an update; always after the last one."""
+    @property
+    def measurements(self) -> Intervals | None:
+        """When the loss on held-out pictures is measured, beside after the last update; None: never."""
         own = self.settings.validation
         if not self.validation or not (own.every_n_steps or own.every_n_epochs):
-            return False
-        return step == self.steps or Intervals(
-            own.every_n_steps, own.every_n_epochs, self.steps, self.steps_per_epoch
-        ).due(step)
+            return None
+        return Intervals(own.every_n_steps, own.every_n_epochs, self.steps, self.steps_per_epoch)
+
+    def measured_at(self, step: int) -> bool:
+        """Whether it is measured after an update."""
+        intervals = self.measurements
+        return intervals is not None and (step == self.steps or intervals.due(step))
 
     @property
     def repeats(self) -> list[int]:

@@ -6,9 +6,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,9 @@ class PlannedSamples:
         """How often they are drawn."""
         return self.at_first + self.intervals.count
 
-    @property
-    def drawn_at(self) -> list[int]:
-        """The steps after which they are drawn."""
-        return [step for step in range(self.intervals.steps + 1) if self.tag(step) is not None]
+    def drawn_at(self) -> Iterator[int]:
+        """The steps after which they are drawn, in order; there may be too many for a list."""
+        return chain([0] if self.at_first else [], self.intervals.updates())
 
 
 def plan_samples(

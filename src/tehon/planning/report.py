@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import compress
+from heapq import merge
+from itertools import compress, groupby, islice
 from operator import not_
 from typing import Any
 
@@ -22,13 +23,17 @@ from tehon.settings.fields import fields
 _CURVE_WIDTH = 60
 _BAR_WIDTH = 30
 _ROWS = 20
+_MOST = 1000  # steps that are listed of a run
 _SHOWN = 5_000_000  # bytes of memory that have a word of their own
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 def as_data(plan: Plan) -> dict[str, Any]:
-    """All of the plan, with the rate of each part at every step; what `tehon plan --json` prints."""
+    """All of the plan; what `tehon plan --json` prints. Of the steps of a long run there are so many that it gives a
+    number of them: the rate of each part at `rates_at`, and the first of what is done now and then, beside its
+    count."""
     training = plan.settings.training
+    samples, steps = plan.samples, _some_of(plan.steps)
     return {
         "problems": [str(problem) for problem in plan.troubles.problems],
         "family": plan.family.name,
@@ -62,16 +67,22 @@ def as_data(plan: Plan) -> dict[str, Any]:
         },
         "first_epoch": _first_epoch(plan),
         "optimizer": {"name": plan.optimizer.name, "arguments": plan.optimizer.arguments},
-        "rates": {root: [plan.rate(root, step) for step in range(plan.steps)] for root in plan.group_rates},
+        "rates": {root: [plan.rate(root, step - 1) for step in steps] for root in plan.group_rates},
+        "rates_at": steps,
         "scale": _scale(plan),
         "modules": [module_row(plan, module) for module in plan.modules],
-        "samples": {"steps": plan.samples.drawn_at, "prompts": [asdict(prompt) for prompt in plan.samples.prompts]},
-        "measured_at": [step for step in range(1, plan.steps + 1) if plan.measured_at(step)],
+        "samples": {
+            "steps": list(islice(samples.drawn_at(), _MOST)),
+            "count": samples.times,
+            "prompts": [asdict(prompt) for prompt in samples.prompts],
+        },
+        **_measurements(plan),
         "stop_after": plan.settings.validation.stop_after,
         "logs": plan.settings.logs.wanted,
         "seed": training.seed,
         "saves": {
-            "loras": [{"step": file.step, "name": file.name} for file in planned_loras(plan)],
+            "loras": [{"step": file.step, "name": file.name} for file in islice(planned_loras(plan), _MOST)],
+            "count": count_loras(plan),
             "bytes": bytes_needed(plan),
         },
         "memory": _memory(plan),
@@ -104,6 +115,22 @@ def _row(picture: PlannedPicture) -> dict[str, Any]:
         "background": picture.set.background,
         "digest": picture.digest.hex(),
     }
+
+
+def _some_of(steps: int) -> list[int]:
+    """All steps, counted from 1, or as many as are listed, from the first to the last at equal distances."""
+    count = min(steps, _MOST)
+    return [1 + number * (steps - 1) // max(1, count - 1) for number in range(count)]
+
+
+def _measurements(plan: Plan) -> dict[str, Any]:
+    """After which updates the loss on held-out pictures is measured, and how often."""
+    intervals = plan.measurements
+    if intervals is None:
+        return {"measured_at": [], "measured": 0}
+    steps = (step for step, _ in groupby(merge(intervals.updates(), [plan.steps])))
+    count = intervals.count + (not intervals.due(plan.steps))
+    return {"measured_at": list(islice(steps, _MOST)), "measured": count}
 
 
 def _first_epoch(plan: Plan) -> list[list[dict[str, Any]]]:

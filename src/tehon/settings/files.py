@@ -3,11 +3,13 @@
 >>> settings = load_settings(Path("mofu.toml"), {"network.rank": 16})
 """
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import tomli_w
 from pydantic import ValidationError
@@ -26,19 +28,32 @@ else:
 Tree = dict[str, Any]
 
 
-def load_settings(file: Path | None, options: Mapping[str, Any]) -> Settings:
+def load_settings(
+    file: str | os.PathLike[str] | None = None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Settings:
     """Settings from a TOML file, if there is one, with {dotted name: value} on top."""
-    return validate(on_top(read_toml(file) if file else {}, options))
+    return validate(on_top({} if file is None else read_toml(Path(file)), options))
 
 
 def on_top(tree: Tree, options: Mapping[str, Any]) -> Tree:
-    """The tree with {dotted name: value} in it."""
+    """The tree with {dotted name: value} in it; paths may be given as such."""
     for name, value in options.items():
         section, _, field = name.partition(".")
         inner = tree.setdefault(section, {})
         if isinstance(inner, dict):
-            inner[field] = value
+            inner[field] = _spelt(value)
     return tree
+
+
+def _spelt(value: Any) -> Any:
+    """A value as TOML could have it, which knows no paths."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(cast("os.PathLike[str]", value))
+    if isinstance(value, list):
+        return [_spelt(one) for one in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _spelt(one) for name, one in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def reopen_settings(file: Path, options: Mapping[str, Any], filled: Iterable[str]) -> Settings:

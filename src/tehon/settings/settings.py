@@ -23,6 +23,9 @@ from tehon.settings.validation import ValidationSettings
 
 
 class Settings(Section):
+    """All that can be set, section by section, as `load_settings` checks it; docs/settings.md says what each means. It
+    can't be changed: `load_settings` takes options that win over the file."""
+
     model: ModelSettings
     """The base model."""
 

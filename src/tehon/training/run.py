@@ -31,6 +31,7 @@ from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory, runs_folder
 from tehon.runs.lock import holding
 from tehon.runs.moved import folder_after_move
+from tehon.runs.outcome import Outcome
 from tehon.runs.read import read_json, rows
 from tehon.runs.record import write_json
 from tehon.settings.files import reopen_settings, to_toml
@@ -41,7 +42,7 @@ from tehon.training.logs import check_logs
 from tehon.training.optimizers import try_optimizer
 from tehon.training.resume import Start, check_same, newest_state, state_at
 from tehon.training.saving import Loras
-from tehon.training.session import Outcome, Run, Watch, made_by
+from tehon.training.session import Run, Watch, made_by
 
 __all__ = ["Outcome", "Watch", "resume_run", "start_run"]
 

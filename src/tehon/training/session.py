@@ -9,10 +9,8 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from tehon.planning.plan import Plan
 from tehon.processes import place_here
 from tehon.runs.inbox import Inbox
 from tehon.runs.layout import RunDirectory
+from tehon.runs.outcome import Outcome
 from tehon.runs.progress import Progress
 from tehon.runs.read import read_json
 from tehon.runs.record import append_rows, event, keep_rows
@@ -46,15 +45,6 @@ from tehon.training.state import State, restore_state
 
 Watch = Callable[[str, dict[str, Any]], None]
 """Told of everything that happens: (event name, facts). `step` comes after each update."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `lora` is its file, or None when it was stopped before its last step."""
-
-    run: RunDirectory
-    lora: Path | None
-    steps: int
 
 
 class Run:

@@ -51,6 +51,39 @@ def test_a_training_goes_on_when_nobody_reads_about_it(config: Path, lost: int, 
     assert (tmp_path / "out" / "mine.safetensors").is_file()
 
 
+LOUD = """
+import os, sys
+from tehon.training import loop
+
+def update(*facts):
+    WARN
+    real(*facts)
+
+real, loop.update = loop.update, update
+from tehon.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_a_training_goes_on_when_stderr_is_lost(config: Path, lost: int, tmp_path: Path) -> None:
+    loud = LOUD.replace("WARN", "print('a library warns', file=sys.stderr, flush=True)")
+    words = ["-c", loud, "train", str(config), "--training.max_train_steps", "2", "--quiet"]
+    assert subprocess.run([sys.executable, *words], stderr=lost, check=False).returncode == 0
+    assert (tmp_path / "out" / "mine.safetensors").is_file()
+    done = subprocess.run([*TEHON, "plan", "nothing.toml"], stderr=lost, check=False)
+    assert done.returncode == 2, "what is wrong can't be said, but it is no error of ours"
+
+
+def test_what_libraries_print_on_a_closed_stderr_gets_into_no_file(config: Path, tmp_path: Path) -> None:
+    loud = LOUD.replace("WARN", "os.write(2, b'a library warns')")
+    words = [sys.executable, "-c", loud, "train", str(config), "--training.max_train_steps", "2", "--quiet"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *words], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    written = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert len(written) > 5
+    assert not [file for file in written if b"a library warns" in file.read_bytes()]
+
+
 @pytest.mark.parametrize("words", [["runs", "--json"], ["runs"]], ids=" ".join)
 def test_a_command_that_prints_has_said_enough_or_says_why_not(lost: int, words: list[str]) -> None:
     full = stat.S_ISCHR(os.fstat(lost).st_mode)

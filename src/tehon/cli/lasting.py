@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -11,6 +12,17 @@ from typing import Any, TextIO, cast
 def lasting(stream: TextIO | None) -> TextIO | None:
     """The stream, whose failures nobody hears of. A program without a window has none."""
     return None if stream is None else cast("TextIO", _Lasting(stream))
+
+
+def keep_errors_out() -> None:
+    """For a command: what libraries say on stderr ends nothing and spoils nothing. An output that was closed leads
+    nowhere, lest a file that is opened gets its number and with it what is printed there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, which is this
+    sys.stderr = lasting(sys.stderr or open(os.devnull, "w", encoding="utf8"))  # noqa: SIM115  as long as the command
 
 
 def silence(stream: TextIO) -> None:

@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from tehon import __version__
-from tehon.cli.lasting import silence
+from tehon.cli.lasting import keep_errors_out, silence
 from tehon.cli.parser import Parser
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             _fit_letters(stream)
+    if arguments is None:
+        keep_errors_out()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it reads every package's metadata to look for some
     if os.environ.get("GOMP_SPINCOUNT") == os.environ.get("TEHON_SPINS"):  # nobody's, or of the tehon that started us
         os.environ["GOMP_SPINCOUNT"] = os.environ["TEHON_SPINS"] = str(spins())  # else two programs starve each other

@@ -109,6 +109,9 @@ def test_the_newest_state_always_stays() -> None:
     assert outdated_states([10, 20, 30], count=0, last=10) == [10]
     assert outdated_states([10, 20, 30], count=0, last=1) == [20, 10]
     assert outdated_states([], count=2, last=0) == []
+    steps = [10, 20, 25, 30]
+    assert outdated_states(steps, count=3, last=5) == [10], "what one of the two keeps stays"
+    assert outdated_states(steps, count=1, last=10) == [10]
 
 
 def test_only_names_of_the_run_itself_are_its_own() -> None:

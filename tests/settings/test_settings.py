@@ -279,7 +279,6 @@ def fits_together(flat: dict[str, Any]) -> bool:
         )
         and not (flat.get("output.save_last_n_epochs") and not flat.get("output.save_every_n_epochs", 1))
         and not (flat.get("output.save_last_n_steps") and not flat.get("output.save_every_n_steps"))
-        and not (flat.get("output.save_last_n_states") and flat.get("output.save_last_n_steps_state"))
         and not (flat.get("training.allow_changes") and not flat.get("training.resume"))
         and not all(masks)
         and any(masks) == flat.get("objective.masked_loss", False)
@@ -640,10 +639,6 @@ def test_all_problems_are_told_at_once() -> None:
         (
             {"output__save_last_n_epochs": 2, "output__save_every_n_epochs": 0},
             "output.save_last_n_epochs: nothing is saved that could be kept, since output.save_every_n_epochs is 0;",
-        ),
-        (
-            {"output__save_last_n_states": 2, "output__save_last_n_steps_state": 100},
-            "output.save_last_n_states: how many states are kept is set both by number and by steps;",
         ),
         ({"training__allow_changes": ["data"]}, "training.allow_changes: nothing is resumed, so there is nothing to"),
         (

@@ -105,14 +105,11 @@ def outdated_epochs(epochs: Iterable[int], now: int, every: int, last: int) -> l
 
 
 def outdated_states(steps: Iterable[int], count: int, last: int) -> list[int]:
-    """Of saved states, those that go: older than the newest by more than `last` steps, or, without that, all but the
-    newest `count`. The newest one always stays."""
+    """Of saved states, those that go: all but the newest `count` and those that are no older than the newest by `last`
+    steps. 0 is no such rule; without any, and of the newest one, nothing goes."""
     newest_first = sorted(steps, reverse=True)
-    if not newest_first:
-        return []
-    if last:
-        return [step for step in newest_first[1:] if step < newest_first[0] - last]
-    return newest_first[max(1, count) :] if count else []
+    beyond = newest_first[max(1, count) :] if count or last else []
+    return [step for step in beyond if step < newest_first[0] - last]
 
 
 def bytes_of_lora(plan: Plan) -> int:
@@ -149,10 +146,11 @@ def _most_loras(plan: Plan) -> int:
 
 def _most_states(plan: Plan) -> int:
     output = plan.settings.output
-    if output.save_last_n_states and not output.save_last_n_steps_state:
-        return output.save_last_n_states
+    count = output.save_last_n_states or 0
+    if count and not output.save_last_n_steps_state:
+        return count
     found = 1
     for every in (output.save_state_every_n_steps, output.save_state_every_n_epochs * plan.steps_per_epoch):
         span = min(plan.steps, output.save_last_n_steps_state or plan.steps)
         found += span // every if every else 0
-    return found
+    return max(count, found)

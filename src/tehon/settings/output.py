@@ -56,4 +56,5 @@ class OutputSettings(Section):
     """How many saved states are kept; 0 keeps all. Empty: 2, or no such limit when save_last_n_steps_state is set."""
 
     save_last_n_steps_state: int = Field(default=0, ge=0)
-    """Keep the states of the last so many steps; 0: their number decides."""
+    """Keep the states of the last so many steps; 0: their number decides. With both set, a state stays that one of
+    them keeps."""

@@ -102,8 +102,6 @@ def _saves(settings: Settings) -> Iterator[Problem]:
     for unit in ("epochs", "steps"):
         if getattr(output, f"save_last_n_{unit}") and not getattr(output, f"save_every_n_{unit}"):
             yield Problem("kept_unsaved", field=f"output.save_last_n_{unit}", needed=f"output.save_every_n_{unit}")
-    if output.save_last_n_states and output.save_last_n_steps_state:
-        yield Problem("states_twice", field="output.save_last_n_states")
     if settings.training.allow_changes and not settings.training.resume:
         yield Problem("allowed_without_resume", field="training.allow_changes")
 

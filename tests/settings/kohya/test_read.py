@@ -678,3 +678,15 @@ def test_an_argument_beside_a_key_of_its_name_wins() -> None:
     found = read_config({"loraplus_lr_ratio": 4, "network_args": ["loraplus_lr_ratio=16"]})
     assert found.given["network_args.loraplus_lr_ratio"].value == "16"
     assert [line.key for line in found.lines] == ["loraplus_lr_ratio"]
+
+
+def test_states_may_be_kept_by_epochs_and_by_steps_at_once() -> None:
+    """As sd-scripts keeps those of each kind; here a state stays that one of the two keeps."""
+    words = "--pretrained_model_name_or_path=demo --train_data_dir=a --output_dir=b --save_state"
+    kept = "--save_every_n_steps=50 --save_last_n_epochs_state=2 --save_last_n_steps_state=200"
+    result = bring_words([*words.split(), *kept.split()])
+    settings = validate(result.tree)
+    assert (settings.output.save_last_n_states, settings.output.save_last_n_steps_state) == (2, 200)
+    text = export(settings, "theirs.toml").files["theirs.toml"]
+    assert "save_last_n_epochs_state = 2" in text
+    assert "save_last_n_steps_state = 200" in text

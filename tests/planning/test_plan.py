@@ -723,6 +723,19 @@ def test_what_only_the_training_heeds_is_tested_there(tree: Tree, name: str) -> 
     assert files
 
 
+def test_whoever_asks_to_enlarge_no_picture_hears_that_this_takes_buckets(tree: Tree) -> None:
+    def said(**changes: Any) -> list[str]:
+        return [text.partition(" has")[0] for text in data_of(tree, **changes)["warnings"] if "smaller ones up" in text]
+
+    off: dict[str, Any] = {"data__enable_bucket": False}
+    assert said(**off, data__bucket_no_upscale=True) == ["data.bucket_no_upscale"]
+    assert said(**off) == said(**off, data__bucket_no_upscale=False) == said(data__bucket_no_upscale=True) == []
+    folder = tree["data"].pop("folder")
+    tree["data"]["sets"] = [{"folder": folder, "bucket_no_upscale": True, "enable_bucket": False}, {"folder": folder}]
+    assert said() == ["data.sets[0].bucket_no_upscale"]
+    assert said(data__bucket_no_upscale=True) == ["data.sets[0].bucket_no_upscale"], "the other set has buckets"
+
+
 def test_bucket_steps_that_the_network_cannot_halve_are_named(tree: Tree) -> None:
     tree["data"]["bucket_reso_steps"] = 32
     assert any("data.bucket_reso_steps is 32: this model halves" in text for text in data_of(tree)["warnings"])

@@ -30,7 +30,8 @@ class LayerRow:
     place: Place
 
 
-OUTSIDE = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
+OUTSIDE_LINEAR = ("time_embedding.linear_1", "time_embedding.linear_2")
+OUTSIDE = ("conv_in", "conv_out", *OUTSIDE_LINEAR)
 """Layers of a U-Net that foreign files may hold and that no network trains here."""
 
 

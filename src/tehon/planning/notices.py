@@ -95,6 +95,7 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         if rules.keep and not (rules.shuffle or rules.tag_dropout):
             yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
     yield from _limits(plan)
+    yield from _without_buckets(plan)
     yield from _observers(plan)
     feed = given.feed
     if feed.persistent_data_loader_workers and feed.cache_latents:
@@ -180,6 +181,19 @@ def _limits(plan: Plan) -> Iterator[str]:
             places.insert(0, "data")
         for place in places:
             yield say("notice.without_effect", field=f"{place}.{name}", reason=say("reason.own_sizes"))
+
+
+def _without_buckets(plan: Plan) -> Iterator[str]:
+    """That pictures are not to be enlarged, where all are scaled to one size. It is the default, so that only those who
+    asked for it hear of it."""
+    data = plan.given.data
+    bucketed = {one.place: one.rule.enabled for one in plan.sets}
+    places = [f"data.sets[{number}]" for number, table in enumerate(data.sets) if table.get("bucket_no_upscale")]
+    places = [place for place in places if not bucketed.get(place, True)]
+    if "bucket_no_upscale" in data.model_fields_set and data.bucket_no_upscale and not any(bucketed.values()):
+        places.insert(0, "data")
+    for place in places:
+        yield say("notice.without_effect", field=f"{place}.bucket_no_upscale", reason=say("reason.one_size"))
 
 
 def _batches(plan: Plan) -> Iterator[str]:

@@ -690,3 +690,26 @@ def test_states_may_be_kept_by_epochs_and_by_steps_at_once() -> None:
     text = export(settings, "theirs.toml").files["theirs.toml"]
     assert "save_last_n_epochs_state = 2" in text
     assert "save_last_n_steps_state = 200" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "layers"),
+    [
+        ("", "conv_in, conv_out, time_embedding.linear_1, time_embedding.linear_2"),
+        ("--network_args algo=lokr preset=full", "conv_in, conv_out, time_embedding.linear_1, time_embedding.linear_2"),
+        ("--network_args conv_dim=0", "time_embedding.linear_1, time_embedding.linear_2"),
+        ("--network_args preset=full-lin", "time_embedding.linear_1, time_embedding.linear_2"),
+        ("--network_args preset=attn-mlp", ""),
+        ("--network_args algo=ia3", ""),
+        ("--network_module=networks.lora", ""),
+    ],
+)
+def test_layers_that_lycoris_trains_beside_the_blocks_are_named(words: str, layers: str) -> None:
+    """By the names in `unet_target_name` of its presets; sd-scripts' U-Net of SDXL has others."""
+    for script, wanted in (("train_network.py", layers), ("sdxl_train_network.py", "")):
+        result = command_words(["python", script, "--network_module=lycoris.kohya", *words.split()])
+        said = [text for text in remarks(result, "network_module") if "of the U-Net too" in text]
+        sentence = (
+            f"of 1.x and 2.x models LyCORIS' preset trains {wanted} of the U-Net too, which tehon leaves as they are"
+        )
+        assert said == ([sentence] if wanted else [])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tehon.catalog.kinds import LOCON_IN_LYCORIS
+from tehon.catalog.layers import OUTSIDE, OUTSIDE_LINEAR
 from tehon.settings.kohya.lines import Outcome, Remark, carried, changed, dropped, refused
 from tehon.settings.kohya.row_kinds import lacking, needless
 from tehon.settings.kohya.rows import ARGUMENT, Around, Row
@@ -69,13 +70,18 @@ def _module(value: str, around: Around) -> Outcome:
         kind = _MODULES[value]
     else:
         return refused(Remark("no_such_module", {"value": value, "choices": ", ".join([*_MODULES, LYCORIS])}))
-    settings: dict[str, Any] = {"network.kind": kind}
     convolves = _convolves(value, kind, around)
-    if convolves and kind == "lora":
-        settings["network.kind"] = "locon"
+    settings: dict[str, Any] = {"network.kind": "locon" if convolves and kind == "lora" else kind}
     if convolves and kind not in ("lora", "ia3") and not around.get(f"{ARGUMENT}conv_dim"):
         settings["network.conv_rank"] = around.get("network_dim", 4)
-    return carried(settings, *([Remark("t10")] if kind == "dylora" else []))
+    return carried(settings, *([Remark("t10")] if kind == "dylora" else []), *_outside(value, kind, convolves, around))
+
+
+def _outside(module: str, kind: str, convolves: bool, around: Around) -> list[Remark]:
+    """What LyCORIS trains of a U-Net beside its blocks: it finds these by names that SDXL's have not in sd-scripts."""
+    full = str(around.get(f"{ARGUMENT}preset", "full")).startswith("full")
+    remark = Remark("lycoris_outside", {"layers": ", ".join(OUTSIDE if convolves else OUTSIDE_LINEAR)})
+    return [remark] if full and module == LYCORIS and kind != "ia3" and not around.sdxl else []
 
 
 def _convolves(module: str, kind: str, around: Around) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tehon.catalog.layers import OUTSIDE
 from tehon.messages.catalogue import languages, say
 from tehon.settings.kohya.gui_keys import CONTROLS, OPTION_OF
 from tehon.settings.kohya.lines import Remark
@@ -31,6 +32,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("shuffle_caption", "t9_shuffle", {}),
     ("network_module networks.dylora", "t10", {}),
     ("block_dims, down_lr_weight, network_dropout, module_dropout, scale_weight_norms", "dylora_ignores", {}),
+    ("network_args preset=full", "lycoris_outside", {"layers": ", ".join(OUTSIDE)}),
     ("network_weights", "t11", {}),
     ("base_weights", "t12", {}),
     ("bucket_reso_steps", "t13", {"wanted": "64 (SDXL: 32)"}),

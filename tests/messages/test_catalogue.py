@@ -21,7 +21,7 @@ from tehon.planning.troubles import KINDS
 from tehon.runs.status import ENDED, WORKING
 from tehon.settings.fields import fields
 from tehon.web.placing import GROUPS
-from tehon.web.presets import PRESETS
+from tehon.web.presets import ADDITIONS, PRESETS
 from tehon.web.run_view import ACTIONS, INNER_TABS
 from tehon.web.sheets import TABS
 from tehon.web.toolbar import DEMO
@@ -72,7 +72,7 @@ def built() -> set[str]:
     parts = {key for key in ENGLISH if key.startswith(("kind.", "limit."))}
     labels = {f"label.{field.name}" for field in fields()}
     page = {f"group.{group.name}" for group in GROUPS} | {f"web.tab_{name}" for name in TABS}
-    page |= {f"preset.{name}{end}" for name in (DEMO, *PRESETS) for end in ("", "_help")}
+    page |= {f"preset.{name}{end}" for name in (DEMO, *PRESETS, *ADDITIONS) for end in ("", "_help")}
     page |= {f"web.{name}{end}" for name in ACTIONS for end in ("", "_done")} | {
         f"web.run_{name}" for name in INNER_TABS
     }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tehon.settings.fields import SettingField, fields
 from tehon.settings.files import parse_toml, validate
 from tehon.web.draft import Draft
-from tehon.web.presets import PRESETS
+from tehon.web.presets import ADDITIONS, PRESETS, preset_values
 from tehon.web.values import as_text, from_text
 
 FIELDS = {field.name: field for field in fields()}
@@ -59,10 +59,51 @@ def test_a_file_with_names_that_no_setting_has_says_which(draft: Draft) -> None:
     assert draft.values == {"network.rank": 4}
 
 
+@pytest.mark.parametrize("additions", [(), ("sdxl",), ("low_memory",), ("sdxl", "low_memory")])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_presets_are_valid_settings(draft: Draft, preset: str) -> None:
-    draft.apply(NEEDED | PRESETS[preset])
+def test_presets_are_valid_settings(draft: Draft, preset: str, additions: tuple[str, ...]) -> None:
+    draft.apply(NEEDED | preset_values(preset, additions))
     assert draft.checked().by_field == {}
+
+
+def test_a_preset_gives_the_same_whatever_was_chosen_before_it_and_leaves_the_rest(draft: Draft) -> None:
+    draft.apply(NEEDED | {"training.seed": 7})
+    draft.apply(preset_values("character"))
+    alone = dict(draft.values)
+    wanted = NEEDED | PRESETS["character"] | {"training.seed": 7}
+    assert {name: draft.get(name) for name in wanted} == wanted
+    draft.apply(preset_values("style", ["sdxl", "low_memory"]))
+    wanted = PRESETS["style"] | ADDITIONS["sdxl"]
+    assert {name: draft.get(name) for name in wanted} == wanted
+    assert not draft.is_changed("data.keep_tokens")
+    draft.apply(preset_values("character"))
+    assert draft.values == alone
+    draft.apply(preset_values("plain"))
+    assert draft.values == NEEDED | {"training.seed": 7}
+
+
+def test_what_a_preset_or_a_file_replaced_comes_back_step_by_step(draft: Draft) -> None:
+    draft.apply(NEEDED)
+    draft.set("network.rank", 24)
+    before = dict(draft.values)
+    draft.apply({"network.rank": 16, "network.alpha": 8.0, "model.path": "demo"}, "Character")
+    draft.replace({"network": {"rank": 4}, "output": {"name": "owl"}}, "owl.toml")
+    assert draft.replaced[-1].what == "owl.toml"
+    assert draft.replaced[-2].after == {"network.rank": 16, "network.alpha": 8.0}, "no more than what it changed"
+    draft.set("output.name", "barn owl")
+    draft.undo()
+    assert draft.values == before | {"network.rank": 16, "network.alpha": 8.0, "output.name": "barn owl"}
+    draft.set("output.name", None)
+    draft.undo()
+    assert draft.values == Draft(draft.file).values == before
+
+
+def test_a_preset_that_changes_nothing_leaves_no_way_back(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    assert not draft.apply({"network.rank": 16, "network.alpha": draft.get("network.alpha")}, "Character")
+    assert draft.replaced == []
+    draft.undo()
+    assert draft.values == {"network.rank": 16}
 
 
 def value_of(field: SettingField) -> st.SearchStrategy[Any]:

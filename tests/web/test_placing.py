@@ -5,7 +5,7 @@ from collections import Counter
 from tehon.messages.catalogue import sentences
 from tehon.settings.fields import fields
 from tehon.web.placing import FILES, FOLDERS, GROUPS, LONG
-from tehon.web.presets import PRESETS
+from tehon.web.presets import ADDITIONS, PRESETS
 
 NAMES = [field.name for field in fields()]
 
@@ -33,5 +33,10 @@ def test_no_two_settings_of_a_card_have_the_same_label() -> None:
 
 def test_pickers_and_presets_name_settings_that_exist() -> None:
     assert {*FOLDERS, *FILES, *LONG} <= set(NAMES)
-    for values in PRESETS.values():
+    for values in (*PRESETS.values(), *ADDITIONS.values()):
         assert values.keys() <= set(NAMES)
+
+
+def test_no_preset_touches_the_model_the_folders_or_the_output() -> None:
+    touched = {name for values in (*PRESETS.values(), *ADDITIONS.values()) for name in values}
+    assert [name for name in touched if name in FOLDERS or name.startswith(("model.", "output."))] == []

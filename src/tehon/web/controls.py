@@ -1,6 +1,6 @@
 """One row of the form: a setting's name, its control, what is wrong with it, and its help.
 
->>> Row(field, draft, on_change=plan_again)
+>>> Row(field, draft)
 """
 
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from tehon.web.draft import Draft
 from tehon.web.picker import pick
 from tehon.web.placing import FILES, FOLDERS, LONG
 from tehon.web.values import as_text, from_text
-
-Changed = Callable[[str], None]
 
 
 class Setting(ui.element, component="setting.js"):
@@ -44,10 +42,10 @@ class Setting(ui.element, component="setting.js"):
 class Row:
     """The controls of one setting, always showing what the draft holds."""
 
-    def __init__(self, field: SettingField, draft: Draft, on_change: Changed) -> None:
+    def __init__(self, field: SettingField, draft: Draft) -> None:
         self.field = field
         self.draft = draft
-        self.on_change = on_change
+        self.typing = False  # what is being typed stays as it is typed
         self.showing = False  # while a control is set from here, its event is not somebody's typing
         with Setting(field, self._reset) as self.setting:
             self.control = self._control()
@@ -56,11 +54,11 @@ class Row:
     def show(self) -> None:
         """Puts the draft's value into the control."""
         value = self.draft.get(self.field.name)
-        self.showing = True
         shown = value if _keeps_type(self.field) else as_text(value)
-        if self.control.value != shown:
+        if self.control.value != shown and not self.typing:
+            self.showing = True
             self.control.value = shown
-        self.showing = False
+            self.showing = False
         self._mark()
 
     def complain(self, sentences: list[str]) -> None:
@@ -100,21 +98,17 @@ class Row:
         )
         if chosen:
             self.draft.set(self.field.name, chosen)
-            self.show()
-            self.on_change(self.field.name)
 
     def _typed(self, event: Any) -> None:
         if self.showing:
             return
         value = event.value if _keeps_type(self.field) else from_text(self.field, event.value or "")
+        self.typing = True
         self.draft.set(self.field.name, value)
-        self._mark()
-        self.on_change(self.field.name)
+        self.typing = False
 
     def _reset(self) -> None:
         self.draft.set(self.field.name, None)
-        self.show()
-        self.on_change(self.field.name)
 
 
 def _keeps_type(field: SettingField) -> bool:

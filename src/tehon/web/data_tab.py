@@ -145,12 +145,11 @@ class DataTab:
 
     async def _open(self, folder: str) -> None:
         await self.editor.save()
-        self.draft.set("data.folder", folder)
+        self.draft.set("data.folder", folder, tell=False)
         self.chosen, self.album.entries = [], []
         self.gallery.select([])
         await self.load()
-        if self.desk.refresh_form is not None:  # now that the pictures are measured, and not twice at once
-            self.desk.refresh_form()
+        self.draft.tell(["data.folder"])  # now that the pictures are measured, and not twice at once
 
     def _new(self) -> None:
         from tehon.web.new_set import new_set  # checks pictures, and so loads PIL, which the tab itself does not need

@@ -1,12 +1,14 @@
 """The settings while somebody is filling in the form: what was set, what is wrong with it, kept in a file.
 
 >>> draft = Draft(Path("form.toml"))
->>> draft.set("network.rank", 16)
+>>> draft.set("network.rank", 0)
 >>> draft.checked().by_field
-{'model.path': ['model.path: ...'], ...}
+{'network.rank': ['network.rank: ...']}
+>>> draft.apply({"network.rank": 16}, "Character")
+>>> draft.undo()
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from tehon.disk import write_whole
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.settings import Settings
+
+_KEPT = 20  # replacements that can be taken back
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,31 @@ class Checked:
     """Settings without a default that are still empty."""
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """What a preset or a file, `what`, put in place of settings: those that it changed, by their dotted names."""
+
+    what: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
 class Draft:
-    """Only what differs from a default is held, as {dotted name: value}; each change is written to the file."""
+    """Only what differs from a default is held, as {dotted name: value}; each change is written to the file.
+
+    All windows of the page share one: `watchers` are told the names of the settings that have changed. `replaced` can
+    be taken back, the last one first."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.defaults = {one.name: None if one.required else one.default for one in fields()}
+        self.watchers: list[Callable[[Collection[str]], None]] = []
+        self.replaced: list[Replaced] = []
         self.values: dict[str, Any] = {}
         if file.exists():
             from tehon.settings.files import read_toml
 
-            self.replace(read_toml(file))
+            self._put(_by_name(read_toml(file)))
 
     def get(self, name: str) -> Any:
         return self.values.get(name, self.defaults[name])
@@ -47,37 +65,57 @@ class Draft:
     def is_changed(self, name: str) -> bool:
         return name in self.values
 
-    def set(self, name: str, value: Any) -> None:
-        """Sets a value; the default, or None, takes it back."""
-        if value is None or value == self.defaults[name]:
-            self.values.pop(name, None)
-        else:
-            self.values[name] = value
+    def set(self, name: str, value: Any, *, tell: bool = True) -> None:
+        """Sets a value; the default, or None, takes it back. Who wants to tell the watchers later does so."""
+        self._put({name: value})
         self.save()
+        if tell:
+            self.tell([name])
 
-    def replace(self, tree: Mapping[str, Any]) -> list[str]:
-        """Takes over all settings of a tree of tables; gives the names in it that no setting has."""
-        given = {
-            f"{section}.{name}": value
-            for section, inner in tree.items()
-            for name, value in (inner.items() if isinstance(inner, dict) else ())
-        }
-        given |= {section: value for section, value in tree.items() if not isinstance(value, dict)}
-        self.values = {}
-        for name, value in given.items():
-            if name in self.defaults and value != self.defaults[name]:
-                self.values[name] = value
-        self.save()
+    def replace(self, tree: Mapping[str, Any], what: str = "") -> list[str]:
+        """Takes over all settings of a tree of tables, and no others; gives the names in it that no setting has."""
+        given = _by_name(tree)
+        self.apply(self.defaults | {name: given[name] for name in given.keys() & self.defaults.keys()}, what)
         return sorted(given.keys() - self.defaults.keys())
 
-    def apply(self, values: Mapping[str, Any]) -> None:
-        """Sets several values, as a preset does."""
-        for name, value in values.items():
-            if value == self.defaults[name]:
-                self.values.pop(name, None)
-            else:
-                self.values[name] = value
+    def apply(self, values: Mapping[str, Any], what: str = "") -> bool:
+        """Sets several values, as a preset does, and remembers what they were; whether one of them was another."""
+        before = {name: self.get(name) for name in values}
+        self._put(values)
+        changed = [name for name, value in before.items() if self.get(name) != value]
+        if changed:
+            after = {name: self.get(name) for name in changed}
+            own = Replaced(what, {name: before[name] for name in changed}, after)
+            self.replaced = [*self.replaced[-_KEPT + 1 :], own]
+            self.save()
+            self.tell(changed)
+        return bool(changed)
+
+    def undo(self) -> None:
+        """Takes the last replacement back, but for settings that were changed again since."""
+        if not self.replaced:
+            return
+        last = self.replaced.pop()
+        back = {name: value for name, value in last.before.items() if self.get(name) == last.after[name]}
+        self._put(back)
         self.save()
+        self.tell(back)
+
+    def keep(self) -> None:
+        """Forgets the way back."""
+        self.replaced = []
+        self.tell([])
+
+    def tell(self, names: Collection[str]) -> None:
+        for watcher in list(self.watchers):
+            watcher(names)
+
+    def _put(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if name in self.defaults:
+                self.values.pop(name, None)
+                if value is not None and value != self.defaults[name]:
+                    self.values[name] = value
 
     def tree(self) -> dict[str, Any]:
         """The values as tables, as TOML has them."""
@@ -104,6 +142,15 @@ class Draft:
         except Problem as problem:
             needed = tuple(str(one.values["field"]) for one in problem.all if one.key == "key_missing")
             return Checked(None, by_field(problem), needed)
+
+
+def _by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a tree of tables by their dotted names."""
+    found: dict[str, Any] = {}
+    for section, inner in tree.items():
+        table = isinstance(inner, dict)
+        found |= {f"{section}.{name}": value for name, value in inner.items()} if table else {section: inner}
+    return found
 
 
 def by_field(problem: Problem) -> dict[str, list[str]]:

@@ -61,7 +61,7 @@ def inspect_panel(desk: Desk) -> None:
         if found is not None:
             from tehon.web.import_report import import_report
 
-            desk.take_settings(found.tree)
+            desk.take_settings(found.tree, Path(file_word(file)).name)
             import_report(found.lines)
 
     look.on_click(show)

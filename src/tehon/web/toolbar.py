@@ -13,7 +13,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.web.complaint import complain
-from tehon.web.presets import PRESETS
+from tehon.web.presets import ADDITIONS, PRESETS, preset_values
 from tehon.web.search import search_box
 
 if TYPE_CHECKING:
@@ -28,32 +28,49 @@ def toolbar(form: "Form") -> Callable[[], None]:
     """Builds the bar for a form; gives what fills its menu, of as many elements as half of what is seen at first."""
     with ui.element("div").classes("toolbar"):
         search_box(form.build)
-        menu = ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps")
+        menu = ui.dropdown_button(say("web.presets")).props("outline no-caps")
         ui.button(say("web.load"), icon="file_open", on_click=lambda: _load(form)).props("outline no-caps")
         ui.button(say("web.save"), icon="save_alt", on_click=lambda: _save(form)).props("outline no-caps")
         ui.switch(
             say("web.help"), value=form.workplace.preferences.help, on_change=lambda e: _help(form, bool(e.value))
         )
 
-    def fill() -> None:
-        with menu:
-            for name in (DEMO, *PRESETS):
-                with ui.item(on_click=partial(_apply, form, name)), ui.item_section():
-                    ui.item_label(say(f"preset.{name}"))
-                    ui.item_label(say(f"preset.{name}_help")).props("caption")
-
-    return fill
+    return partial(_fill, form, menu)
 
 
-async def _apply(form: "Form", name: str) -> None:
-    if name == DEMO:
-        from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
+def _fill(form: "Form", menu: ui.dropdown_button) -> None:
+    """The presets, and what can be put on top of each."""
+    additions: dict[str, ui.checkbox] = {}
 
-        form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {})
-    else:
-        form.draft.apply(PRESETS[name])
-    form.refresh()
-    ui.notify(say("web.preset_applied", name=say(f"preset.{name}")))
+    async def take(name: str) -> None:
+        menu.close()
+        if name == DEMO:
+            from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
+
+            form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {}, say("preset.demo"))
+            return
+        chosen = [addition for addition, box in additions.items() if box.value]
+        what = " + ".join(say(f"preset.{one}") for one in (name, *chosen))
+        if not form.draft.apply(preset_values(name, chosen), what):
+            ui.notify(say("web.replaced_none", what=what))
+
+    with menu:
+        ui.label(say("web.presets_how")).classes("small presets-how")
+        for name in ADDITIONS:
+            with ui.item().props("tag=label"):
+                with ui.item_section().props("side"):
+                    additions[name] = ui.checkbox().props("dense")
+                _described(name)
+        ui.separator()
+        for name in (*PRESETS, DEMO):
+            with ui.item(on_click=partial(take, name)):
+                _described(name)
+
+
+def _described(name: str) -> None:
+    with ui.item_section():
+        ui.item_label(say(f"preset.{name}"))
+        ui.item_label(say(f"preset.{name}_help")).props("caption")
 
 
 def _help(form: "Form", wanted: bool) -> None:
@@ -79,8 +96,7 @@ def _load(form: "Form") -> None:
                 return
             dialog.close()
             if loaded is not None:
-                form.draft.replace(loaded.tree)
-                form.refresh()
+                form.draft.replace(loaded.tree, event.file.name)
                 _report(event.file.name, loaded)
 
         upload = ui.upload(on_upload=take, auto_upload=True, max_file_size=_LARGEST, max_files=1)

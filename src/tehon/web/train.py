@@ -1,7 +1,7 @@
 """The tab Train: the form on the left, what will happen on the right."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from nicegui import ui
 
@@ -10,6 +10,7 @@ from tehon.settings.fields import fields
 from tehon.web.controls import Row
 from tehon.web.placing import GROUPS, Group
 from tehon.web.plan_panel import PlanPanel
+from tehon.web.replaced_bar import ReplacedBar
 from tehon.web.toolbar import toolbar
 from tehon.web.workplace import Desk
 
@@ -29,7 +30,6 @@ def train_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
         with ui.element("aside").classes("side"):
             panel = PlanPanel(desk, form)
     form.panel = panel
-    desk.refresh_form = form.refresh
 
     async def begin() -> None:
         await asyncio.gather(form.go_on(), panel.begin())
@@ -54,8 +54,11 @@ class Form:
         self.waiting = list(GROUPS)
         with ui.element("main").classes("form") as self.box:
             self.fill_toolbar = toolbar(self)
+            self.bar = ReplacedBar(self.draft, self.go_to)
             self._some_cards()
         self.show_help(self.workplace.preferences.help)
+        self.draft.watchers.append(self.show)
+        self.box.client.on_delete(lambda: self.draft.watchers.remove(self.show))
 
     def _some_cards(self) -> None:
         """Builds the next cards."""
@@ -104,23 +107,22 @@ class Form:
                     self._row(name)
 
     def _row(self, name: str) -> None:
-        self.rows[name] = row = Row(self.fields[name], self.draft, self._changed)
+        self.rows[name] = row = Row(self.fields[name], self.draft)
         row.complain(self.wrong.get(name, []))
 
-    def _changed(self, name: str) -> None:
-        if self.panel is not None:
-            self.panel.again()
-
-    def refresh(self) -> None:
-        """Shows the draft again after it was replaced; cards with changed settings open. Those that still wait will
-        show it by themselves."""
+    def show(self, names: Collection[str]) -> None:
+        """Shows settings that have changed, in this window or in another; cards with folded ones open. Those that still
+        wait will show theirs by themselves."""
+        new = {name for name in names if self.draft.is_changed(name)}
         for group in GROUPS:
-            if group not in self.waiting and any(self.draft.is_changed(name) for name in group.advanced):
+            if group not in self.waiting and new.intersection(group.advanced):
                 self._build(group)
                 self.folds[group.name].value = True
-        for row in self.rows.values():
-            row.show()
-        self._changed("")
+        for name in self.rows.keys() & set(names):
+            self.rows[name].show()
+        self.bar.show()
+        if names and self.panel is not None:
+            self.panel.again()
 
     def build(self, names: set[str]) -> None:
         """Builds the folded settings of the cards that have one of these."""

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from tehon.disk import write_whole
-from tehon.messages.catalogue import language, languages
+from tehon.messages.catalogue import language, languages, say
 from tehon.runs.layout import RunDirectory
 from tehon.web.draft import Draft
 from tehon.web.pictures import Pictures
@@ -76,7 +76,6 @@ class Desk:
     workplace: Workplace
     show_tab: Callable[[str], None]
     open_run: Callable[[RunDirectory], None] | None = None
-    refresh_form: Callable[[], None] | None = None
 
     @property
     def draft(self) -> Draft:
@@ -92,12 +91,10 @@ class Desk:
         if self.open_run is not None:
             self.open_run(run)
 
-    def take_settings(self, tree: Mapping[str, Any]) -> None:
-        """Puts settings into the form and brings it to the front."""
-        self.draft.replace(tree)
+    def take_settings(self, tree: Mapping[str, Any], what: str = "") -> None:
+        """Puts settings into the form, of a run where nothing else is said, and brings it to the front."""
+        self.draft.replace(tree, what or say("web.edit_again"))
         self.show_tab("train")
-        if self.refresh_form is not None:
-            self.refresh_form()
 
 
 def _preferences(file: Path) -> Preferences:

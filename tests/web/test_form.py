@@ -1,0 +1,42 @@
+"""The form in a real browser: what replaces it can be taken back, and every window shows the same."""
+
+from typing import Any
+
+import pytest
+
+from tehon.settings.files import read_toml
+
+pytestmark = pytest.mark.slow
+
+
+def row(page: Any, name: str) -> Any:
+    return page.locator(f'.setting[data-name="{name}"]').get_by_role("textbox")
+
+
+def choose_preset(page: Any, name: str, *ticked: str) -> None:
+    page.get_by_role("button", name="Presets").click()
+    for addition in ticked:
+        page.locator(".q-menu").get_by_text(addition, exact=True).click()
+    page.locator(".q-menu").get_by_text(name, exact=True).click()
+
+
+def test_what_a_preset_changed_is_listed_leads_to_its_setting_and_can_be_undone(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    row(page, "network.rank").fill("24")
+    page.locator('.setting[data-name="network.rank"].changed').wait_for()
+    choose_preset(page, "Style", "SDXL")
+    bar = page.locator(".replaced")
+    bar.get_by_text("Style + SDXL: 13 settings changed.").wait_for()
+    assert row(page, "network.rank").input_value() == "32"
+    bar.get_by_role("button", name="Rate of caption dropout: 0 → 0.05").click()
+    page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Rate of caption dropout'")
+    choose_preset(page, "Character")  # with SDXL still ticked
+    bar.get_by_role("button", name="Rate of caption dropout: 0.05 → 0").wait_for()
+    page.reload()
+    bar.get_by_text("Character + SDXL: ").wait_for()
+    bar.get_by_role("button", name="Undo").click()
+    bar.get_by_text("Style + SDXL: ").wait_for()
+    bar.get_by_role("button", name="Undo").click()
+    bar.wait_for(state="hidden")
+    assert row(page, "network.rank").input_value() == "24"
+    assert read_toml(server.home / "form.toml") == {"network": {"rank": 24}}

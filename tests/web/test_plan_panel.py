@@ -8,15 +8,19 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.slow
 # Whether what is shown is of settings that are no more, and none of them can be started.
 WAITS = """() => document.querySelector(".panel-body.stale") &&
-    [...document.querySelectorAll(".panel-buttons button")].every((one) => one.disabled)"""
+    [...document.querySelectorAll(".panel-buttons .q-btn")].every((one) => one.disabled)"""
+
+
+def choose_preset(page: Any, name: str) -> None:
+    page.get_by_role("button", name="Presets").click()
+    page.get_by_text(name, exact=True).click()
 
 
 @pytest.fixture
 def demo(server: Any, visit: Any) -> Any:
     """The form with the demo's settings."""
     page = visit(server.url)
-    page.get_by_role("button", name="Presets").click()
-    page.get_by_text("Demo", exact=True).click()
+    choose_preset(page, "Demo")
     page.locator(".figure-number", has_text="176").wait_for()
     return page
 
@@ -54,3 +58,24 @@ def test_while_a_plan_is_made_the_one_before_is_dim_and_cannot_be_started(demo: 
     demo.locator(".figure-number", has_text="8").first.wait_for()
     demo.locator(".panel-body.stale").wait_for(state="detached")
     expect(start).to_be_enabled()
+
+
+def test_on_a_phone_the_start_stays_in_sight_with_what_is_missing_or_will_happen(server: Any, visit: Any) -> None:
+    page = visit(server.url, width=390, height=844)
+    start, short = page.get_by_role("button", name="Start training"), page.locator(".in-short")
+    choose_preset(page, "Demo")
+    short.get_by_text("176 pictures, 270 steps").wait_for()
+    for place in (0, 3000, 1_000_000):
+        page.evaluate("(place) => window.scrollTo(0, place)", place)
+        page.wait_for_timeout(300)
+        box = start.bounding_box()
+        assert 700 < box["y"] < 844 - box["height"]
+    ends = "[...document.querySelectorAll('.side .panel-body > *')].at(-1).getBoundingClientRect().bottom"
+    assert page.evaluate(ends) < box["y"], "what is last on the page is not covered by it"
+    row = page.locator('.setting[data-name="network.rank"]').get_by_role("textbox")
+    row.fill("none")
+    short.get_by_text("does not fit").wait_for()
+    page.evaluate("window.scrollTo(0, 0)")
+    short.click()
+    page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Network rank (dimension)'")
+    assert start.is_disabled()

@@ -1,6 +1,7 @@
 """Beside the form: what will happen, worked out anew whenever a setting changes."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,19 @@ class PlanPanel:
         self.draft = desk.draft
         self.form = form
         self.turn = 0
+        self.first: tuple[str, str] | None = None  # what stands in the way of a start, with its setting
         with ui.element("div").classes("panel"):
             with ui.element("div").classes("panel-head"):
                 ui.label(say("web.plan")).classes("panel-title")
                 self.spinner = ui.spinner(size="sm")
             with ui.element("div").classes("panel-buttons"):
+                with ui.element("button").classes("in-short").on("click", self._show_first):
+                    self.short = ui.label()  # in a narrow window alone, where these stay in sight and the plan does not
                 self.start = ui.button(say("web.start"), icon="play_arrow", on_click=self._start).props(
                     "unelevated no-caps"
                 )
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
-                self.later.props("outline no-caps")
+                self.later.props(f'outline no-caps aria-label="{say("web.enqueue")}"').classes("later")
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
         self._wait(True)
 
@@ -61,7 +65,8 @@ class PlanPanel:
     def _wait(self, waiting: bool) -> None:
         """While a plan is made, what is shown is of settings that are no more, and none can be started."""
         self.spinner.set_visibility(waiting)
-        self.body.classes(add="stale") if waiting else self.body.classes(remove="stale")
+        for shown in (self.body, self.short):
+            shown.classes(add="stale") if waiting else shown.classes(remove="stale")
         for button in (self.start, self.later):
             button.set_enabled(not waiting)
 
@@ -86,15 +91,34 @@ class PlanPanel:
         if plan is None or found:
             self.start.disable()
             self.later.disable()
+        self._show(checked.needed, found, plan)
+
+    def _show(self, needed: Sequence[str], found: Mapping[str, list[str]], plan: "Plan | None") -> None:
+        """What stands in the way of a start, then the plan; and either in a few words beside the buttons."""
+        open_ones = [(say("web.needed", name=self.form.fields[name].label), name) for name in needed]
+        wrong = [(sentence, name) for name, sentences in found.items() for sentence in sentences]
+        self.first = next(iter([*open_ones, *wrong]), None)
+        if self.first is not None:
+            self.short.text = self.first[0]
+        elif plan is not None:
+            self.short.text = say("web.in_short", pictures=len(plan.pictures), steps=plan.steps)
         self.body.clear()
         with self.body:
-            for name in checked.needed:
-                self._mark(say("web.needed", name=self.form.fields[name].label), name, "edit", "needed")
-            self._problems(found)
+            for sentence, name in open_ones:
+                self._mark(sentence, name, "edit", "needed")
+            for sentence, name in wrong:
+                self._mark(sentence, name, "error", "problem")
             if plan is not None:
                 from tehon.web.plan_view import show_plan
 
                 show_plan(plan, lambda notice: self._mark(notice, _setting_in(notice, self.form), "info", "notice"))
+
+    def _show_first(self) -> None:
+        """Leads to what stands in the way, or to the plan."""
+        if self.first is not None and self.first[1]:
+            self.form.go_to(self.first[1])
+        else:
+            ui.run_javascript(f"getHtmlElement({self.body.id}).scrollIntoView({{behavior: 'smooth'}})")
 
     async def _start(self) -> None:
         """Begins the run and shows it."""
@@ -122,11 +146,6 @@ class PlanPanel:
         else:
             if job is not None:
                 ui.notify(say("web.enqueued", number=job.number, name=job.name))
-
-    def _problems(self, found: dict[str, list[str]]) -> None:
-        for name, sentences in found.items():
-            for sentence in sentences:
-                self._mark(sentence, name, "error", "problem")
 
     def _mark(self, sentence: str, name: str, icon: str, kind: str) -> None:
         """A sentence that leads to its setting."""

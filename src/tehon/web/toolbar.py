@@ -48,6 +48,7 @@ def _fill(form: "Form", menu: ui.dropdown_button) -> None:
             from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
 
             form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {}, say("preset.demo"))
+            form.draft.tell(["data.folder"])  # whose pictures were drawn anew, also where the form was the same
             return
         chosen = [addition for addition, box in additions.items() if box.value]
         what = " + ".join(say(f"preset.{one}") for one in (name, *chosen))

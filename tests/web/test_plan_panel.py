@@ -1,8 +1,10 @@
 """What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -74,8 +76,23 @@ def test_on_a_phone_the_start_stays_in_sight_with_what_is_missing_or_will_happen
     assert page.evaluate(ends) < box["y"], "what is last on the page is not covered by it"
     row = page.locator('.setting[data-name="network.rank"]').get_by_role("textbox")
     row.fill("none")
-    short.get_by_text("does not fit").wait_for()
+    short.get_by_text("Network rank (dimension): ").wait_for()
     page.evaluate("window.scrollTo(0, 0)")
     short.click()
     page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Network rank (dimension)'")
     assert start.is_disabled()
+
+
+def test_a_sentence_names_settings_by_their_labels_and_leads_to_each(demo: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    demo.locator('.setting[data-name="data.folder"] input').fill(str(tmp_path))
+    sentence = demo.locator(
+        ".mark.problem", has_text=f"Image folder: pictures lie directly in {tmp_path}; set “Repeats”"
+    )
+    sentence.get_by_role("button", name="“Repeats”").click()
+    demo.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Repeats'")
+    sentence.get_by_role("button", name="Image folder").click()
+    demo.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Image folder'")
+    demo.get_by_role("tab", name="Pictures").click()
+    demo.locator(".sentences").get_by_role("button", name="“Repeats”").click()
+    demo.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Repeats'")

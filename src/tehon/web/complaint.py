@@ -3,6 +3,7 @@
 from nicegui import ui
 
 from tehon.messages.catalogue import say
+from tehon.web.naming import worded
 
 _STAYS = 15_000  # ms
 
@@ -10,4 +11,4 @@ _STAYS = 15_000  # ms
 def complain(problem: Exception) -> None:
     """A sentence at the foot of the page, until it is closed or was there long enough to be read."""
     close = {"label": say("web.close"), "color": "white"}  # else the banner's own, in which it is not seen
-    ui.notify(str(problem), type="negative", multi_line=True, timeout=_STAYS, actions=[close])
+    ui.notify(worded(str(problem)), type="negative", multi_line=True, timeout=_STAYS, actions=[close])

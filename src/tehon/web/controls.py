@@ -12,6 +12,7 @@ from nicegui.elements.mixins.value_element import ValueElement
 from tehon.messages.catalogue import say
 from tehon.settings.fields import SettingField
 from tehon.web.draft import Draft
+from tehon.web.naming import worded
 from tehon.web.picker import pick
 from tehon.web.placing import FILES, FOLDERS, LONG
 from tehon.web.values import as_text, from_text
@@ -26,7 +27,7 @@ class Setting(ui.element, component="setting.js"):
             id=f"set-{_id(field.name)}",
             name=field.name,
             label=field.label,
-            help=field.help,
+            help=worded(field.help),
             back=say("web.reset", name=field.label),
         )
         self.on("back", on_back, [])
@@ -64,7 +65,7 @@ class Row:
     def complain(self, sentences: list[str]) -> None:
         """Shows what is wrong with the value, or that nothing is. The field's own name in front is left out."""
         prefix = f"{self.field.name}: "
-        self.setting.tell(trouble="\n".join(sentence.removeprefix(prefix) for sentence in sentences))
+        self.setting.tell(trouble="\n".join(worded(sentence.removeprefix(prefix)) for sentence in sentences))
 
     def _mark(self) -> None:
         self.setting.tell(changed=self.draft.is_changed(self.field.name))

@@ -13,6 +13,7 @@ from tehon.web.album import Album, Entry
 from tehon.web.caption_editor import CaptionEditor
 from tehon.web.complaint import complain
 from tehon.web.gallery import Gallery
+from tehon.web.naming import mark
 from tehon.web.picker import pick
 from tehon.web.workplace import Desk
 
@@ -86,9 +87,10 @@ class DataTab:
         self.sentences.clear()
         with self.sentences:
             if self.album.trouble:
-                ui.label(self.album.trouble).classes("mark problem")
+                for sentence in self.album.trouble.splitlines():
+                    mark(sentence, "error", "problem", self.desk.show_setting)
             for sentence in self.album.sentences:
-                ui.label(sentence).classes("mark notice")
+                mark(sentence, "info", "notice", self.desk.show_setting)
         self.tags.clear()
         self.chips = {}
         with self.tags:

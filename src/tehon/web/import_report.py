@@ -7,6 +7,7 @@ from nicegui import ui
 from tehon.messages.catalogue import say
 from tehon.settings.kohya.lines import FATES, Line
 from tehon.settings.kohya.report import shown
+from tehon.web.naming import worded
 
 
 def import_report(lines: Sequence[Line]) -> None:
@@ -27,6 +28,6 @@ def _row(line: Line) -> None:
         with ui.element("th").props('scope="row"'):
             ui.label(line.key if line.value is None else f"{line.key} = {shown(line.value)}")
         with ui.element("td"):
-            ui.label(", ".join(f"{name} = {shown(value)}" for name, value in line.outcome.settings.items()))
+            ui.label(", ".join(f"{worded(name)} = {shown(value)}" for name, value in line.outcome.settings.items()))
             for remark in (*line.outcome.reasons, *line.outcome.differences):
-                ui.label(str(remark)).classes("small")
+                ui.label(worded(str(remark))).classes("small")

@@ -12,6 +12,7 @@ from tehon.messages.problem import Problem
 from tehon.settings.settings import Settings
 from tehon.web.complaint import complain
 from tehon.web.draft import by_field
+from tehon.web.naming import mark, worded
 from tehon.web.workplace import Desk
 
 if TYPE_CHECKING:
@@ -99,19 +100,19 @@ class PlanPanel:
         wrong = [(sentence, name) for name, sentences in found.items() for sentence in sentences]
         self.first = next(iter([*open_ones, *wrong]), None)
         if self.first is not None:
-            self.short.text = self.first[0]
+            self.short.text = worded(self.first[0])
         elif plan is not None:
             self.short.text = say("web.in_short", pictures=len(plan.pictures), steps=plan.steps)
         self.body.clear()
         with self.body:
             for sentence, name in open_ones:
-                self._mark(sentence, name, "edit", "needed")
+                mark(sentence, "edit", "needed", self.form.go_to, name)
             for sentence, name in wrong:
-                self._mark(sentence, name, "error", "problem")
+                mark(sentence, "error", "problem", self.form.go_to, name)
             if plan is not None:
                 from tehon.web.plan_view import show_plan
 
-                show_plan(plan, lambda notice: self._mark(notice, _setting_in(notice, self.form), "info", "notice"))
+                show_plan(plan, lambda notice: mark(notice, "info", "notice", self.form.go_to))
 
     def _show_first(self) -> None:
         """Leads to what stands in the way, or to the plan."""
@@ -147,15 +148,6 @@ class PlanPanel:
             if job is not None:
                 ui.notify(say("web.enqueued", number=job.number, name=job.name))
 
-    def _mark(self, sentence: str, name: str, icon: str, kind: str) -> None:
-        """A sentence that leads to its setting."""
-        tag = "button" if name else "div"
-        with ui.element(tag).classes(f"mark {kind}") as mark:
-            ui.icon(icon).props('aria-hidden="true"')
-            ui.label(sentence)
-        if name:
-            mark.on("click", lambda: self.form.go_to(name))
-
 
 async def _planned(settings: Settings) -> "tuple[Plan, list[Problem]]":
     found = await run.io_bound(_plan, settings)
@@ -188,9 +180,3 @@ def _enqueue(settings: Settings) -> "Job":
     from tehon.web.actions import enqueue
 
     return enqueue(settings)
-
-
-def _setting_in(sentence: str, form: "Form") -> str:
-    """The setting that a notice begins with, or ''."""
-    name = sentence.partition(":")[0]
-    return name if name in form.fields else ""

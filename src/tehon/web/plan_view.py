@@ -18,6 +18,7 @@ from tehon.planning.plan import Plan
 from tehon.planning.report import arithmetic
 from tehon.planning.saves import bytes_needed, count_loras
 from tehon.web import charts
+from tehon.web.naming import worded
 
 _POINTS = 160  # of a curve
 _ROWS = 12  # buckets shown
@@ -29,7 +30,7 @@ def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
         _figure(str(len(plan.pictures)), say("web.pictures"))
         _figure(str(plan.steps), say("web.steps"))
         _figure(str(plan.epochs), say("web.epochs"))
-    ui.label(arithmetic(plan)).classes("small")
+    ui.label(worded(arithmetic(plan))).classes("small")
     for notice in notices_for(plan):
         on_notice(notice)
     ui.label(say("web.buckets")).classes("sub")

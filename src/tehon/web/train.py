@@ -30,6 +30,7 @@ def train_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
         with ui.element("aside").classes("side"):
             panel = PlanPanel(desk, form)
     form.panel = panel
+    desk.go_to = form.go_to
 
     async def begin() -> None:
         await asyncio.gather(form.go_on(), panel.begin())

@@ -76,6 +76,7 @@ class Desk:
     workplace: Workplace
     show_tab: Callable[[str], None]
     open_run: Callable[[RunDirectory], None] | None = None
+    go_to: Callable[[str], None] | None = None
 
     @property
     def draft(self) -> Draft:
@@ -90,6 +91,12 @@ class Desk:
         self.show_tab("runs")
         if self.open_run is not None:
             self.open_run(run)
+
+    def show_setting(self, name: str) -> None:
+        """Brings the form to the front, with the cursor in a setting."""
+        self.show_tab("train")
+        if self.go_to is not None:
+            self.go_to(name)
 
     def take_settings(self, tree: Mapping[str, Any], what: str = "") -> None:
         """Puts settings into the form, of a run where nothing else is said, and brings it to the front."""

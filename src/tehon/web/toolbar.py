@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import events, run, ui
 
 from tehon.messages.catalogue import say
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, Problems
 from tehon.settings.fields import fields
 from tehon.web.complaint import complain
 from tehon.web.presets import ADDITIONS, PRESETS, preset_values
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tehon.web.train import Form
 
 _LARGEST = 60_000_000  # bytes; a LoRA is larger than a settings file
+_ENDINGS = (".toml", ".json", ".sh", ".bat", ".ps1", ".txt", ".safetensors")
 DEMO = "demo"
 
 
@@ -94,14 +95,21 @@ def _load(form: "Form") -> None:
                 loaded = await run.io_bound(load, event.file.name, await event.file.read())
             except Problem as problem:
                 complain(problem)
+                upload.reset()  # it takes one file, and the next may be the right one
                 return
             dialog.close()
             if loaded is not None:
                 form.draft.replace(loaded.tree, event.file.name)
                 _report(event.file.name, loaded)
 
-        upload = ui.upload(on_upload=take, auto_upload=True, max_file_size=_LARGEST, max_files=1)
-        upload.props('accept=".toml,.json,.sh,.bat,.txt,.safetensors"')
+        def refuse() -> None:
+            ui.notify(
+                say("web.load_refused", endings=", ".join(_ENDINGS), limit=_LARGEST // 1_000_000), type="negative"
+            )
+
+        upload = ui.upload(
+            on_upload=take, on_rejected=refuse, auto_upload=True, max_file_size=_LARGEST, max_files=1
+        ).props(f'accept="{",".join(_ENDINGS)}"')
     dialog.open()
 
 
@@ -131,8 +139,17 @@ def load(name: str, content: bytes) -> Loaded:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_bytes(content)
-        found = bring(file)
+        try:
+            found = bring(file)
+        except Problem as problem:
+            raise Problems([_called(one, file, name) for one in problem.all]) from None
     return Loaded(found.tree, found.lines, [])
+
+
+def _called(problem: Problem, file: Path, name: str) -> Problem:
+    """The same with the file's name as the person knows it, not where its content lies meanwhile."""
+    values = {key: name if str(value) == str(file) else value for key, value in problem.values.items()}
+    return Problem(problem.key, **values)
 
 
 def _text(name: str, content: bytes) -> str:

@@ -1,11 +1,13 @@
 """Files that are loaded into the form: what is wrong with them, under the name that the person gave."""
 
+import json
 import tempfile
 from typing import Any
 
 import pytest
 
 from tehon.messages.problem import Problem
+from tehon.web.import_report import grouped
 from tehon.web.toolbar import load
 
 
@@ -28,16 +30,45 @@ def test_what_is_wrong_with_a_file_names_it_as_the_person_knows_it(name: str, co
     assert tempfile.gettempdir() not in str(found.value)
 
 
+KOHYA = {"network_dim": 12, "seed": "7", "xformers": True, "resume": "", "lr_warmup": "abc", "flux1_checkbox": True}
+
+
+def test_an_import_is_told_by_what_needs_attention_what_is_carried_over_and_what_means_nothing_here() -> None:
+    groups = grouped(load("mine.json", json.dumps(KOHYA).encode()).lines)
+    assert {kind: {line.key for line in lines} for kind, lines in groups.items()} == {
+        "attention": {"lr_warmup", "flux1_checkbox"},
+        "carried": {"network_dim", "seed"},
+        "idle": {"xformers", "resume"},
+    }
+
+
+@pytest.mark.slow
+def test_an_import_begins_with_a_line_that_sums_it_up(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    page.get_by_role("button", name="Load").click()
+    content = json.dumps(KOHYA).encode()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "mine.json", "mimeType": "application/json", "buffer": content}
+    )
+    report = page.locator(".report")
+    report.get_by_text("2 keys carried over, 2 without effect here, 2 need attention.").wait_for()
+    keys = report.locator("th")
+    assert {text.partition(" ")[0] for text in keys.all_inner_texts()[:2]} == {"lr_warmup", "flux1_checkbox"}
+    assert keys.filter(has_text="xformers").is_hidden()
+    report.get_by_text("2 without effect here", exact=True).click()
+    keys.filter(has_text="xformers").wait_for()
+
+
 @pytest.mark.slow
 def test_after_a_broken_file_the_next_is_taken(server: Any, visit: Any) -> None:
     page = visit(server.url)
     page.get_by_role("button", name="Load").click()
     upload = page.locator("input[type=file]")
-    for content in (b"[[", b"[network]\nrank = 12\n"):
+    for content in (b"[[", b"[network]\nrank = 13\n"):
         upload.set_input_files({"name": "mine.toml", "mimeType": "text/plain", "buffer": content})
         page.get_by_text("mine.toml: this is not valid TOML").wait_for()
-    page.locator(".replaced").get_by_text("mine.toml: 1 setting changed.").wait_for()
-    assert page.locator('.setting[data-name="network.rank"]').get_by_role("textbox").input_value() == "12"
+    page.locator(".replaced").get_by_text("mine.toml: ").wait_for()
+    assert page.locator('.setting[data-name="network.rank"]').get_by_role("textbox").input_value() == "13"
 
 
 @pytest.mark.slow

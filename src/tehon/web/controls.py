@@ -96,6 +96,7 @@ class Row:
             as_text(self.draft.get(self.field.name)),
             folders=self.field.name in FOLDERS,
             files=FILES.get(self.field.name),
+            pictures=self.field.name in FOLDERS and self.field.name.startswith("data."),
         )
         if chosen:
             self.draft.set(self.field.name, chosen)

@@ -142,7 +142,7 @@ class DataTab:
         self._show_found()
 
     async def _browse(self) -> None:
-        if chosen := await pick(self.draft.get("data.folder"), folders=True, files=None):
+        if chosen := await pick(self.draft.get("data.folder"), folders=True, files=None, pictures=True):
             await self._open(chosen)
 
     async def _open(self, folder: str) -> None:

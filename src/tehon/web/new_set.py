@@ -27,7 +27,7 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         parent.classes("wide")
 
         async def browse() -> None:
-            parent.value = await pick(parent.value or "", folders=True, files=None) or parent.value
+            parent.value = await pick(parent.value or "", folders=True, files=None, pictures=True) or parent.value
 
         with parent.add_slot("append"):
             ui.button(icon="folder_open", on_click=browse).props(f'flat dense round aria-label="{say("web.browse")}"')

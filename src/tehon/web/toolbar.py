@@ -29,7 +29,7 @@ def toolbar(form: "Form") -> Callable[[], None]:
     """Builds the bar for a form; gives what fills its menu, of as many elements as half of what is seen at first."""
     with ui.element("div").classes("toolbar"):
         search_box(form.build)
-        menu = ui.dropdown_button(say("web.presets")).props("outline no-caps")
+        menu = ui.dropdown_button(say("web.presets"), auto_close=True).props("outline no-caps")
         ui.button(say("web.load"), icon="file_open", on_click=lambda: _load(form)).props("outline no-caps")
         ui.button(say("web.save"), icon="save_alt", on_click=lambda: _save(form)).props("outline no-caps")
         ui.switch(
@@ -44,7 +44,6 @@ def _fill(form: "Form", menu: ui.dropdown_button) -> None:
     additions: dict[str, ui.checkbox] = {}
 
     async def take(name: str) -> None:
-        menu.close()
         if name == DEMO:
             from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
 
@@ -58,11 +57,12 @@ def _fill(form: "Form", menu: ui.dropdown_button) -> None:
 
     with menu:
         ui.label(say("web.presets_how")).classes("small presets-how")
-        for name in ADDITIONS:
-            with ui.item().props("tag=label"):
-                with ui.item_section().props("side"):
-                    additions[name] = ui.checkbox().props("dense")
-                _described(name)
+        with ui.element("div").on("click", js_handler="(click) => click.stopPropagation()"):  # which would close it
+            for name in ADDITIONS:
+                with ui.item().props("tag=label"):
+                    with ui.item_section().props("side"):
+                        additions[name] = ui.checkbox().props("dense")
+                    _described(name)
         ui.separator()
         for name in (*PRESETS, DEMO):
             with ui.item(on_click=partial(take, name)):

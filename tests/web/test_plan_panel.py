@@ -1,5 +1,6 @@
 """What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,29 @@ def test_a_sentence_names_settings_by_their_labels_and_leads_to_each(demo: Any, 
     demo.get_by_role("tab", name="Pictures").click()
     demo.locator(".sentences").get_by_role("button", name="“Repeats”").click()
     demo.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Repeats'")
+
+
+def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
+    visit: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The hub is a server here that never answers."""
+    helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        server = helpers.start_server(tmp_path, helpers.free_port(), HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
+        try:
+            page = visit(server.url)
+            choose_preset(page, "Demo")
+            page.locator(".figure-number", has_text="176").wait_for()
+            model = page.locator('.setting[data-name="model.path"]').get_by_role("textbox")
+            model.fill("somebody/model")
+            said = page.locator(".mark", has_text="somebody/model is being looked up on the Hugging Face hub")
+            said.wait_for()
+            assert page.evaluate(WAITS), "the plan before is dimmed and can't be started"
+            model.fill("demo")
+            said.wait_for(state="hidden")
+            page.locator(".panel-body.stale").wait_for(state="detached")
+            assert page.get_by_role("button", name="Start training").is_enabled()
+        finally:
+            server.process.kill()
+            server.process.wait(20)

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nicegui import run, ui
 
+from tehon.catalog.hub import is_hub_id
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.settings import Settings
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tehon.web.train import Form
 
 _WAIT = 0.35  # seconds without typing before a plan is made
+_SLOW = 0.7  # seconds that a plan may take before it is said why
 
 
 class PlanPanel:
@@ -45,6 +48,7 @@ class PlanPanel:
                 )
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
                 self.later.props(f'outline no-caps aria-label="{say("web.enqueue")}"').classes("later")
+            self.lookup = ui.label().classes("mark needed").props('role="status"')
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
         self._wait(True)
 
@@ -70,6 +74,15 @@ class PlanPanel:
             shown.classes(add="stale") if waiting else shown.classes(remove="stale")
         for button in (self.start, self.later):
             button.set_enabled(not waiting)
+        self.lookup.set_visibility(False)
+
+    def _say_lookup(self, turn: int, settings: Settings) -> None:
+        """Where a plan takes long because of a model that is not on this machine."""
+        path = settings.model.path
+        if turn == self.turn and is_hub_id(path) and not Path(path).exists():
+            self.lookup.text = self.short.text = say("web.looking_up", path=path)
+            self.lookup.set_visibility(True)
+            self.short.classes(remove="stale")
 
     async def _make(self, turn: int) -> None:
         if turn != self.turn:
@@ -77,6 +90,7 @@ class PlanPanel:
         checked = self.draft.checked()
         found, plan = dict(checked.by_field), None
         if checked.settings is not None:
+            slow = asyncio.get_running_loop().call_later(_SLOW, self._say_lookup, turn, checked.settings)
             try:
                 plan, problems = await _planned(checked.settings)
             except Problem as problem:
@@ -85,6 +99,8 @@ class PlanPanel:
                 for problem in problems:
                     for name, sentences in by_field(problem).items():
                         found.setdefault(name, []).extend(sentences)
+            finally:
+                slow.cancel()
         if turn != self.turn:
             return
         self.form.complain(found)

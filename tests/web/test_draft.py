@@ -176,3 +176,32 @@ def test_what_does_not_fit_comes_back_as_a_sentence(draft: Draft) -> None:
     assert list(draft.checked().by_field) == ["network.rank"]
     with pytest.raises(ValueError, match=r"network\.rank"):
         validate(draft.tree())
+
+
+def test_two_servers_lose_nothing_of_each_other_and_hear_of_it(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    other = Draft(draft.file)
+    heard: list[Any] = []
+    draft.watchers.append(heard.extend)
+    other.set("network.alpha", 8.0)
+    other.set("network.rank", None)
+    draft.catch_up()
+    assert heard == ["network.rank", "network.alpha"]
+    assert draft.values == {"network.alpha": 8.0}
+    draft.set("training.seed", 7)
+    other.set("data.batch_size", 2)  # without having looked
+    wanted = {"network.alpha": 8.0, "training.seed": 7, "data.batch_size": 2}
+    assert Draft(draft.file).values == other.values == wanted
+    draft.file.write_text("[network", "utf8")
+    draft.catch_up()
+    assert draft.get("training.seed") == 7
+
+
+def test_who_watches_is_told_what_has_changed(draft: Draft) -> None:
+    heard: list[Any] = []
+    draft.watchers.append(lambda names: heard.append(sorted(names)))
+    draft.set("network.rank", 16)
+    draft.apply({"network.rank": 16, "network.alpha": 8.0, "training.seed": None}, "Character")
+    draft.undo()
+    draft.set("training.seed", 7, tell=False)
+    assert heard == [["network.rank"], ["network.alpha"], ["network.alpha"]]

@@ -40,3 +40,25 @@ def test_what_a_preset_changed_is_listed_leads_to_its_setting_and_can_be_undone(
     bar.wait_for(state="hidden")
     assert row(page, "network.rank").input_value() == "24"
     assert read_toml(server.home / "form.toml") == {"network": {"rank": 24}}
+
+
+def test_all_windows_show_the_same_form_and_what_is_being_typed_stays(server: Any, visit: Any) -> None:
+    page, other = visit(server.url), visit(server.url)
+    for window in (page, other):
+        row(window, "samples.prompts").wait_for(state="attached")  # the last that comes
+    row(page, "network.alpha").fill("8.50")
+    other.wait_for_function("document.querySelector('[aria-label=\"Network alpha\"]').value === '8.5'")
+    assert row(page, "network.alpha").input_value() == "8.50"
+    row(other, "output.name").fill("owl")
+    page.wait_for_function("document.querySelector('[aria-label=\"Model output name\"]').value === 'owl'")
+    choose_preset(page, "Style")
+    bar = other.locator(".replaced")
+    bar.get_by_text("Style: ").wait_for()
+    assert row(other, "network.alpha").input_value() == "16"
+    bar.get_by_role("button", name="Undo").click()
+    page.locator(".replaced").wait_for(state="hidden")
+    assert row(page, "network.alpha").input_value() == "8.5"
+    (server.home / "form.toml").write_text("[network]\nalpha = 3.0\n", "utf8")  # as another server does
+    for window in (page, other):
+        window.wait_for_function("document.querySelector('[aria-label=\"Network alpha\"]').value === '3'")
+        assert row(window, "output.name").input_value() == "last"

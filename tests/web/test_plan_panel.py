@@ -103,7 +103,7 @@ def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
     visit: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The hub is a server here that never answers."""
-    helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    helpers: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     with socket.create_server(("127.0.0.1", 0)) as hub:
         address = f"http://127.0.0.1:{hub.getsockname()[1]}"
         server = helpers.start_server(tmp_path, helpers.free_port(), HF_ENDPOINT=address, HF_HUB_OFFLINE="0")

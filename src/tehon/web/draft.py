@@ -45,8 +45,9 @@ class Replaced:
 class Draft:
     """Only what differs from a default is held, as {dotted name: value}; each change is written to the file.
 
-    All windows of the page share one: `watchers` are told the names of the settings that have changed. `replaced` can
-    be taken back, the last one first."""
+    All windows of the page share one: `watchers` are told the names of the settings that have changed. Two servers
+    share the file: what the other has written is taken over before each change. `replaced` can be taken back, the last
+    one first."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -54,10 +55,9 @@ class Draft:
         self.watchers: list[Callable[[Collection[str]], None]] = []
         self.replaced: list[Replaced] = []
         self.values: dict[str, Any] = {}
-        if file.exists():
-            from tehon.settings.files import read_toml
-
-            self._put(_by_name(read_toml(file)))
+        self._written = _stamp(file)
+        if self._written is not None:
+            self._read()
 
     def get(self, name: str) -> Any:
         return self.values.get(name, self.defaults[name])
@@ -67,6 +67,7 @@ class Draft:
 
     def set(self, name: str, value: Any, *, tell: bool = True) -> None:
         """Sets a value; the default, or None, takes it back. Who wants to tell the watchers later does so."""
+        self.catch_up()
         self._put({name: value})
         self.save()
         if tell:
@@ -80,6 +81,7 @@ class Draft:
 
     def apply(self, values: Mapping[str, Any], what: str = "") -> bool:
         """Sets several values, as a preset does, and remembers what they were; whether one of them was another."""
+        self.catch_up()
         before = {name: self.get(name) for name in values}
         self._put(values)
         changed = [name for name, value in before.items() if self.get(name) != value]
@@ -95,6 +97,7 @@ class Draft:
         """Takes the last replacement back, but for settings that were changed again since."""
         if not self.replaced:
             return
+        self.catch_up()
         last = self.replaced.pop()
         back = {name: value for name, value in last.before.items() if self.get(name) == last.after[name]}
         self._put(back)
@@ -105,6 +108,23 @@ class Draft:
         """Forgets the way back."""
         self.replaced = []
         self.tell([])
+
+    def catch_up(self) -> None:
+        """Takes over what another server of the page has written into the file since, which would else be lost."""
+        there = _stamp(self.file)
+        if there is None or there == self._written:
+            return
+        self._written, before, self.values = there, self.values, {}
+        try:
+            self._read()
+        except Problem:  # an editor is not done with it
+            self.values = before
+        self.tell([name for name in self.defaults if before.get(name) != self.values.get(name)])
+
+    def _read(self) -> None:
+        from tehon.settings.files import read_toml
+
+        self._put(_by_name(read_toml(self.file)))
 
     def tell(self, names: Collection[str]) -> None:
         for watcher in list(self.watchers):
@@ -132,6 +152,7 @@ class Draft:
     def save(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.file, self.toml().encode())
+        self._written = _stamp(self.file)
 
     def checked(self) -> Checked:
         """What the model of all settings says of the values, each mistake under its field."""
@@ -142,6 +163,15 @@ class Draft:
         except Problem as problem:
             needed = tuple(str(one.values["field"]) for one in problem.all if one.key == "key_missing")
             return Checked(None, by_field(problem), needed)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes when the file is written anew; None where there is none."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _by_name(tree: Mapping[str, Any]) -> dict[str, Any]:

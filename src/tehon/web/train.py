@@ -16,6 +16,7 @@ from tehon.web.workplace import Desk
 
 _AT_ONCE = 10  # settings: as many as a usual window shows
 _SOON = 0.15  # seconds between some cards and the next; the other tabs come before the second
+_ELSEWHERE = 2.0  # seconds between looks at what another server of the page has changed
 _GO_TO = """setTimeout(() => {
     const row = document.getElementById("PLACE");
     row?.scrollIntoView({block: "center", behavior: "smooth"});
@@ -57,6 +58,7 @@ class Form:
             self.fill_toolbar = toolbar(self)
             self.bar = ReplacedBar(self.draft, self.go_to)
             self._some_cards()
+            ui.timer(_ELSEWHERE, self.draft.catch_up)
         self.show_help(self.workplace.preferences.help)
         self.draft.watchers.append(self.show)
         self.box.client.on_delete(lambda: self.draft.watchers.remove(self.show))

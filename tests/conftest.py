@@ -1,6 +1,5 @@
 """What many tests need: golden numbers, small picture folders, the demo model."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -126,20 +125,12 @@ def tree(album: Album, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def _twins() -> Any:
-    """The module beside this one; pytest's importlib mode has no way to import it by name."""
-    spec = importlib.util.spec_from_file_location("twins", Path(__file__).with_name("twins.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def twins() -> Any:
     """`tests/twins.py`: random models of every family in both layouts."""
-    return _twins()
+    import twins
+
+    return twins
 
 
 @pytest.fixture(scope="session")

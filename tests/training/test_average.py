@@ -15,12 +15,9 @@ from tehon.training.assemble import Trainer, assemble
 from tehon.training.average import Average
 from tehon.training.run import resume_run, start_run
 from tehon.training.state import read_state
+from trainings import quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
 
 
 def test_it_is_diffusers_average() -> None:

@@ -19,11 +19,11 @@ from tehon.data.feed.loader import Loader
 from tehon.families.family import behaviour_of
 from tehon.families.sd import StableDiffusion
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
+from tehon.planning.plan import Plan
 from tehon.runs.read import rows
-from tehon.settings.files import validate
 from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, resume_run, start_run
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
 Changes = dict[str, Any]
@@ -66,10 +66,6 @@ def grain(tree: Tree) -> Tree:
     return tree
 
 
-def planned(tree: Tree, **changes: Changes) -> Plan:
-    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
-
-
 def losses(plan: Plan, epochs: int = 1) -> list[float]:
     """The losses of the readings of the first epochs; the adapters do nothing yet, so they don't depend on order."""
     trainer = assemble(plan)
@@ -84,10 +80,6 @@ def losses(plan: Plan, epochs: int = 1) -> list[float]:
                     found[epoch, read.picture, read.repeat] = loss
     trainer.latents.close()
     return [found[key] for key in sorted(found)]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
 
 
 def tensors(outcome: Outcome) -> dict[str, torch.Tensor]:

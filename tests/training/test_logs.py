@@ -12,25 +12,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_text
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
-from tehon.settings.files import validate
 from tehon.training import logs as logs_module
 from tehon.training.logs import LogWriter
 from tehon.training.run import resume_run, start_run
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
 KEY = "0123456789abcdef0123456789abcdef01234567"
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
 
 
 def read_tensorboard(folder: Path) -> EventAccumulator:

@@ -19,24 +19,15 @@ import torch
 from tehon import disk
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
 from tehon.runs import record
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, state_step, states
-from tehon.settings.files import validate
 from tehon.training import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
 
 
 def at_step(number: int, act: Callable[[], object]) -> Callable[[str, dict[str, Any]], None]:

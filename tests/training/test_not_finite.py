@@ -23,12 +23,9 @@ from tehon.training.loop import Report
 from tehon.training.run import start_run
 from tehon.training.state import read_state
 from tehon.training.validation import Validation
+from trainings import quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
 
 
 def test_a_rate_of_a_million_stops_at_the_first_step_that_is_not_finite(tree: Tree) -> None:

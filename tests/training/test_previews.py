@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tehon.cli.main import main
-from tehon.planning.plan import Plan, make_plan
+from tehon.planning.plan import Plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.settings.files import validate
@@ -22,13 +22,10 @@ from tehon.training.assemble import assemble
 from tehon.training.previews import draw_with, seen_as_saved, unseen
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.weights.lora_file import as_saved
+from trainings import planned
 
 Tree = dict[str, Any]
 SMALL = "--w 64 --h 64 --s 2"
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
 
 
 def run(plan: Plan, watch: Any = lambda name, facts: None) -> Outcome:

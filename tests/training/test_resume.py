@@ -14,28 +14,16 @@ from safetensors.torch import load_file
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, state_step, states
 from tehon.runs.record import keep_rows
-from tehon.settings.files import load_settings, validate
+from tehon.settings.files import load_settings
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
 from tehon.training.step import Step
+from trainings import merged, planned, quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
-
-
-def merged(tree: Tree, changes: Tree) -> Tree:
-    return {section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes}
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate(merged(tree, changes)))
 
 
 def body(lora: Path | None) -> str:

@@ -13,26 +13,17 @@ import torch
 from tehon.catalog.header import read_header
 from tehon.families.sd import StableDiffusion
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
+from tehon.planning.plan import make_plan
 from tehon.runs.known import find_run
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, states
-from tehon.settings.files import load_settings, validate
+from tehon.settings.files import load_settings
 from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(
-        validate({section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes})
-    )
 
 
 def run(tree: Tree, **changes: dict[str, Any]) -> Outcome:

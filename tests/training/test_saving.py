@@ -12,26 +12,16 @@ import tehon
 from tehon.catalog.header import read_header
 from tehon.disk import fill_whole
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_of_lora, bytes_of_state
 from tehon.runs.read import rows, state_step, states
-from tehon.settings.files import to_toml, validate
+from tehon.settings.files import to_toml
 from tehon.training.assemble import assemble
 from tehon.training.optimizers import update
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import save_state
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(
-        validate({section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes})
-    )
 
 
 def run(tree: Tree, **changes: dict[str, Any]) -> Outcome:

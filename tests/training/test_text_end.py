@@ -13,25 +13,14 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
 from tehon.runs.read import rows, states
-from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import file_tensors
 from tehon.training.run import Outcome, resume_run, start_run
+from trainings import planned, quiet
 
 Tree = dict[str, Any]
 HALF = {"stop_text_encoder_training": 50.0}
-
-
-def quiet(name: str, facts: dict[str, Any]) -> None:
-    pass
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(
-        validate({section: tree.get(section, {}) | changes.get(section, {}) for section in tree | changes})
-    )
 
 
 def of_text(tensors: dict[str, Tensor], text: bool = True) -> dict[str, Tensor]:

@@ -13,12 +13,12 @@ from PIL import Image
 
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
+from tehon.planning.plan import Plan
 from tehon.planning.report import as_data, as_text
-from tehon.settings.files import validate
 from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, start_run
 from tehon.training.validation import LEVELS, Validation
+from trainings import planned
 
 Tree = dict[str, Any]
 
@@ -35,10 +35,6 @@ def held(tree: Tree, tmp_path: Path) -> Tree:
     tree["data"]["validation_folder"] = str(folder.parent)
     tree["optimizer"] = {"learning_rate": 1e-2, "lr_scheduler": "constant"}
     return tree
-
-
-def planned(tree: Tree, **changes: dict[str, Any]) -> Plan:
-    return make_plan(validate({name: tree.get(name, {}) | changes.get(name, {}) for name in tree | changes}))
 
 
 def run(plan: Plan) -> tuple[Outcome, list[dict[str, Any]]]:

@@ -131,13 +131,6 @@ def _on_both(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     return torch.kron(once, once).float()
 
 
-F2 = Winograd(
-    inputs=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-    kernel=((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-    outputs=((1, 1, 1, 0), (0, 1, -1, -1)),
-)
-"""4 multiplications of 9 are left, with 16/9 of the weights."""
-
 F4 = Winograd(
     inputs=(
         (4, 0, -5, 0, 1, 0),

@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing(tree: Tree, monkeypatch:
         real_append(file, text, durable)
 
     real_fill, real_append = disk.fill_whole, disk.append
-    for module in ("disk", "weights.lora_file", "training.previews"):
+    for module in ("disk", "weights.slices", "training.previews"):
         monkeypatch.setattr(f"tehon.{module}.fill_whole", fill_whole)
     monkeypatch.setattr(record, "append", append)
     ends: list[str] = []

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
@@ -32,6 +33,18 @@ def test_the_model_hash_is_that_of_the_body(tmp_path: Path) -> None:
     assert header.metadata["sshs_model_hash"] == sha256(file.read_bytes()[header.body :]).hexdigest()
     assert header.metadata["sshs_legacy_hash"] == "e3b0c442", "what kohya writes for files under 1 MiB"
     assert header.metadata["ss_seed"] == "1"
+
+
+def test_the_body_is_laid_down_as_the_library_lays_it(tmp_path: Path) -> None:
+    """And the same LoRA is the same file: the library's own writer gives the metadata another order each time."""
+    files, metadata = [tmp_path / f"{name}.safetensors" for name in "xy"], {"ss_b": "1", "ss_a": "2", "c": "3"}
+    for file in files:
+        write_lora(file, TENSORS | {"lora_te_x.dora_scale": torch.ones(4, 1)}, metadata, "fp16")
+    header, content = read_header(files[0]), files[0].read_bytes()
+    library = save(load_file(files[0]))
+    assert content[header.body :] == library[8 + int.from_bytes(library[:8], "little") :]
+    assert list(header.metadata)[:3] == list(metadata)
+    assert files[1].read_bytes() == content
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -5,21 +5,17 @@
 torch.Size([8, 96])
 """
 
-import hashlib
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
 from tehon.catalog.lora_names import not_a_lora
-from tehon.disk import clear_leftovers_of, fill_whole, unwritable
 from tehon.messages.problem import Problem
-from tehon.weights.hashes import legacy_hash
 from tehon.weights.readers import Match, match
-from tehon.weights.slices import SafeTensors
+from tehon.weights.slices import NAMES, Row, SafeTensors, sorted_rows, write_tensors
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -32,32 +28,14 @@ def layer_name(prefix: str, path: str) -> str:
 def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> list[str]:
     """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included, but for
     DoRA's lengths: training moves them by less than a narrow type's steps, so that casting them loses what was learned.
-    Returns the names of those that are too small for the type and became zero.
-
-    Adds kohya's hashes to the metadata: `sshs_model_hash` is the sha256 of the file's body, `sshs_legacy_hash`
-    A1111's old one over the file as it would be with the `ss_` metadata alone.
+    Returns the names of those that are too small for the type and became zero. The metadata get kohya's hashes.
     """
-    cast = {name: tensor.to("cpu").contiguous() for name, tensor in as_saved(tensors, precision).items()}
+    cast = as_saved(tensors, precision)
     broken = [name for name, tensor in cast.items() if not tensor.isfinite().all()]
     if broken:
         raise Problem("lora_not_finite", name=broken[0], count=len(broken), precision=precision)
-    draft = safetensors.torch.save(cast, {k: v for k, v in metadata.items() if k.startswith("ss_")})
-    body = draft[8 + int.from_bytes(draft[:8], "little") :]
-    hashes = {"sshs_model_hash": hashlib.sha256(body).hexdigest(), "sshs_legacy_hash": legacy_hash(draft)}
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(file, error) from None
-    clear_leftovers_of(file)
-
-    def fill(aside: Path) -> None:
-        aside.write_bytes(safetensors.torch.save(cast, metadata | hashes))
-        written = safetensors.torch.load_file(aside)
-        if any(not torch.equal(written[name], tensor) for name, tensor in cast.items()):
-            raise Problem("lora_written_wrong", path=file)
-
-    fill_whole(file, fill)
+    rows = sorted_rows({name: Row(NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in cast.items()})
+    write_tensors(file, rows, metadata, cast.__getitem__, overwrite=True, kohya_hashes=True)
     return [name for name, tensor in cast.items() if tensors[name].any() and not tensor.any()]
 
 

@@ -132,7 +132,8 @@ def write_tensors(
     """Writes a safetensors file with one tensor in memory at a time, reads it back and compares. Gives its
     body's sha256.
 
-    Tensors lie in the order of `rows`. With `kohya_hashes` the metadata get `sshs_model_hash` and `sshs_legacy_hash`.
+    Tensors lie in the order of `rows`. With `kohya_hashes` the metadata get `sshs_model_hash`, the sha256 of the body,
+    and `sshs_legacy_hash`, A1111's old one over the file as it would be with the `ss_` metadata alone.
     `header` is written as it is, in place of the one made here.
     """
     if is_there(file) and not overwrite:

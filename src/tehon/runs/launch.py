@@ -51,7 +51,7 @@ def begin(run: RunDirectory, options: Sequence[str] = (), environment: Mapping[s
         if not is_held(run.lock):
             run.progress.unlink(missing_ok=True)  # the heartbeat of the process before
         with run.log.open("ab") as log:
-            process = _detached([sys.executable, "-m", "tehon", *words, *options], log.fileno(), environment)
+            process = detached([*words, *options], log.fileno(), environment)
     except OSError as error:
         raise Problem("not_written", path=run.log, reason=error.strerror or error) from None
     while process.poll() is None and not is_held(run.lock):
@@ -59,14 +59,21 @@ def begin(run: RunDirectory, options: Sequence[str] = (), environment: Mapping[s
     return Launched(run, process)
 
 
-def _detached(command: Sequence[str], output: int, environment: Mapping[str, str] | None) -> "subprocess.Popen[bytes]":
-    """Without our terminal, so that neither Ctrl-C nor its end reaches it."""
+def detached(
+    words: Sequence[str], output: int, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """The command line as a process without our terminal, so that neither Ctrl-C nor its end reaches it; what it says
+    goes to `output`. Its words are a list, so that no shell reads them."""
     own = {**os.environ, **(environment or {}), "PYTHONIOENCODING": "utf8", "PYTHONUNBUFFERED": "1"}
-    if sys.platform == "win32":  # a hidden console, so that its own child processes open none
+    flags = 0
+    if sys.platform == "win32":  # which ignores new sessions; a hidden console, so that child processes open none
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=own, creationflags=flags
-        )
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=own, start_new_session=True
+        [sys.executable, "-m", "tehon", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=own,
+        creationflags=flags,
+        start_new_session=True,
     )

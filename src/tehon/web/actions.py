@@ -5,7 +5,6 @@ PosixPath('output/runs/mycat-20260101-120000')
 """
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import final_name
 from tehon.runs.known import remember
-from tehon.runs.launch import begin, launch
+from tehon.runs.launch import begin, detached, launch
 from tehon.runs.layout import RunDirectory
 from tehon.runs.queue import Job, Queue
 from tehon.settings.files import to_toml
@@ -47,7 +46,7 @@ def enqueue(settings: Settings) -> Job:
 
 def work_the_queue() -> None:
     """A worker as a process of its own, until the queue is empty; a second one for the device ends at once."""
-    _look_after(_tehon("queue", "start"))
+    _look_after(detached(["queue", "start"], subprocess.DEVNULL))
 
 
 def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: Path) -> "subprocess.Popen[bytes]":
@@ -55,7 +54,8 @@ def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: P
     words = ["grid", str(run.path), "--out", str(out), "--strengths", *map(str, strengths)]
     words += ["--prompt", prompt] if prompt else []
     out.mkdir(parents=True, exist_ok=True)
-    process = _tehon(*words, log=out / "log.txt")
+    with (out / "log.txt").open("wb") as log:
+        process = detached(words, log.fileno())
     _look_after(process)
     return process
 
@@ -74,22 +74,6 @@ def _ready(settings: Settings) -> tuple[Plan, str]:
     if (there := taken(plan)) is not None:
         raise there
     return plan, to_toml(plan.settings, open_names(plan.given, plan.settings))
-
-
-def _tehon(*words: str, log: Path | None = None) -> "subprocess.Popen[bytes]":
-    """The command line, without our terminal; its arguments are a list, so that no shell reads them."""
-    output = log.open("wb") if log else subprocess.DEVNULL
-    try:
-        command = [sys.executable, "-m", "tehon", *words]
-        if sys.platform == "win32":
-            flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, creationflags=flags
-            )
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
-    finally:
-        if log is not None and not isinstance(output, int):
-            output.close()
 
 
 def _look_after(process: "subprocess.Popen[bytes]") -> None:

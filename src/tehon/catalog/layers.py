@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Shape = tuple[int, ...]
-Place = Literal["attention", "residual"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class LayerRow:
 
     path: str
     shape: Shape
-    place: Place
+    place: Literal["attention", "residual"]
 
 
 OUTSIDE_LINEAR = ("time_embedding.linear_1", "time_embedding.linear_2")

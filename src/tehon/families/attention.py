@@ -24,7 +24,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 products, broadcast to (n, heads, places, other places), to what is attended to, (n, heads, places, d)."""
 AttendRows = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
 """The same for queries (n, places, heads d), keys, values and what is attended to, and the number of heads."""
-Together = Callable[[Tensor], tuple[Tensor, ...] | None]
+Joined = Callable[[Tensor], tuple[Tensor, ...] | None]
 """Several layers as one function of their common input; None when they have to be asked one by one."""
 _ALONE = 2**18  # multiplications of Q Kᵀ that one thread does sooner than it calls a second
 _PRODUCTS = 2**24  # numbers of Q Kᵀ at a time: 64 MB in float32
@@ -73,7 +73,7 @@ def use_attention(unet: Any, name: str) -> None:
             module.processor = processor
 
 
-def join_projections(network: nn.Module, joined: Callable[[list[nn.Module]], Together | None]) -> None:
+def join_projections(network: nn.Module, joined: Callable[[list[nn.Module]], Joined | None]) -> None:
     """Lets layers of an attention that read the same input compute together: query, key and value where they all read
     the picture, else key and value. `joined` gives the function for some layers, None where they stay apart."""
     for module in network.modules():
@@ -116,7 +116,7 @@ class Processor:
 
 def _projected(attention: Any, picture: Tensor, other: Tensor) -> tuple[Tensor, ...]:
     """Queries of the picture, keys and values of what is looked at."""
-    together: Together | None = attention.__dict__.get("together")
+    together: Joined | None = attention.__dict__.get("together")
     found = None if together is None else together(other)
     if found is None:
         return attention.to_q(picture), attention.to_k(other), attention.to_v(other)

@@ -60,7 +60,7 @@ _WEIGHTS, _SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass
-class Lora:
+class LoraFile:
     """A LoRA's tensors by what they mean. `names` are {key: (file, name in it)}, `alphas` those that are no tensors.
     `prediction` is what its base model predicts, where anything says it."""
 
@@ -123,7 +123,7 @@ def convert(
     return len(_layers(lora)), to != "kohya" or bool(lora.prediction or lora.family.predicts)
 
 
-def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
+def _write_file(lora: LoraFile, out: Path, to: str, overwrite: bool) -> None:
     """By the rules, with the file's own header beside where they would not give it back. kohya's hashes are taken
     anew where there are none, and where the tensors are not those that they were taken of."""
     rows, metadata, tensor = _made(lora, to)
@@ -141,7 +141,7 @@ def _write_file(lora: Lora, out: Path, to: str, overwrite: bool) -> None:
     write_tensors(out, rows, metadata, tensor, overwrite=overwrite, kohya_hashes=fresh)
 
 
-def read_any(source: Path) -> Lora:
+def read_any(source: Path) -> LoraFile:
     """A LoRA in whichever of the formats; a Problem when it is none of them, or of a kind that only kohya's has."""
     if source.is_dir():
         return _read_peft(source)
@@ -151,7 +151,7 @@ def read_any(source: Path) -> Lora:
     content = SafeTensors(source)
     family = family_of_lora(header.layers(), header.metadata) or family_by_parts(header.shapes, _width(header.shapes))
     with source.open("rb") as stream:
-        lora = Lora(family, dict(header.metadata), stream.read(header.body))
+        lora = LoraFile(family, dict(header.metadata), stream.read(header.body))
     for name in header.shapes:
         _take(lora, name, content, name, source)
     _check_layers(lora, source)
@@ -167,7 +167,7 @@ def _width(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(ends[0]) if ends else 0
 
 
-def _take(lora: Lora, name: str, content: SafeTensors, own: str, source: Path) -> None:
+def _take(lora: LoraFile, name: str, content: SafeTensors, own: str, source: Path) -> None:
     """Adds the tensor that is called `own` in its file; a Problem when its name says nothing that all formats know."""
     key = read_key(name, lora.family)
     try:
@@ -181,7 +181,7 @@ def _take(lora: Lora, name: str, content: SafeTensors, own: str, source: Path) -
     lora.names[key] = content, own
 
 
-def _check_layers(lora: Lora, source: Path) -> None:
+def _check_layers(lora: LoraFile, source: Path) -> None:
     layers: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
     for key in lora.names:
         layers.setdefault((key.part, key.path), {})[key.tensor] = lora.row(key).shape
@@ -193,11 +193,11 @@ def _check_layers(lora: Lora, source: Path) -> None:
         check_whole_layer(source, path, tensors)
 
 
-def _layers(lora: Lora) -> list[tuple[str, str]]:
+def _layers(lora: LoraFile) -> list[tuple[str, str]]:
     return list(dict.fromkeys((key.part, key.path) for key in lora.names))
 
 
-def _alphas(metadata: Mapping[str, str], lora: Lora) -> dict[tuple[str, str], float]:
+def _alphas(metadata: Mapping[str, str], lora: LoraFile) -> dict[tuple[str, str], float]:
     """What diffusers' own metadata say, {(network, layer): alpha}."""
     try:
         config: dict[str, Any] = json.loads(metadata[_CONFIG])
@@ -220,7 +220,7 @@ def _body(rows: Mapping[str, Row], tensor: Read) -> str:
     return digest.hexdigest()
 
 
-def _made(lora: Lora, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
+def _made(lora: LoraFile, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
     """(rows, metadata, tensor by name) of the LoRA in another format, by the rules alone."""
     wanted: dict[str, Key] = {}
     metadata = {key: text for key, text in lora.metadata.items() if key not in (_CONFIG, _HEADER, _BODY)}
@@ -240,7 +240,7 @@ def _made(lora: Lora, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
     return rows, metadata, lambda name: lora.tensor(wanted[name])
 
 
-def _config(lora: Lora) -> dict[str, Any]:
+def _config(lora: LoraFile) -> dict[str, Any]:
     """What diffusers writes of a LoRA beside its tensors: peft's settings of each network."""
     found: dict[str, Any] = {}
     for part in sorted({part for part, _ in _layers(lora)}):
@@ -248,7 +248,7 @@ def _config(lora: Lora) -> dict[str, Any]:
     return found
 
 
-def _peft_config(lora: Lora, part: str) -> dict[str, Any]:
+def _peft_config(lora: LoraFile, part: str) -> dict[str, Any]:
     paths = sorted(path for own, path in _layers(lora) if own == part)
     ranks = {_bare(path): lora.rank(part, path) for path in paths}
     alphas = {_bare(path): lora.alpha(part, path) for path in paths}
@@ -281,7 +281,7 @@ def _patterned(patterns: Any, path: str, otherwise: Any) -> float:
     return alpha
 
 
-def _kohya_metadata(lora: Lora) -> dict[str, str]:
+def _kohya_metadata(lora: LoraFile) -> dict[str, str]:
     ranks = {lora.rank(*layer) for layer in _layers(lora)}
     alphas = {lora.alpha(*layer) for layer in _layers(lora)}
     return label(lora.family, lora.prediction) | {
@@ -291,10 +291,10 @@ def _kohya_metadata(lora: Lora) -> dict[str, str]:
     }
 
 
-def _comes_back(lora: Lora, metadata: Mapping[str, str], to: str) -> bool:
+def _comes_back(lora: LoraFile, metadata: Mapping[str, str], to: str) -> bool:
     """Whether the rules alone lead from the result back to the bytes of this file's header."""
     other = "kohya" if to == "diffusers" else "diffusers"
-    back = Lora(lora.family, dict(metadata), b"", dict(lora.names), dict(lora.alphas))
+    back = LoraFile(lora.family, dict(metadata), b"", dict(lora.names), dict(lora.alphas))
     if to == "diffusers":
         back.names = {key: place for key, place in lora.names.items() if key.tensor != ALPHA}
         back.alphas = {layer: lora.alpha(*layer) for layer in _layers(lora)}
@@ -304,7 +304,7 @@ def _comes_back(lora: Lora, metadata: Mapping[str, str], to: str) -> bool:
     return header_bytes(rows, told) == lora.header
 
 
-def _by_header(lora: Lora, text: str, to: str) -> tuple[dict[str, Row], Read, bytes] | None:
+def _by_header(lora: LoraFile, text: str, to: str) -> tuple[dict[str, Row], Read, bytes] | None:
     """(rows, tensor by name, header) of a file that was converted before, as its own header says; None where
     that header is of another format, or of tensors that are not these."""
     try:
@@ -339,7 +339,7 @@ def _by_header(lora: Lora, text: str, to: str) -> tuple[dict[str, Row], Read, by
     return rows, tensor, len(start).to_bytes(8, "little") + start
 
 
-def _write_peft(lora: Lora, folder: Path) -> None:
+def _write_peft(lora: LoraFile, folder: Path) -> None:
     for part in dict.fromkeys(part for part, _ in _layers(lora)):
         named = [key for key in lora.names if key.part == part and key.tensor != ALPHA]
         flat = part in _flattened()
@@ -362,7 +362,7 @@ def _flattened() -> tuple[str, ...]:
     return ("text_encoder",) if major >= 5 else ()
 
 
-def _read_peft(folder: Path) -> Lora:
+def _read_peft(folder: Path) -> LoraFile:
     """A folder with a folder of peft's for each network."""
     places = [place for place in sorted(folder.iterdir()) if (place / _SETTINGS).is_file()]
     if not places:
@@ -375,7 +375,7 @@ def _read_peft(folder: Path) -> Lora:
     shapes = {name: contents[part].rows[own].shape for name, (part, own) in names.items()}
     family = FAMILIES.get(first.get("tehon_family", "")) or family_by_parts(names, _width(shapes))
     metadata = {key: first[key] for key in (_HEADER, _BODY) if key in first}
-    lora = Lora(family, metadata, b"")
+    lora = LoraFile(family, metadata, b"")
     for name, (part, own) in names.items():
         _take(lora, name, contents[part], own, folder)
     _check_layers(lora, folder)
@@ -384,7 +384,7 @@ def _read_peft(folder: Path) -> Lora:
     return lora
 
 
-def _peft_alphas(folder: Path, lora: Lora) -> list[object]:
+def _peft_alphas(folder: Path, lora: LoraFile) -> list[object]:
     """Takes over what peft's settings say of alphas; gives the names of the base models in them."""
     bases: list[object] = []
     for part, path in _layers(lora):

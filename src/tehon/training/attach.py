@@ -22,7 +22,7 @@ from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
 from tehon.catalog.kinds import TAKES_STRENGTH
 from tehon.diffusion.draws import generator_for
-from tehon.families.attention import Together, join_projections
+from tehon.families.attention import Joined, join_projections
 from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
@@ -88,7 +88,7 @@ def join(network: nn.Module, adapters: Adapters) -> None:
     """Lets LoRAs of an attention that read the same input compute together."""
     by_layer = {a.layer: a for layers in adapters.values() for a in layers.values() if isinstance(a, Lora)}
 
-    def joined(layers: list[Any]) -> Together | None:
+    def joined(layers: list[Any]) -> Joined | None:
         found = [by_layer[layer] for layer in layers if layer in by_layer]
         return joint(found) if len(found) == len(layers) else None
 

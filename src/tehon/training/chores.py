@@ -15,6 +15,9 @@ from tehon.runs.read import RECENT, recent_rows
 from tehon.runs.record import append_rows
 from tehon.training.loop import Report
 
+Tell = Callable[..., None]
+"""Tells of an event: tell("lora_saved", path="mine.safetensors", step=4)."""
+
 
 class Chore(Protocol):
     """Called after every update."""

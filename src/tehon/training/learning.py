@@ -13,7 +13,7 @@ from torch import Tensor
 from tehon.adapters.bordered import narrowed
 from tehon.data.plan.epochs import Batch
 from tehon.training.capture import Plainly, Runner
-from tehon.training.objective import Place
+from tehon.training.objective import Slot
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.transfer import to_device
@@ -27,7 +27,7 @@ class Learning:
     state: State
     runner: Runner = field(default_factory=Plainly)
 
-    def learn(self, epoch: int, batch: Batch, place: Place) -> Tensor:
+    def learn(self, epoch: int, batch: Batch, place: Slot) -> Tensor:
         """A batch's part in the mean loss of the update, a scalar tensor; `place` is the number of its first sample in
         the update, and how many that has."""
         device, given = self.state.device, self.step.given(epoch, batch, place)

@@ -138,7 +138,7 @@ class LogWriter:
     ) -> None:
         self.logs = list(logs)
         self.notice = notice
-        self.average = Average(steps_per_epoch)
+        self.average = EpochMean(steps_per_epoch)
         self.record = directory.path
         self.metrics, self.samples = Follower(directory.metrics), Follower(directory.samples)
         self.previews = directory.previews
@@ -199,7 +199,7 @@ def _part(group: str) -> str:
     return group.replace("lora_unet", "unet").replace("lora_te", "textencoder")
 
 
-class Average:
+class EpochMean:
     """The mean loss over the steps of the last epoch's length, as sd-scripts shows it."""
 
     def __init__(self, length: int) -> None:

@@ -21,7 +21,7 @@ from tehon.diffusion.objectives import Objective
 from tehon.diffusion.schedule import signal_to_noise
 from tehon.transfer import to_device
 
-Place = tuple[int, int]
+Slot = tuple[int, int]
 """Of a batch in its update: the number of its first reading, out of how many."""
 
 
@@ -80,7 +80,7 @@ class Times:
     spread: float = 1.0
     stratified: bool = False
 
-    def draw(self, seed: int, keys: Sequence[Key], place: Place | None = None) -> Tensor:
+    def draw(self, seed: int, keys: Sequence[Key], place: Slot | None = None) -> Tensor:
         """int64 (keys,). Without a place, these readings are the whole update."""
         if self.sampling == "uniform" and not self.stratified:
             return self.low + draw_times(seed, keys, self.high - self.low)

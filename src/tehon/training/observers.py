@@ -22,14 +22,13 @@ from tehon.runs.read import rows
 from tehon.runs.record import append_rows
 from tehon.training.assemble import Trainer
 from tehon.training.attach import file_tensors
-from tehon.training.chores import Chore
+from tehon.training.chores import Chore, Tell
 from tehon.training.logs import Log, LogWriter, TensorBoard, WeightsAndBiases
 from tehon.training.loop import Report
 from tehon.training.previews import Previews, draw_with, seen_as_saved, unseen
 from tehon.weights.lora_file import as_saved
 
 _STAMP = len("YYYYmmddHHMMSS")
-Tell = Callable[..., None]
 Watch = Callable[[str, dict[str, Any]], None]
 
 

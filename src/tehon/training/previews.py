@@ -30,14 +30,14 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
 from tehon.runs.record import append_rows, keep_rows
 from tehon.training.attach import Adapters
+from tehon.training.chores import Tell
 from tehon.training.device import is_out_of_memory
 from tehon.training.loop import Report
 
 BASE = "base"
 """The mark of the pictures without the LoRA."""
 Draw = Callable[[SamplePrompt], Tensor]
-Look = Callable[[], AbstractContextManager[None]]
-Tell = Callable[..., None]
+Context = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -100,8 +100,8 @@ class Previews:
         tag: Callable[[int], str | None],
         prompts: Callable[[], Sequence[SamplePrompt]],
         draw: Draw,
-        seen: Look,
-        bare: Look,
+        seen: Context,
+        bare: Context,
         tell: Tell,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:

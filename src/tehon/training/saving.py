@@ -35,13 +35,13 @@ from tehon.planning.saves import (
 )
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import state_step, states
+from tehon.training.chores import Tell
 from tehon.training.facts import run_facts
 from tehon.training.loop import Report
 from tehon.training.state import State, save_state
 from tehon.weights.lora_file import check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
-Tell = Callable[..., None]
 """Records an event: (name, **facts)."""
 
 

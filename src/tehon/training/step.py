@@ -20,7 +20,7 @@ from tehon.diffusion.losses import weighed
 from tehon.diffusion.noising import add_noise
 from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
-from tehon.training.objective import Judgement, Noise, Place, Times
+from tehon.training.objective import Judgement, Noise, Slot, Times
 from tehon.transfer import to_device
 
 Given = dict[str, Tensor]
@@ -51,12 +51,12 @@ class Step:
     judgement: Judgement
     objective: Objective = "epsilon"
 
-    def losses_of(self, epoch: int, batch: Batch, place: Place | None = None) -> Tensor:
+    def losses_of(self, epoch: int, batch: Batch, place: Slot | None = None) -> Tensor:
         """The loss of each sample (reads,): of the error in what is predicted, at a timestep drawn for it. `place` is
         the batch's in its update; without it the batch is all of it."""
         return self.losses(self.given(epoch, batch, place))
 
-    def given(self, epoch: int, batch: Batch, place: Place | None = None) -> Given:
+    def given(self, epoch: int, batch: Batch, place: Slot | None = None) -> Given:
         """Whatever of a batch is read or drawn, which nothing that learns has a part in."""
         keys = [(epoch, read.picture, read.repeat) for read in batch.reads]
         self.begin(keys)

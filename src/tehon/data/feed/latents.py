@@ -23,7 +23,7 @@ from tehon.messages.problem import Problem
 from tehon.transfer import to_device
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-Tell = Callable[[str], None]
+Notice = Callable[[str], None]
 """Told in a sentence what is odd about a file but no reason to stop."""
 Epochs = Callable[[], Iterable[Iterable[Views]]]
 Given = Callable[[View], "NDArray[np.float32] | None"]
@@ -112,7 +112,7 @@ class Memory(dict[bytes, "NDArray[Any]"]):
 class KeptLatents:
     """Every view is encoded once. `encoder` names the network and its precision: other names, other latents."""
 
-    def __init__(self, arrays: Arrays, encode: Encode, encoder: str, device: torch.device, tell: Tell) -> None:
+    def __init__(self, arrays: Arrays, encode: Encode, encoder: str, device: torch.device, tell: Notice) -> None:
         self.arrays = arrays
         self.encode = encode
         self.encoder = encoder
@@ -233,7 +233,7 @@ class FreshLatents:
     """Every reading is encoded when it is read; the pictures of the readings to come are decoded ahead."""
 
     def __init__(
-        self, encode: Encode, device: torch.device, tell: Tell, loader: Loader, persistent: bool = False
+        self, encode: Encode, device: torch.device, tell: Notice, loader: Loader, persistent: bool = False
     ) -> None:
         """`persistent` workers read across the border of epochs, others end there."""
         self.encode = encode
@@ -291,7 +291,7 @@ def _masks(masks: Sequence[NDArray[np.uint8] | None], like: Tensor) -> Tensor | 
     return to_device(torch.from_numpy(rows), like.device).unsqueeze(1).float() / 255
 
 
-def _tell_profile(view: View, piece: Piece, told: set[Path], tell: Tell) -> None:
+def _tell_profile(view: View, piece: Piece, told: set[Path], tell: Notice) -> None:
     """Says once for each picture that its colour profile is not used."""
     if piece.bad_profile and view.source.path not in told:
         told.add(view.source.path)

@@ -1,6 +1,6 @@
 """Where settings end: a plan becomes networks, adapters, data and functions that know nothing of settings."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,9 +18,7 @@ from tehon.adapters.lora import Lora
 from tehon.adapters.restraint import Norms, limit_norms
 from tehon.catalog.activations import MOST_TRANSFORMED
 from tehon.data.feed.latents import LatentSource
-from tehon.data.feed.texts import (
-    TextSource,
-)
+from tehon.data.feed.texts import TextSource
 from tehon.data.plan.epochs import Batch
 from tehon.diffusion.draws import Key, numbers_for
 from tehon.families.attention import choose_attention
@@ -67,7 +65,7 @@ from tehon.transfer import to_device
 _LOOKS_EVERY = 10
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
     """A run ready to go: everything is loaded, drawn and encoded."""
 
@@ -192,39 +190,54 @@ def assemble(
         if isinstance(adapter, Lora):
             adapter.compute_narrow(state.flat.narrow)
     parts.release_but(needed)  # and what has been moved
-    step = Step(
-        behaviour,
-        parts,
-        latents,
-        texts,
-        partial(view_of, plan),
-        plan.caption,
-        [settings.objective.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
-        plan.seed,
-        settings.objective.masked_loss,
-        partial(_begin, moment, state, plan, device),
-        *build_objective(settings.objective),
-        plan.model.prediction,
-    )
+    step = _step(plan, behaviour, parts, latents, texts, partial(_begin, moment, state, plan, device))
     masked = settings.objective.masked_loss
     validation = Validation(behaviour, parts, latents, encode, held_out(plan), plan.seed, masked, plan.model.prediction)
     _check_prediction(plan, step, notice)
-    learning = Learning(step, state, runner)
     return Trainer(
-        plan,
-        behaviour,
-        parts,
-        adapters,
-        latents,
-        texts,
-        step,
-        state,
-        moment,
-        validation,
-        needed,
-        learning,
-        attention,
-        ranks,
+        plan=plan,
+        behaviour=behaviour,
+        parts=parts,
+        adapters=adapters,
+        latents=latents,
+        texts=texts,
+        step=step,
+        state=state,
+        moment=moment,
+        validation=validation,
+        needed=needed,
+        learning=Learning(step, state, runner),
+        attention=attention,
+        ranks=ranks,
+    )
+
+
+def _step(
+    plan: Plan,
+    behaviour: Behaviour,
+    parts: Any,
+    latents: LatentSource,
+    texts: TextSource,
+    begin: Callable[[Sequence[Key]], None],
+) -> Step:
+    """What makes the losses of a batch, with the objective that the settings ask for."""
+    own = plan.settings.objective
+    noise, times, judgement = build_objective(own)
+    return Step(
+        behaviour=behaviour,
+        parts=parts,
+        latents=latents,
+        texts=texts,
+        view_of=partial(view_of, plan),
+        caption_of=plan.caption,
+        weights=[own.prior_loss_weight if picture.is_reg else 1.0 for picture in plan.pictures],
+        seed=plan.seed,
+        masked=own.masked_loss,
+        begin=begin,
+        noise=noise,
+        times=times,
+        judgement=judgement,
+        objective=plan.model.prediction,
     )
 
 

@@ -30,7 +30,7 @@ as `told ...`, what the texts say (`TextSource.given`) and the frame."""
 _TOLD = "told "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """`view_of(epoch, read)` and `caption_of(epoch, read)` say what a reading sees and is told, `weights[i]` how much
     picture i counts. Without `masked`, masks are left aside. `begin` is called before each batch, with the keys of its

@@ -31,6 +31,36 @@ def _larger(a: Any, b: Any) -> Any:
     return a if a > b else b
 
 
+@inlined
+def _weigh(
+    weights: Any, seen: Any, largest: Any, before: Any, sums: Any, rows: int, even: int, lanes: int, wide: int
+) -> None:
+    """A tile of products becomes weights, relative to the largest product so far. What was seen and summed up with an
+    earlier one is scaled down to it; `before` is room for that."""
+    for i in range(lanes):
+        before[i] = largest[i]
+    for j in range(rows, even):
+        for i in range(lanes):
+            weights[j, i] = _LEAST
+    for j in range(0, even, 4):
+        for i in range(lanes):
+            one = _larger(weights[j, i], weights[j + 1, i])
+            other = _larger(weights[j + 2, i], weights[j + 3, i])
+            largest[i] = _larger(largest[i], _larger(one, other))
+    for i in range(lanes):
+        before[i] = exp2(before[i] - largest[i])
+        sums[i] *= before[i]
+    for k in range(wide):
+        for i in range(lanes):
+            seen[k, i] *= before[i]
+    for j in range(0, even, 2):
+        for i in range(lanes):
+            one = exp2(weights[j, i] - largest[i])
+            other = exp2(weights[j + 1, i] - largest[i])
+            weights[j, i], weights[j + 1, i] = one, other
+            sums[i] += one + other
+
+
 @compiled
 def attend(given: Any) -> None:
     """Given query, key, value, out and total: writes what a head sees, and log₂ of what its weights add up to.
@@ -74,28 +104,7 @@ def attend(given: Any) -> None:
                 even = (rows + 3) // 4 * 4
                 fill(weights, even, lanes, f32(0))
                 add_product(weights, keys[tile : tile + even], queries, lanes)
-                for i in range(lanes):
-                    before[i] = largest[i]
-                for j in range(rows, even):
-                    for i in range(lanes):
-                        weights[j, i] = _LEAST
-                for j in range(0, even, 4):
-                    for i in range(lanes):
-                        one = _larger(weights[j, i], weights[j + 1, i])
-                        other = _larger(weights[j + 2, i], weights[j + 3, i])
-                        largest[i] = _larger(largest[i], _larger(one, other))
-                for i in range(lanes):
-                    before[i] = exp2(before[i] - largest[i])
-                    sums[i] *= before[i]
-                for k in range(wide):
-                    for i in range(lanes):
-                        seen[k, i] *= before[i]
-                for j in range(0, even, 2):
-                    for i in range(lanes):
-                        one = exp2(weights[j, i] - largest[i])
-                        other = exp2(weights[j + 1, i] - largest[i])
-                        weights[j, i], weights[j + 1, i] = one, other
-                        sums[i] += one + other
+                _weigh(weights, seen, largest, before, sums, rows, even, lanes, wide)
                 add_product(seen, values[tile : tile + even].T, weights, lanes)
             for k in range(d):
                 for i in range(lanes):
@@ -105,6 +114,35 @@ def attend(given: Any) -> None:
                     out[n, start + i, head, k] = seen[k, i]
                 total[n, head, start + i] = largest[i] + np.log2(sums[i])
         task = next_task(given, task)
+
+
+@inlined
+def _weigh_back(
+    weights: Any,
+    to_weights: Any,
+    queries: Any,
+    to_outs: Any,
+    totals: Any,
+    means: Any,
+    keys: Any,
+    values: Any,
+    used: int,
+    lanes: int,
+) -> None:
+    """The weights P of a tile, and the gradient dS of the products behind them."""
+    rows = len(queries)
+    for i in range(rows):
+        for j in range(lanes):
+            weights[i, j] = -totals[i]
+            to_weights[i, j] = -means[i]
+    add_product(weights, queries, keys, lanes)
+    add_product(to_weights, to_outs, values, lanes)
+    for i in range(rows):
+        for j in range(used):
+            weights[i, j] = exp2(weights[i, j])
+            to_weights[i, j] *= weights[i, j]
+        for j in range(used, lanes):
+            weights[i, j] = to_weights[i, j] = 0
 
 
 @compiled
@@ -157,20 +195,12 @@ def attend_backward(given: Any) -> None:
             fill(to_values, wide, lanes, f32(0))
             for place in range(0, padded, _ROWS):
                 end = min(place + _ROWS, padded)
-                for i in range(end - place):
-                    for j in range(lanes):
-                        weights[i, j] = -totals[place + i]
-                        to_weights[i, j] = -means[place + i]
-                add_product(weights, queries[place:end], keys, lanes)
-                add_product(to_weights, to_outs[place:end], values, lanes)
-                for i in range(end - place):
-                    for j in range(used):
-                        weights[i, j] = exp2(weights[i, j])
-                        to_weights[i, j] *= weights[i, j]
-                    for j in range(used, lanes):
-                        weights[i, j] = to_weights[i, j] = 0
-                add_product(to_values, to_outs[place:end].T, weights, lanes)
-                add_product(to_keys, queries[place:end].T, to_weights, lanes)
+                some, to_some = queries[place:end], to_outs[place:end]
+                _weigh_back(
+                    weights, to_weights, some, to_some, totals[place:end], means[place:end], keys, values, used, lanes
+                )
+                add_product(to_values, to_some.T, weights, lanes)
+                add_product(to_keys, some.T, to_weights, lanes)
                 add_dots(to_queries[place:end], to_weights, keys, lanes)
             for j in range(used):
                 for k in range(d):

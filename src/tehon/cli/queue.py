@@ -65,18 +65,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _add(queue: "Queue", options: argparse.Namespace) -> int:
+    from tehon.planning.handover import ready
     from tehon.planning.plan import make_plan
-    from tehon.planning.saves import final_name
-    from tehon.settings.files import load_settings, to_toml
-    from tehon.settings.resolve import open_names
+    from tehon.settings.files import load_settings
 
     plan = make_plan(load_settings(options.config, options.settings))
     output = plan.settings.output
-    place = Path(output.folder) / final_name(output.name)
-    if place.exists() and not output.overwrite:
-        raise Problem("output_exists", field="output.name", path=place)
-    text = to_toml(plan.settings, open_names(plan.given, plan.settings))
-    job = queue.add(text, output.name, Path(output.folder), plan.settings.training.device)
+    job = queue.add(ready(plan), output.name, Path(output.folder), plan.settings.training.device)
     print(say("cli.queue_added", number=job.number, name=job.name, steps=plan.steps), _who_works(queue))
     return 0
 

@@ -63,13 +63,11 @@ def _train(options: argparse.Namespace, directory: "RunDirectory | None") -> int
 
 def _launch(plan: "Plan", watcher: Watcher) -> int:
     """Begins the run as a process of its own."""
+    from tehon.planning.handover import settings_for
     from tehon.runs.launch import launch
-    from tehon.settings.files import to_toml
-    from tehon.settings.resolve import open_names
 
     output = plan.settings.output
-    text = to_toml(plan.settings, open_names(plan.given, plan.settings))
-    return await_start(launch(text, Path(output.folder), output.name), watcher)
+    return await_start(launch(settings_for(plan), Path(output.folder), output.name), watcher)
 
 
 def await_start(launched: "Launched", watcher: Watcher) -> int:

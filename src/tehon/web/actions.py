@@ -8,15 +8,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tehon.messages.problem import Problem
-from tehon.planning.plan import Plan, make_plan
-from tehon.planning.saves import final_name
+from tehon.planning.handover import ready
+from tehon.planning.plan import make_plan
 from tehon.runs.known import remember
 from tehon.runs.launch import begin, detached, launch
 from tehon.runs.layout import RunDirectory
 from tehon.runs.queue import Job, Queue
-from tehon.settings.files import to_toml
-from tehon.settings.resolve import open_names
 from tehon.settings.settings import Settings
 
 _CHILDREN: list["subprocess.Popen[bytes]"] = []
@@ -24,8 +21,8 @@ _CHILDREN: list["subprocess.Popen[bytes]"] = []
 
 def start(settings: Settings) -> RunDirectory:
     """Begins a run as a process of its own. Problems when it cannot start."""
-    plan, text = _ready(settings)
-    output = plan.settings.output
+    plan = make_plan(settings)
+    text, output = ready(plan), plan.settings.output
     remember(Path(output.folder))
     launched = launch(text, Path(output.folder), output.name)
     _look_after(launched.process)
@@ -39,9 +36,9 @@ def resume(run: RunDirectory) -> None:
 
 def enqueue(settings: Settings) -> Job:
     """Puts a run behind all others in the queue. Problems when it could not start now."""
-    plan, text = _ready(settings)
+    plan = make_plan(settings)
     output = plan.settings.output
-    return Queue().add(text, output.name, Path(output.folder), plan.settings.training.device)
+    return Queue().add(ready(plan), output.name, Path(output.folder), plan.settings.training.device)
 
 
 def work_the_queue() -> None:
@@ -58,22 +55,6 @@ def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: P
         process = detached(words, log.fileno())
     _look_after(process)
     return process
-
-
-def taken(plan: Plan) -> Problem | None:
-    """The Problem of a plan whose LoRA is there already, of which a plan alone need not say anything."""
-    output = plan.settings.output
-    place = Path(output.folder) / final_name(output.name)
-    if output.overwrite or not place.exists():
-        return None
-    return Problem("output_exists", field="output.name", path=place)
-
-
-def _ready(settings: Settings) -> tuple[Plan, str]:
-    plan = make_plan(settings)
-    if (there := taken(plan)) is not None:
-        raise there
-    return plan, to_toml(plan.settings, open_names(plan.given, plan.settings))
 
 
 def _look_after(process: "subprocess.Popen[bytes]") -> None:

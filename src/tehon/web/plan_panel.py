@@ -177,8 +177,8 @@ async def _planned(settings: Settings) -> "tuple[Plan, list[Problem]]":
 
 def _plan(settings: Settings) -> "tuple[Plan, list[Problem]]":
     """The plan, and what stands in the way of its start."""
+    from tehon.planning.handover import taken
     from tehon.planning.plan import draft_plan
-    from tehon.web.actions import taken
 
     import_module("tehon.web.plan_view")  # which then is there when the plan is shown
     plan = draft_plan(settings)

@@ -250,6 +250,11 @@ def test_an_augmentation_changes_what_is_seen(name: str, grain: Tree) -> None:
     assert any(abs(a - b) > 1e-4 for a, b in zip(plain, moved, strict=True))
 
 
+def test_pictures_are_resized_as_the_setting_says(grain: Tree) -> None:
+    plain, nearest = (losses(planned(grain, data=data)) for data in ({}, {"resize_interpolation": "nearest"}))
+    assert any(abs(a - b) > 1e-4 for a, b in zip(plain, nearest, strict=True))
+
+
 def test_flips_of_cached_pictures_are_those_of_fresh_ones(grain: Tree, encoded: list[int]) -> None:
     plain = losses(planned(grain))
     encoded.clear()

@@ -14,7 +14,7 @@ share of the pass in which nothing could be encoded for want of decoded pictures
 
 import os
 
-from tehon.processor import QUIET_SPINS
+from tehon.machine.processor import QUIET_SPINS
 
 os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -46,7 +46,7 @@ from tehon.data.plan.buckets import Placement
 from tehon.data.plan.variation import Look, Source
 from tehon.families.family import behaviour_of
 from tehon.frozen.encoder import make_quick
-from tehon.pages import large_blocks_kept
+from tehon.machine.pages import large_blocks_kept
 
 RESULT = Path(__file__).parent / "results" / "encoding.json"
 STORED = (2048, 1536)

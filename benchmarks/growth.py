@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tehon.processor import QUIET_SPINS
+from tehon.machine.processor import QUIET_SPINS
 
 os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
 

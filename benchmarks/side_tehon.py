@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tehon.processor import QUIET_SPINS
+from tehon.machine.processor import QUIET_SPINS
 
 os.environ.setdefault("GOMP_SPINCOUNT", str(QUIET_SPINS))  # as for the command, before PyTorch is imported
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tehon import products
 from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d, freeze_convolutions
 from tehon.frozen.winograd import F4
+from tehon.machine import products
 
 CLOSE = 5e-6
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from tehon import products
 from tehon.frozen import convolution
 from tehon.frozen.convolution import FrozenConv2d
 from tehon.frozen.encoder import make_quick
+from tehon.machine import products
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tehon.adapters.bordered import Border
 from tehon.adapters.flat import Narrow
 from tehon.adapters.flow import Flow
 from tehon.again import Again, again_of
-from tehon.products import add_product, linear, times
+from tehon.machine.products import add_product, linear, times
 
 
 class Branch:

@@ -144,7 +144,7 @@ MOST_TRANSFORMED = 2 * 2**30
 FEWEST_TILES, FEWEST_WEIGHTS = 32, 2**16
 """With fewer 4 x 4 pixels in a batch, or fewer numbers in a kernel, other ways are faster."""
 FEWEST_WEIGHTS_WITH_ONEDNN = 9 * 2**16
-"""The same where products are oneDNN's (`tehon.products`), which is then as fast by itself."""
+"""The same where products are oneDNN's (`tehon.machine.products`), which is then as fast by itself."""
 
 
 def transformed(

@@ -15,9 +15,9 @@ from typing import TextIO
 from tehon import __version__
 from tehon.cli.lasting import keep_errors_out, silence
 from tehon.cli.parser import Parser
+from tehon.machine.processor import spins
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.processor import spins
 
 COMMANDS = (
     *("demo", "train", "resume", "plan", "runs", "stop", "save", "preview", "queue"),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tehon.families.packing import pack_layer, packable
+from tehon.machine.pages import let_go
 from tehon.messages.problem import Problem
-from tehon.pages import let_go
 
 Network = TypeVar("Network", bound=nn.Module)
 

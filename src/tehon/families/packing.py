@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from tehon.pages import let_go
-from tehon.products import linear, times
+from tehon.machine.pages import let_go
+from tehon.machine.products import linear, times
 
 Unpack = Callable[[torch.dtype], Tensor]
 _FP8 = torch.float8_e4m3fn

@@ -24,7 +24,7 @@ from tehon.families.prompts import (
     plain_chunks,
     weighted_chunks,
 )
-from tehon.transfer import to_device
+from tehon.machine.transfer import to_device
 
 Encoded = tuple[list[Tensor], Tensor | None]
 """States (n, 77, width) of each text encoder, and the text as one vector (n, width), where there is one."""

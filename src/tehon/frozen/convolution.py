@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from tehon.frozen.winograd import F4
-from tehon.pages import let_go
-from tehon.products import linear, onednn_is_faster, times
+from tehon.machine.pages import let_go
+from tehon.machine.products import linear, onednn_is_faster, times
 
 Way = Literal["winograd", "columns", "library"]
 _FEWEST_TILES = 32  # rows of Winograd's products; with fewer, reading four times the weights takes longer

@@ -1,4 +1,4 @@
-"""Frozen linear layers: the output, and the gradient of the input alone, by products as `tehon.products` makes them.
+"""Frozen linear layers: the output, and the gradient of the input alone, by products of `tehon.machine.products`.
 
 >>> freeze_linears(unet)
 """
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tehon.products import FEWEST, linear, onednn_is_faster, times
+from tehon.machine.products import FEWEST, linear, onednn_is_faster, times
 
 
 class FrozenLinear(nn.Linear):

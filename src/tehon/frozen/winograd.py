@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tehon.products import each_times, times
+from tehon.machine.products import each_times, times
 
 _STRIP = 2**22
 """Numbers of tiles that are worked on at once, which stay in a processor's cache."""

@@ -25,9 +25,9 @@ from tehon.catalog.activations import (
     unet_blocks,
 )
 from tehon.data.plan.epochs import Group
+from tehon.machine.processor import amd_with_avx512
 from tehon.planning.modules import PlannedModule
 from tehon.planning.plan import Plan
-from tehon.processor import amd_with_avx512
 
 
 def recomputed(plan: Plan) -> dict[str, list[str]]:

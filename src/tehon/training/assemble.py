@@ -28,6 +28,7 @@ from tehon.frozen.encoder import make_quick
 from tehon.frozen.lean import make_lean
 from tehon.frozen.linear import freeze_linears
 from tehon.loops.kept import must_compile
+from tehon.machine.transfer import to_device
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed, stored
@@ -60,7 +61,6 @@ from tehon.training.sources import Notice, Progress, latent_source, needed_by, t
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation
-from tehon.transfer import to_device
 
 _LOOKS_EVERY = 10
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tehon.adapters.bordered import narrowed
 from tehon.data.plan.epochs import Batch
+from tehon.machine.transfer import to_device
 from tehon.training.capture import Plainly, Runner
 from tehon.training.objective import Slot
 from tehon.training.state import State
 from tehon.training.step import Step
-from tehon.transfer import to_device
 
 
 @dataclass(frozen=True)

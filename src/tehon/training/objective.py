@@ -19,7 +19,7 @@ from tehon.diffusion.losses import Loss, Threshold, errors, per_sample, threshol
 from tehon.diffusion.noise import adaptive_strength, offset, perturbed, pyramid, pyramid_sizes
 from tehon.diffusion.objectives import Objective
 from tehon.diffusion.schedule import signal_to_noise
-from tehon.transfer import to_device
+from tehon.machine.transfer import to_device
 
 Slot = tuple[int, int]
 """Of a batch in its update: the number of its first reading, out of how many."""

@@ -28,8 +28,8 @@ from tehon.data.feed.texts import (
 from tehon.data.feed.views import View
 from tehon.data.plan.index import user_cache_folder
 from tehon.families.family import Behaviour
+from tehon.machine.pages import large_blocks_kept
 from tehon.messages.catalogue import say
-from tehon.pages import large_blocks_kept
 from tehon.planning.lengths import longest_captions
 from tehon.planning.plan import Plan
 from tehon.training.interrupts import StoppedEarly

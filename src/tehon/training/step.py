@@ -20,8 +20,8 @@ from tehon.diffusion.losses import weighed
 from tehon.diffusion.noising import add_noise
 from tehon.diffusion.objectives import Objective, target
 from tehon.families.family import Behaviour
+from tehon.machine.transfer import to_device
 from tehon.training.objective import Judgement, Noise, Slot, Times
-from tehon.transfer import to_device
 
 Given = dict[str, Tensor]
 """What a batch's losses follow from, on the device: `clean` latents and `noise`, and `seen`, the noise in what the

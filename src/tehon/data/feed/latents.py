@@ -18,9 +18,9 @@ from torch import Tensor
 from tehon.data.feed.loader import Loader
 from tehon.data.feed.pixels import Piece
 from tehon.data.feed.views import View, Views, mask_key, pixels_key, read_views
+from tehon.machine.transfer import to_device
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.transfer import to_device
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 Notice = Callable[[str], None]

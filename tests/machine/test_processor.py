@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tehon import processor
-from tehon.processor import amd_with_avx512, spins
+from tehon.machine import processor
+from tehon.machine.processor import amd_with_avx512, spins
 
 ZEN_5 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f avx512bw\n\nprocessor\t: 1\n"
 

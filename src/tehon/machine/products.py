@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tehon.processor import amd_with_avx512
+from tehon.machine.processor import amd_with_avx512
 
 FEWEST = 2**21  # multiplications; with fewer, calling oneDNN takes longer than it saves
 _FEWEST_ADDED = 2**23  # where the sum is a pass of its own

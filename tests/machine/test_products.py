@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tehon import products
 from tehon.frozen import linear as frozen_linear
 from tehon.frozen.linear import FrozenLinear, freeze_linears
-from tehon.products import add_product, each_times, linear, onednn_is_faster, times
+from tehon.machine import products
+from tehon.machine.products import add_product, each_times, linear, onednn_is_faster, times
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 CLOSE = 1e-6

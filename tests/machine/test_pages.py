@@ -15,7 +15,7 @@ from torch import nn
 
 from tehon.families.networks import fill
 from tehon.frozen.convolution import freeze_convolutions
-from tehon.pages import let_go
+from tehon.machine.pages import let_go
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise(2) of Linux")
 MEGABYTES = 4_000_000 * 4 / 1e6
@@ -73,7 +73,7 @@ def test_convolutions_keep_one_copy_of_a_mapped_weight(tmp_path: Path) -> None:
 ALONE = """
 import re, torch
 from pathlib import Path
-from tehon.pages import large_blocks_kept
+from tehon.machine.pages import large_blocks_kept
 
 def resident():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000

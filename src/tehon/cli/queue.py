@@ -4,13 +4,13 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
+from tehon.training.interrupts import ending
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -157,7 +157,7 @@ def _start(queue: "Queue", options: argparse.Namespace) -> int:
 
     show = _Show(bool(options.json))
     worker = Worker(queue, _device(options.device), show)
-    for number in _ending():
+    for number in ending():
         signal.signal(number, lambda number, frame: worker.stop())
     try:
         worker.work(options.stay)
@@ -175,14 +175,6 @@ def _start(queue: "Queue", options: argparse.Namespace) -> int:
         return EXIT_PROBLEM
     show.line(say("cli.queue_done"))
     return 0
-
-
-def _ending() -> Iterator[signal.Signals]:
-    """The signals that ask a process to end. With nohup the loss of the terminal is none of them."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        known = getattr(signal, name, None)
-        if known is not None and signal.getsignal(known) is not signal.SIG_IGN:
-            yield known
 
 
 def _device(word: str) -> str:

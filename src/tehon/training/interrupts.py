@@ -46,7 +46,7 @@ def stoppable(stop: Stop, several: bool = False) -> Generator[None, None, None]:
             raise StoppedEarly
 
     try:
-        before = {known: signal.signal(known, handle) for known in _ending()}
+        before = {known: signal.signal(known, handle) for known in ending()}
     except ValueError:  # not in the main thread, where signals can't be caught
         yield
         return
@@ -57,7 +57,7 @@ def stoppable(stop: Stop, several: bool = False) -> Generator[None, None, None]:
             signal.signal(known, former)
 
 
-def _ending() -> list[signal.Signals]:
+def ending() -> list[signal.Signals]:
     """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
     nohup that is none of them."""
     others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]

@@ -53,7 +53,7 @@ def test_from_a_new_user_to_a_grid(visit: Any, request: pytest.FixtureRequest, t
     server = helpers.start_server(tmp_path / "home", port)
     try:
         page = visit(server.url)
-        page.get_by_text("Base model is still to be chosen.").wait_for()
+        page.locator(".mark", has_text="Base model is still to be chosen.").wait_for()
         assert page.get_by_role("button", name="Start training").is_disabled()
         choose_preset(page, "Demo")
         page.locator(".figure-number", has_text="176").wait_for()
@@ -106,13 +106,13 @@ def test_from_a_new_user_to_a_grid(visit: Any, request: pytest.FixtureRequest, t
 
 def test_the_form_can_be_filled_in_with_the_keyboard_alone(server: Any, visit: Any) -> None:
     page = visit(server.url)
-    page.get_by_text("is still to be chosen").first.wait_for()
+    page.locator(".mark", has_text="is still to be chosen").first.wait_for()
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.getAttribute('aria-label')") == "Base model":
             break
     page.keyboard.type("demo")
-    page.get_by_text("Base model is still to be chosen.").wait_for(state="detached")
+    page.locator(".mark", has_text="Base model is still to be chosen.").wait_for(state="detached")
     assert 'path = "demo"' in (server.home / "form.toml").read_text("utf8")
 
 

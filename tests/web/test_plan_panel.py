@@ -113,7 +113,7 @@ def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
             page.locator(".figure-number", has_text="176").wait_for()
             model = page.locator('.setting[data-name="model.path"]').get_by_role("textbox")
             model.fill("somebody/model")
-            said = page.locator(".mark", has_text="somebody/model is being looked up on the Hugging Face hub")
+            said = page.locator(".lookup", has_text="somebody/model is being looked up on the Hugging Face hub")
             said.wait_for()
             assert page.evaluate(WAITS), "the plan before is dimmed and can't be started"
             model.fill("demo")

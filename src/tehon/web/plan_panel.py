@@ -48,7 +48,7 @@ class PlanPanel:
                 )
                 self.later = ui.button(say("web.enqueue"), icon="playlist_add", on_click=self._enqueue)
                 self.later.props(f'outline no-caps aria-label="{say("web.enqueue")}"').classes("later")
-            self.lookup = ui.label().classes("mark needed").props('role="status"')
+            self.lookup = ui.label().classes("lookup").props('role="status"')
             self.body = ui.element("div").classes("panel-body").props('aria-live="polite"')
         self._wait(True)
 

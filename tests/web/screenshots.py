@@ -56,7 +56,8 @@ def _trained(url: str, home: Path) -> None:
         "every_n_steps": 90,
     }
     _call(f"{url}/api/runs", tree)
-    tree["data"]["folder"], tree["output"]["folder"] = "demo/pictures", "demo"
+    tree["data"]["folder"] = "demo/pictures"
+    tree["output"] |= {"folder": "demo", "name": "mofu2"}  # the first name is taken
     tree["network"] |= {"down_lr_weight": "reverse_linear+0.2", "up_lr_weight": "sine+0.2"}
     (home / "form.toml").write_text(tomli_w.dumps(tree), "utf8")
     while _call(f"{url}/api/runs")[0]["at_work"]:

@@ -123,3 +123,8 @@ def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
         finally:
             server.process.kill()
             server.process.wait(20)
+
+
+def test_lines_of_the_plan_stand_alone_here(demo: Any) -> None:
+    demo.get_by_text("Steps: 320 readings / 4 at once in 1 bucket").wait_for()
+    demo.get_by_text("Network: lora, rank 16").wait_for()

@@ -30,7 +30,7 @@ def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
         _figure(str(len(plan.pictures)), say("web.pictures"))
         _figure(str(plan.steps), say("web.steps"))
         _figure(str(plan.epochs), say("web.epochs"))
-    ui.label(worded(arithmetic(plan))).classes("small")
+    ui.label(worded(_alone(arithmetic(plan)))).classes("small")
     for notice in notices_for(plan):
         on_notice(notice)
     ui.label(say("web.buckets")).classes("sub")
@@ -42,13 +42,19 @@ def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
     for title, numbers in block_numbers_of(plan).items():
         ui.label(title).classes("sub")
         ui.html(charts.blocks(title, numbers), sanitize=False)
-    ui.label(network_line(plan)).classes("small")
+    ui.label(_alone(network_line(plan))).classes("small")
     saves = say("web.saves", count=count_loras(plan) + 1, size=sized(bytes_needed(plan)))
     ui.label(saves).classes("small")
     memory = estimate(plan)
     if memory is not None:
         size, phase = gigabytes(memory.peak.total), say(f"memory.phase_{memory.peak.name}")
         ui.label(say("web.memory", size=size, phase=phase)).classes("small")
+
+
+def _alone(line: str) -> str:
+    """A line of the plan, whose first word heads it in a column there."""
+    head, _, rest = line.partition(" ")
+    return f"{head}: {rest.strip()}"
 
 
 def _figure(number: str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -158,7 +159,9 @@ def test_the_queue_is_added_to_listed_moved_and_emptied(
     assert [(row["number"], row["state"], row["status"]) for row in rows] == [(n, "waiting", None) for n in (1, 2, 3)]
     told(["queue", "remove", "1", "2", "3"], capsys)
     assert told(["queue", "remove", "--ended"], capsys) == "The queue is empty.\n"
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     assert told(["queue", "start", "--device", "cpu"], capsys) == "The queue is done.\n"
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_paused_queue_says_so_until_it_is_resumed(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,6 @@ def test_the_exit_code_says_whether_all_jobs_finished(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("tehon.runs.queue.Queue", lambda: queue)
-    monkeypatch.setattr("tehon.cli.queue.ending", lambda: ())
     for number, wish in enumerate(wishes):
         job = add(queue, tmp_path, wish, f"job{number}")
         if not wish:

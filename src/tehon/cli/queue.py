@@ -1,7 +1,6 @@
 """`tehon queue add|list|move|remove|retry|start|pause|resume`: runs that are trained one after another."""
 
 import argparse
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tehon.cli.json_text import json_text
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.training.interrupts import ending
+from tehon.training.interrupts import heeding
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -157,10 +156,9 @@ def _start(queue: "Queue", options: argparse.Namespace) -> int:
 
     show = _Show(bool(options.json))
     worker = Worker(queue, _device(options.device), show)
-    for number in ending():
-        signal.signal(number, lambda number, frame: worker.stop())
     try:
-        worker.work(options.stay)
+        with heeding(lambda at_once: worker.stop()):
+            worker.work(options.stay)
     finally:
         show.close()
     left = [job for job in queue.jobs() if job.state == WAITING]

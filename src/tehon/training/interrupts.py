@@ -6,6 +6,7 @@
 """
 
 import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -37,27 +38,37 @@ def stoppable(stop: Stop, several: bool = False) -> Generator[None, None, None]:
     the terminal's signal and another from its launcher, which ends by force those that take too long; so there a second
     one asks for no more than the first, and as all have to end together, neither raises anything."""
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(at_once: Callable[[], None]) -> None:
         if not several:
-            for known, former in before.items():
-                signal.signal(known, former)
+            at_once()
         stop.want()
         if not (several or stop.updating):
             raise StoppedEarly
 
-    try:
-        before = {known: signal.signal(known, handle) for known in ending()}
-    except ValueError:  # not in the main thread, where signals can't be caught
+    with heeding(handle):
         yield
-        return
-    try:
-        yield
-    finally:
+
+
+@contextmanager
+def heeding(handle: Callable[[Callable[[], None]], None]) -> Generator[None, None, None]:
+    """While this lasts, a signal that asks to end calls `handle`, with what makes the next one end at once again. In
+    the main thread alone, as signals can't be caught in others."""
+    before: dict[signal.Signals, Any] = {}
+
+    def give_back() -> None:
         for known, former in before.items():
             signal.signal(known, former)
 
+    try:
+        for known in _ending() if threading.current_thread() is threading.main_thread() else ():
+            before[known] = signal.getsignal(known)
+            signal.signal(known, lambda number, frame: handle(give_back))
+        yield
+    finally:
+        give_back()
 
-def ending() -> list[signal.Signals]:
+
+def _ending() -> list[signal.Signals]:
     """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
     nohup that is none of them."""
     others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]

@@ -153,3 +153,17 @@ def test_a_name_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:
     file = tmp_path / ("猫" * 83 + ".txt")  # 253 bytes
     write_whole(file, b"new")
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_folder_that_a_killed_process_had_taken_aside_is_brought_back(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "model", tmp_path / ".model.tehon-before"
+    aside.mkdir()
+    (aside / "old.safetensors").touch()
+    with pytest.raises(Problem, match="model"):
+        fill_folder(folder, fill)
+    assert [file.name for file in folder.iterdir()] == ["old.safetensors"]
+    folder.rename(aside)
+    with pytest.raises(Problem, match=r"old\.safetensors"):
+        fill_folder(folder, fill, overwrite=True)
+    assert [file.name for file in folder.iterdir()] == ["old.safetensors"]
+    assert not aside.exists()

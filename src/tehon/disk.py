@@ -62,14 +62,17 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
 def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = False) -> None:
     """`fill` is given an empty folder beside the folder's place, and that becomes the folder. With `overwrite` one that
     is there is replaced if nothing is in it that the new one doesn't have by the same name. What is left over of an
-    earlier try is cleared away once the folder is there: it may be the old one."""
+    earlier try is cleared away, and a folder that it had taken aside is brought back."""
     folder = folder.absolute()
     if is_there(folder) and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
-    aside, old = _beside(folder), _beside(folder)
+    aside, old = _beside(folder), folder.with_name(f".{_cut(folder.name)}.tehon-before")
     try:
-        if folder.exists():
-            clear_leftovers_of(folder)
+        if old.exists():  # a process died between the two renames below, or before it removed the old one
+            shutil.rmtree(old, ignore_errors=True) if folder.exists() else _rename(old, folder)
+            if not overwrite:
+                raise Problem("file_exists", path=folder)
+        clear_leftovers_of(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         with _held(aside):
@@ -80,7 +83,6 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
             _rename(aside, folder)
         sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
-        clear_leftovers_of(folder)
     except BaseException as error:
         if old.exists() and not folder.exists():
             _rename(old, folder)
@@ -164,6 +166,11 @@ def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: Tr
 def clear_leftovers_of(place: Path) -> None:
     """The same of those that were to become this file or folder."""
     clear_leftovers(place.parent, lambda name: name == _cut(place.name))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether it is the name of something that a process was writing, and is not done with."""
+    return _ASIDE.fullmatch(name) is not None
 
 
 def is_there(place: Path) -> bool:

@@ -87,8 +87,9 @@ def test_a_run_is_removed_by_its_full_name_after_it_was_said_what_goes(
 ) -> None:
     run, other = (make(tmp_path, f"cat-2026010{day}-000000", event("stopped")) for day in (1, 2))
     (run.weights / "cat.safetensors").write_bytes(b"x" * 1_500_000)
+    run.lock.touch()
     said = refused(["runs", "--remove", run.path.name], capsys)
-    assert said.startswith(f"{run.path} would go for good: 4 files, 1.5 MB, 1 LoRA among them;")
+    assert said.startswith(f"{run.path} would go for good: 5 files, 1.5 MB, 1 LoRA among them;")
     assert said.endswith("Add --yes to remove it.\n")
     assert "give the directory's own name, as cat-20260102-000000" in refused(["runs", "--remove", "cat"], capsys)
     assert "no run of this name" in refused(["runs", "--remove", run.path.name, "dog", "--yes"], capsys)

@@ -26,12 +26,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     (tmp_path / "out" / "mine.safetensors").write_bytes(b"x" * 10)
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "1.png").touch()
-    (found.path / "pictures").symlink_to(tmp_path / "pictures")
+    (found.path / "grid").symlink_to(tmp_path / "pictures")
+    found.lock.touch()
     return found
 
 
 def test_a_removed_run_takes_along_what_is_in_it_and_nothing_outside(run: RunDirectory, tmp_path: Path) -> None:
-    assert contents(run) == Contents(files=4, bytes=120, loras=2)
+    assert contents(run) == Contents(files=5, bytes=120, loras=2)
     remove_run(run)
     assert known_runs() == []
     assert not run.path.exists()
@@ -61,4 +62,30 @@ def test_a_removal_that_was_broken_off_can_be_repeated(run: RunDirectory, monkey
             remove_run(run)
     assert is_run(run.path)
     remove_run(run)
+    assert not run.path.exists()
+
+
+def test_a_folder_in_which_something_else_lies_is_none_that_is_removed(run: RunDirectory, tmp_path: Path) -> None:
+    (run.path / "1.png").touch()
+    with pytest.raises(Problem, match=r"1\.png is in it, which no run has put there"):
+        remove_run(run)
+    (run.path / "1.png").unlink()
+    run.lock.unlink()
+    with pytest.raises(Problem, match="no training ever had its lock"):
+        remove_run(run)
+    assert contents(run).loras == 2
+    (tmp_path / "out" / "settings.toml").write_text("")
+    assert not is_run(tmp_path / "out"), "an output folder into which settings were copied"
+    assert [one.path for one in known_runs()] == [run.path]
+
+
+def test_a_run_is_the_same_by_each_of_its_paths(run: RunDirectory, tmp_path: Path) -> None:
+    Queue().update(Queue().add("", "mine", tmp_path / "out", "auto"), run=str(run.path))
+    link = tmp_path / "link"
+    link.symlink_to(run.path)
+    for path in (link, run.path.parent / ".." / "runs" / run.path.name):
+        with pytest.raises(Problem, match="job 1 of the queue is to go on with this run"):
+            remove_run(RunDirectory(path))
+    Queue().remove([1])
+    remove_run(RunDirectory(link))
     assert not run.path.exists()

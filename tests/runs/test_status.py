@@ -27,8 +27,11 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from tehon.runs.claim import claimed
+from tehon.runs.inbox import Inbox
 from tehon.runs.layout import RunDirectory
-with claimed(RunDirectory(Path(sys.argv[1]))):
+run = RunDirectory(Path(sys.argv[1]))
+with claimed(run):
+    Inbox(run.inbox).begin()
     time.sleep(600)
 """
 
@@ -85,8 +88,12 @@ def test_a_run_that_somebody_ended_at_once_stopped_until_it_goes_on_and_dies(run
         end_now(run)
         process.wait(60)
     assert (look(run).state, look(run).reason) == ("stopped", None)
+    with claimed(run):
+        pass
+    assert look(run).state == "stopped", "whoever was refused, and began nothing, changed nothing"
     run.progress.unlink()
     with process_at_work(run) as process:
+        time.sleep(0.2)
         process.kill()
         process.wait(60)
     assert look(run).state == "died"

@@ -21,8 +21,8 @@ from tehon.catalog.header import read_header
 from tehon.messages.problem import Problem
 from tehon.runs import record
 from tehon.runs.layout import RunDirectory
-from tehon.runs.read import rows, state_step, states
-from tehon.training import assemble
+from tehon.runs.read import read_json, rows, state_step, states
+from tehon.training import assemble, session
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
 from trainings import planned, quiet
@@ -98,7 +98,7 @@ def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: 
 
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-@pytest.mark.parametrize("phase", ["loading", "encoding", "taking up a state"])
+@pytest.mark.parametrize("phase", ["beginning", "loading", "encoding", "taking up a state"])
 def test_one_signal_before_the_first_update_stops_at_once(
     tree: Tree, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, phase: str
 ) -> None:
@@ -120,12 +120,29 @@ def test_one_signal_before_the_first_update_stops_at_once(
     with monkeypatch.context() as patched:
         if phase == "loading":
             patched.setattr(assemble, "choose_attention", choose)
+        if phase == "beginning":
+            patched.setattr(session, "seeded", choose)
         outcome = start_run(planned(tree), watch) if begun is None else resume_run(begun, watch)
         assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
     assert (outcome.lora, outcome.steps) == (None, 2 if begun else 0)
     assert rows(outcome.run.events)[-1]["event"] == told[-1] == "stopped"
     assert "stopping" not in told, "there is no step to be finished"
     assert body(resume_run(outcome.run, quiet).lora) == straight
+
+
+def test_a_resume_with_other_settings_that_is_stopped_before_its_first_update_can_be_gone_on_with(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*facts: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    run = stopped(tree, 2).run
+    with monkeypatch.context() as patched:
+        patched.setattr(assemble, "choose_attention", stop)
+        assert resume_run(run, quiet, {"optimizer.learning_rate": 3e-4}).lora is None
+    assert "optimizer.learning_rate" in read_json(run.origin)["agreed"]
+    assert resume_run(run, quiet).lora is not None
+    assert "agreed" not in read_json(run.origin), "the state of the resume has these settings"
 
 
 @pytest.mark.slow

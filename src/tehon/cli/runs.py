@@ -75,8 +75,9 @@ def _remove(options: argparse.Namespace) -> int:
 def _meant(text: str) -> "RunDirectory":
     """Nothing is removed by a name that another run may have too."""
     from tehon.runs.known import find_run, is_run
+    from tehon.runs.layout import RunDirectory
 
     run = find_run(text)
     if not is_run(Path(text)) and run.path.name != text:
         raise Problem("removal_unclear", name=text, directory=run.path.name)
-    return run
+    return RunDirectory(run.path.resolve())

@@ -37,8 +37,12 @@ class Inbox:
 
     def clear(self) -> None:
         """Forgets what was asked of a process that is no more."""
-        for request in (*REQUESTS, _ENDED):
+        for request in REQUESTS:
             self.asked(request)
+
+    def begin(self) -> None:
+        """Takes away the word that the process before was ended, once it is on record that another has begun."""
+        self.asked(_ENDED)
 
 
 def ask(run: RunDirectory, request: str) -> None:

@@ -53,9 +53,10 @@ def known_outputs() -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether this is a run's directory, be it of one that was launched and did not get far."""
+    """Whether this is a run's directory, be it of one that was launched and did not get far. An output folder is none,
+    also when somebody has copied a run's settings into it."""
     run = RunDirectory(path)
-    return run.settings.is_file() or run.launch.is_file()
+    return (run.settings.is_file() or run.launch.is_file()) and not runs_folder(path).is_dir()
 
 
 def runs_in(folder: Path) -> list[RunDirectory]:

@@ -1,13 +1,14 @@
 """Where everything lies in a run directory. Each file has one writer.
 
 settings.toml, data.json          the trainer, at the start and when a resume changes them
-origin.json                       the trainer, at the start; what was left open also when a resume says some of it
+origin.json                       the trainer, at the start, and when a resume changes settings
 events.jsonl, metrics.jsonl       the trainer appends
 samples.jsonl, previews/          the trainer appends a row for each picture that it puts there
 progress.json                     the trainer, about once a second: what it is doing now
 weights/ state/                   the trainer writes aside, then renames
 lock                              held by the trainer for as long as it lives
 logs/                             Weights & Biases, where no other folder is named
+grid/                             what `tehon grid` draws of the run
 launch.toml, log.txt              of a run that was launched: its settings as they were given, and what it prints
 inbox/                            anyone puts a file `stop`, `save` or `preview` here; the trainer obeys and removes it;
                                   `ended` says that somebody ended it at once
@@ -16,6 +17,12 @@ inbox/                            anyone puts a file `stop`, `save` or `preview`
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+NAMES = frozenset((
+    "settings.toml", "data.json", "origin.json", "events.jsonl", "metrics.jsonl", "samples.jsonl", "previews",
+    "progress.json", "weights", "state", "lock", "logs", "grid", "launch.toml", "log.txt", "inbox",
+))  # fmt: skip
+"""All that is in a run directory."""
 
 
 @dataclass(frozen=True)

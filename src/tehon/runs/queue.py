@@ -145,7 +145,11 @@ class Queue:
         waits and fits. In a paused queue it is given one whose run is at work, and no other."""
         with self._changing() as change:
             first = _next(change.jobs, device, fits)
-            if first is None or (change.paused and not (first.directory and is_held(first.directory.lock))):
+            if first is None:
+                return None
+            if change.paused and not (first.directory and is_held(first.directory.lock)):
+                if first.state == TAKEN:  # by a worker that died; it waits as others do
+                    change.put(replace(first, state=WAITING, worker="", again=True))
                 return None
             return change.put(replace(first, state=TAKEN, worker=device))
 

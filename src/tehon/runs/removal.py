@@ -11,10 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tehon.disk import is_leftover
 from tehon.messages.problem import Problem
-from tehon.runs.layout import RunDirectory
+from tehon.runs.layout import NAMES, RunDirectory
 from tehon.runs.lock import holding
 from tehon.runs.queue import ENDED, Queue
+
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,19 @@ def contents(run: RunDirectory) -> Contents:
 
 def remove_run(run: RunDirectory) -> None:
     """Removes the directory for good. A Problem while a process is at work on the run, while a job of the queue is to
-    go on with it, and where something in it can't be removed. What makes it a run goes last, so that a removal that was
-    broken off can be repeated."""
+    go on with it, where something in it is none of a run's, and where something can't be removed. What makes it a run
+    goes last, so that a removal that was broken off can be repeated."""
+    run = RunDirectory(run.path.resolve())
     for job in Queue().jobs():
-        if job.state != ENDED and job.directory is not None and job.directory.path.absolute() == run.path.absolute():
+        if job.state != ENDED and job.directory is not None and job.directory.path.resolve() == run.path:
             raise Problem("run_queued", path=run.path, number=job.number)
-    last = (run.settings, run.launch, run.lock)
     try:
+        strange = sorted(place.name for place in run.path.iterdir() if not _is_own(place.name))
+        if strange:
+            raise Problem("removal_strange", path=run.path, name=", ".join(strange))
+        if not run.lock.is_file():
+            raise Problem("removal_no_run", path=run.path)
+        last = (run.settings, run.launch, run.lock)
         with holding(run.lock) as mine:
             if not mine:
                 raise Problem("run_running", path=run.path)
@@ -55,6 +64,12 @@ def remove_run(run: RunDirectory) -> None:
                     place.unlink()
             for file in last[:-1]:
                 file.unlink(missing_ok=True)
-        shutil.rmtree(run.path)
+        run.lock.unlink()
+        run.path.rmdir()
     except OSError as error:
         raise Problem("run_not_removed", path=error.filename or run.path, reason=error.strerror or error) from None
+
+
+def _is_own(name: str) -> bool:
+    """Whether a run, its pictures or the system of this machine put it there."""
+    return name in NAMES or name in _OF_SYSTEMS or is_leftover(name)

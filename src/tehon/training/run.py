@@ -22,7 +22,7 @@ from tehon.catalog.header import read_header
 from tehon.disk import check_space, write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.planning.identity import Identity, identity
+from tehon.planning.identity import Change, Identity, identity
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.saves import bytes_needed, bytes_of_lora, bytes_of_state, final_name, planned_loras
 from tehon.processes import place_here
@@ -84,7 +84,8 @@ def resume_run(
     with a Problem that lists them, unless they are named in `allowed`.
     """
     with claimed(directory):
-        filled: list[str] = read_json(directory.origin).get("filled", [])
+        origin = read_json(directory.origin)
+        filled: list[str] = origin.get("filled", [])
         settings = reopen_settings(directory.settings, options or {}, filled)
         moved = None if "output.folder" in (options or {}) else folder_after_move(directory, settings.output.folder)
         if moved is not None:
@@ -99,9 +100,11 @@ def resume_run(
         if moved is not None:
             run.notice(say("notice.run_moved", path=moved))
         start = newest_state(directory, run.notice)
+        changes: list[Change] = []
         if start is not None:
             implied = filled if options else ()
-            check_same(start, own, [*allowed, *(name for name in (*(options or {}), *implied) if name in own.settings)])
+            meant = [name for name in (*(options or {}), *implied) if name in own.settings]
+            changes = check_same(start, own, [*allowed, *meant, *origin.get("agreed", [])])
         elif _has_saved(directory):  # somebody removed the states: what they led to is not replaced unasked
             raise Problem("state_missing", path=directory.path)
         elif plan.settings.training.resume:
@@ -111,9 +114,10 @@ def resume_run(
             run.notice(say("notice.from_beginning"))
         with _name_held(plan):
             _check_unfinished(run, start, filled)
-            if options:  # what is said now is no longer open at the next resume
-                still = [name for name in filled if name not in options]
-                write_json(directory.origin, read_json(directory.origin) | {"filled": still})
+            if options or changes:  # what is said now is neither open nor asked for again at the next resume
+                still = [name for name in filled if name not in (options or {})]
+                agreed = list(dict.fromkeys(change.name for change in changes))
+                write_json(directory.origin, origin | {"filled": still, "agreed": agreed})
             _write_plan(plan, own, directory)
             _remember(plan, run)
             return run.train(start)

@@ -28,7 +28,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.outcome import Outcome
 from tehon.runs.progress import Progress
 from tehon.runs.read import read_json
-from tehon.runs.record import append_rows, event, keep_rows
+from tehon.runs.record import append_rows, event, keep_rows, write_json
 from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import file_tensors
 from tehon.training.chores import Chore, Metrics
@@ -78,13 +78,22 @@ class Run:
     def train(self, start: Start | None) -> Outcome:
         """Trains to the end, or until stopped by a signal or by a file `stop` in the inbox. However it ends, an event
         says so, unless the process is killed."""
-        self._open(start)
+        # What is in `last` is done when signals end at once again.
+        with ExitStack() as last, stoppable(self.stop, several=place_here().count > 1):
+            try:
+                self._open(start)
+                return self._prepared(start, last)
+            except StoppedEarly:
+                return self._stopped(start.step if start else 0)
+
+    def _prepared(self, start: Start | None, last: ExitStack) -> Outcome:
+        """Trains among what the whole process shares: the memory, the other processes, the generators."""
         try:
             device = choose_device(self.plan.settings.training.device)
             memory = memory_of(device, self.directory.path)
             with memory, joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
                 handed_out(self.ranks, self.plan, start, self.directory.path)
-                outcome = self._until_stopped(start)
+                return self._train(start, last)
         except KeyboardInterrupt:
             self._last_words("interrupted")
             raise
@@ -94,7 +103,6 @@ class Run:
         except Exception as error:
             self._last_words("failed", reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
             raise
-        return outcome
 
     def _open(self, start: Start | None) -> None:
         """Takes up the directory: what a process that died has left half done is cleared away."""
@@ -109,6 +117,7 @@ class Run:
         keep_rows(self.directory.metrics, lambda row: row.get("step", 0) <= step)
         facts = {"pid": os.getpid(), "step": start.step if start else 0, "versions": self.circumstances}
         self._record("opened", path=str(self.directory.path.absolute()), **facts)
+        self.inbox.begin()
         self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
 
     def _last_words(self, name: str, **facts: Any) -> None:
@@ -117,14 +126,6 @@ class Run:
         self.progress.tell(name)
         with suppress(Problem):  # the disk may be what is wrong
             self._record(name, **facts)
-
-    def _until_stopped(self, start: Start | None) -> Outcome:
-        """Trains until a signal or the inbox asks to stop; what is in `last` is done when signals end at once again."""
-        with ExitStack() as last, stoppable(self.stop, several=self.ranks.count > 1):
-            try:
-                return self._train(start, last)
-            except StoppedEarly:
-                return self._stopped(start.step if start else 0)
 
     def _train(self, start: Start | None, last: ExitStack) -> Outcome:
         trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
@@ -174,7 +175,14 @@ class Run:
             self.notice(say("notice.resumed_elsewhere", then=then, now=now))
         if start.run.path != self.directory.path or start.about.get("identity") != self.identity.summary():
             states.save()
+            self._forget_agreed()
         loras.make_up(trainer.state.step)
+
+    def _forget_agreed(self) -> None:
+        """A state with today's settings is there, so that nobody has to know any more which changes were meant."""
+        origin = read_json(self.directory.origin)
+        if origin.pop("agreed", None):
+            write_json(self.directory.origin, origin)
 
     def _metrics(self, trainer: Trainer) -> Metrics:
         every = trainer.looks_every
@@ -263,6 +271,7 @@ class Run:
         return self.stop.wanted
 
     def _stopped(self, step: int) -> Outcome:
+        self.stop.updating = True  # another signal finds nothing to break off
         self.progress.tell("stopped")
         self.tell("stopped", step=step)
         self.over = True

@@ -203,7 +203,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "logs.wandb_offline": st.booleans(),
     "output.folder": path,
     "output.name": st.text(
-        st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1
+        st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='/\\:*?"<>|'), min_size=1, max_size=45
     ).filter(lambda name: name[-1] not in ". " and not PureWindowsPath(name).is_reserved()),
     "output.overwrite": st.booleans(),
     "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),

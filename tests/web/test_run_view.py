@@ -103,6 +103,7 @@ def test_a_run_is_found_by_name_and_state_and_removed(server: Any, visit: Any, r
     other = new_run_directory(server.home / "output", "owl")
     other.settings.write_text("", "utf8")
     (other.weights / "owl.safetensors").write_bytes(b"x" * 2_500_000)
+    other.lock.touch()
     append_rows(other.events, [event("opened", step=0), event("started", steps=40), event("failed", reason="why")])
     page = visit(f"{server.url}/runs")
     cards = page.locator(".run-card:visible")
@@ -123,7 +124,7 @@ def test_a_run_is_found_by_name_and_state_and_removed(server: Any, visit: Any, r
     assert page.locator(".chart:visible").count() == 0
     page.locator(".run-buttons").get_by_role("button", name="Remove").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text(f"{other.path} goes for good: 3 files, 2.5 MB, 1 LoRA among them.").wait_for()
+    dialog.get_by_text(f"{other.path} goes for good: 4 files, 2.5 MB, 1 LoRA among them.").wait_for()
     assert other.path.exists()
     dialog.get_by_role("button", name="Remove").click()
     page.get_by_text(f"{other.path.name} is removed.").wait_for()

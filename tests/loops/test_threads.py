@@ -174,8 +174,8 @@ def test_a_loop_without_memory_is_an_error() -> None:
 def test_a_task_that_was_not_done_is_an_error(ended: int) -> None:
     """As where there is no memory for what a loop puts aside: it can't raise, and would leave numbers of no meaning."""
 
-    def call(table: Any) -> None:
-        table[2] = ended
+    def call(table: int) -> None:
+        ctypes.cast(table, ctypes.POINTER(ctypes.c_int64))[2] = ended
 
     loop: Any = SimpleNamespace(call=call)
     with pytest.raises(MemoryError):

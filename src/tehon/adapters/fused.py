@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tehon.adapters import by_loops
 from tehon.adapters.adapter import Layer
 from tehon.adapters.beside import beside
 from tehon.adapters.bordered import Border
@@ -43,6 +44,8 @@ class Branch:
         (down_weights, down_gradient), (up_weights, up_gradient) = own
         self.down, self.up = down_weights.flatten(1), up_weights.flatten(1)
         self.turned_down, self.turned_up = self.down.t(), self.up.t()
+        self.looped = self.border is None and by_loops.suits(self.down, self.up)
+        """Whether loops compute its change where they can read what it is given."""
         self._noted = [one.grad if place is None else None for one, place in zip((down, up), places, strict=True)]
         self.down_gradient, self.up_gradient = _matrix(down_gradient), _matrix(up_gradient)
         pairs = zip(self.parameters, (self.down_gradient, self.up_gradient), strict=True)
@@ -129,6 +132,9 @@ class _Fused(torch.autograd.Function):
         outs = [gradient.reshape(-1, gradient.shape[-1]) for gradient in grad_outputs]
         by_input: Tensor | None = None
         by_narrow: list[Tensor] = []
+        if ctx.needs_input_grad[0] and ctx.make is None and _loops_suffice(branches, ctx.flows, kept):
+            by_input = _backward_by_loops(outs, kept[0], narrow, branches, scales)
+            return by_input.view(ctx.shape), None, None, None, None, *(None for _ in ctx.heirs)
         if ctx.needs_input_grad[0]:
             by_input, by_narrow = _backward(outs, branches, scales)
         inherited: dict[nn.Parameter, Tensor] = {}
@@ -163,8 +169,12 @@ def _forward(
     if all(branch.border is not None for branch in branches):
         both = [branch.border.forward(rows, scale) for branch, scale in pairs if branch.border is not None]
         return [out for out, _ in both], [narrow for _, narrow in both]
-    narrow = _apart(times(rows, _stacked(branches, rows.dtype)), branches)
     outs: list[Tensor] = []
+    if by_loops.readable(rows) and all(branch.looped for branch in branches):
+        outs = [linear(rows, branch.weight, branch.bias) for branch in branches]
+        both = zip(pairs, outs, strict=True)
+        return outs, [by_loops.add_change(rows, one.down, one.up, scale, out) for (one, scale), out in both]
+    narrow = _apart(times(rows, _stacked(branches, rows.dtype)), branches)
     for (branch, scale), h in zip(pairs, narrow, strict=True):
         out = linear(rows, branch.weight, branch.bias)
         outs.append(add_product(out, h, _as(branch.turned_up, rows.dtype), scale))
@@ -188,6 +198,28 @@ def _backward(
         narrow.append(dh)
     assert found is not None, "there is no branch"
     return found, narrow
+
+
+def _loops_suffice(branches: Sequence[Branch], flows: Sequence[Flow | None], kept: Sequence[Tensor]) -> bool:
+    """Whether loops can make all gradients: A and B learn, theirs have places, and nobody asks for dh."""
+    if not (all(branch.looped for branch in branches) and kept and by_loops.readable(kept[0])):
+        return False
+    learn = all(one.requires_grad for branch in branches for one in branch.parameters)
+    placed = all(place is not None and by_loops.readable(place) for branch in branches for place in branch.places())
+    return learn and placed and all(flow is None for flow in flows)
+
+
+def _backward_by_loops(
+    outs: Sequence[Tensor], rows: Tensor, narrow: Sequence[Tensor], branches: Sequence[Branch], scales: Sequence[float]
+) -> Tensor:
+    """The gradient of the input; those of A and B are added where they belong."""
+    found: Tensor | None = None
+    for branch, scale, out, h in zip(branches, scales, outs, narrow, strict=True):
+        found = times(out, branch.weight) if found is None else add_product(found, out, branch.weight, 1.0)
+        to: Any = (found, *branch.places())
+        by_loops.add_gradients(rows, branch.down, branch.up, scale, h, out, to)
+    assert found is not None, "there is no branch"
+    return found
 
 
 def _downs_learn(branches: Sequence[Branch]) -> bool:

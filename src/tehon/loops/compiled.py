@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from ctypes import CFUNCTYPE, c_void_p
 from shutil import rmtree
 from typing import Any
 
@@ -41,12 +42,12 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 class Loop:
-    """A compiled loop: as a function of ctypes, and where it lies in memory."""
+    """A compiled loop: where it lies in memory, and as a function of that of the table which it is handed over."""
 
     def __init__(self, function: Any) -> None:
         self.function = function  # whose machine code goes with it
         self.address: int = function.address
-        self.call: Any = function.ctypes
+        self.call: Any = CFUNCTYPE(None, c_void_p)(function.address)
 
 
 def compiled(function: Any) -> Loop:

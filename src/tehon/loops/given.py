@@ -83,3 +83,9 @@ def number(given: Any, place: Any) -> Any:
 def count(given: Any, place: Any) -> Any:
     """The argument at a place, an int."""
     return given[HEAD + EACH * place]
+
+
+@inlined
+def count_up(given: Any, place: Any) -> Any:
+    """Adds one to the argument at a place, an int, of several threads one after the other: what it was before."""
+    return _counted_up(given, HEAD + EACH * place)

@@ -10,7 +10,7 @@ from typing import Any
 from numba import config
 from numba.misc.appdirs import AppDirs
 
-FILES = ("attention", "gates", "norms")
+FILES = ("attention", "gates", "low_rank", "norms")
 """Those of this package that hold loops."""
 _config: Any = config
 

@@ -5,6 +5,7 @@
 
 import ctypes
 import os
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
@@ -14,6 +15,7 @@ HEAD = 3
 """Numbers before those of the arguments (`tehon.loops.given`)."""
 EACH = 5
 """Numbers of an argument."""
+_FILL = [(0,) * (EACH - used) for used in range(EACH + 1)]
 
 
 class Array(Protocol):
@@ -35,29 +37,30 @@ def share(loop: Any, tasks: int, threads: int, *given: Array | float) -> None:
     numbers = [0, tasks, 0]
     for one in given:
         if isinstance(one, int):
-            numbers += one, *(0,) * (EACH - 1)
+            numbers += one, *_FILL[1]
         elif isinstance(one, float):
-            numbers += ctypes.c_int64.from_buffer(ctypes.c_double(one)).value, *(0,) * (EACH - 1)
+            numbers += ctypes.c_int64.from_buffer(ctypes.c_double(one)).value, *_FILL[1]
         else:
             shape = one.shape
             plain = one.is_cpu and one.is_contiguous() and one.is_floating_point() and one.element_size() == 4
             assert plain, "a loop would take what lies elsewhere or is something else for its numbers"
             assert len(shape) < EACH, "a loop would take a side for the next argument"
-            numbers += one.data_ptr(), *shape, *(0,) * (EACH - 1 - len(shape))
-    table = (ctypes.c_int64 * len(numbers))(*numbers)
+            numbers += one.data_ptr(), *shape, *_FILL[len(shape) + 1]
+    table = array("q", numbers)
+    place = table.buffer_info()[0]
     parts = min(threads, tasks)
     parallel = _openmp() if parts > 1 else None
     if parts < 2:
-        loop.call(table)
+        loop.call(place)
     elif parallel is None:
         others: list[Future[None]] = []
         try:
-            others += (_pool(threads - 1).submit(loop.call, table) for _ in range(parts - 1))
-            loop.call(table)
+            others += (_pool(threads - 1).submit(loop.call, place) for _ in range(parts - 1))
+            loop.call(place)
         finally:  # an interrupt too waits until nobody writes any more
             wait(others)
     else:  # on all threads, of which some may find nothing left: OpenMP ends those that it has no use for
-        parallel(loop.address, table, threads, 0)
+        parallel(loop.address, place, threads, 0)
     if table[2] < tasks:  # a loop can't raise what it could not go on for
         raise MemoryError
 

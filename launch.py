@@ -326,7 +326,7 @@ def install(venv: str, state: dict, python: str, extras: str, index: str, verbos
     compileall.compile_dir(os.path.join(ROOT, "src"), quiet=2)
     # So would the first training for loops, which are compiled for this processor. If that fails now, it tries again.
     with contextlib.suppress(InstallError, OSError):
-        loops = "import tehon.loops.attention, tehon.loops.gates, tehon.loops.norms"
+        loops = "from tehon.loops.kept import compile_all; compile_all()"
         run([program(venv, "python"), "-c", loops], verbose)
     state["stamp"] = stamp(ROOT, python, extras, index)
     write_state(venv, state)

@@ -3,6 +3,8 @@
 import ctypes
 import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,9 @@ def test_beside_a_package_that_can_not_be_written_to_the_users_folder_keeps_them
 def test_the_files_that_hold_loops_are_known() -> None:
     holding = [file.stem for file in PACKAGE.glob("*.py") if "\n@compiled\n" in file.read_text("utf8")]
     assert sorted(holding) == sorted(keeping.FILES)
+    code = "import sys; from tehon.loops.kept import compile_all; compile_all(); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {f"tehon.loops.{name}" for name in holding} <= set(found)
 
 
 def test_a_loop_is_kept_and_read_again(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
@@ -39,6 +40,12 @@ def must_compile() -> bool:
     be kept. Where they can't be kept, which is not once, this is False."""
     folder = kept()
     return folder is not None and not all(any(folder.rglob(f"{file}.*.nbi")) for file in FILES)
+
+
+def compile_all() -> None:
+    """Compiles all loops, or reads them where they are kept."""
+    for file in FILES:
+        import_module(f"tehon.loops.{file}")
 
 
 def forget_others(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""AdamW on flat parameter groups: on a graphics card by PyTorch's kernel that does all of it in one pass.
+"""AdamW on flat parameter groups, by PyTorch's kernel that does all of it in one pass.
 
-It is ours because on flat buffers it is a dozen operations, and because torch's optimizer class loads the compiler at
-its first use, which takes longer than the first fifty steps of a small model.
+It is ours because on flat buffers it is one call, and because torch's optimizer class loads the compiler at its first
+use, which takes longer than the first fifty steps of a small model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,8 @@ _PIECE = 2**18
 
 
 class AdamW:
-    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's own; each group holds one parameter. Its memory is
-    float32 for weights of 16 bits too, where `eps` and most squares would be zero."""
+    """AdamW (arXiv 1711.05101, algorithm 2), bit for bit torch's fused one; each group holds one parameter. Its memory
+    is float32 for weights of 16 bits too, where `eps` and most squares would be zero."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AdamW:
         weights, rate = group["params"][0], group["lr"]
         gradient = weights.grad
         assert gradient is not None, "flat groups always have their gradients"
-        if weights.device.type == "cuda" and weights.dtype == torch.float32:
+        if weights.dtype == torch.float32:
             self._move_at_once(group, gradient, first, second)
             return
         slow, slower = self.betas

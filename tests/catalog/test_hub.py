@@ -56,6 +56,13 @@ def test_half_a_model_in_the_cache_is_no_model(cache: Path, models: Models) -> N
         find_model("someone/model")
 
 
+def test_a_damaged_index_in_the_cache_is_no_model(cache: Path, models: Models) -> None:
+    place = put(cache, "someone/model", models("sd1", "folder"))
+    (place / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": ')
+    with pytest.raises(Problem, match="nor can it be fetched from the hub"):
+        find_model("someone/model")
+
+
 def test_models_that_moved_are_found_under_both_names(cache: Path, models: Models) -> None:
     for name, today in PRESETS.items():
         assert is_hub_id(name)

@@ -38,6 +38,17 @@ def test_shards_are_read_together(tmp_path: Path) -> None:
     assert set(read_part(tmp_path)) == {"a.weight", "b.bias"}
 
 
+@pytest.mark.parametrize("text", ["", '{"weight_map": ', "[]", '{"weight_map": []}', "{}"])
+def test_a_damaged_index_is_a_sentence_that_names_it(tmp_path: Path, text: str) -> None:
+    save_file(ONE, tmp_path / "model-00001-of-00001.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(text)
+    with pytest.raises(Problem) as caught:
+        weight_files(tmp_path)
+    assert caught.value.key == "model_unreadable"
+    assert str(index) in str(caught.value)
+
+
 def test_pickles_are_read_when_there_is_nothing_else(tmp_path: Path) -> None:
     torch.save(TWO, tmp_path / "pytorch_model.bin")
     assert torch.equal(read_part(tmp_path)["b.bias"], TWO["b.bias"])

@@ -6,10 +6,10 @@ are fetched: configurations, vocabularies, and of the weights those in safetenso
 >>> hub_folder("stable-diffusion-v1-5/stable-diffusion-v1-5")
 """
 
-import json
 import re
 from pathlib import Path
 
+from tehon.catalog.weight_files import shards_of
 from tehon.messages.problem import Problem
 
 PRESETS = {
@@ -31,8 +31,6 @@ Runway took its organisation off the hub in August 2024, Stability AI its 2.x mo
 _VOCABULARY = "openai/clip-vit-large-patch14"
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 _CONFIGURATIONS = ["model_index.json", *(f"{part}/*.{end}" for part in _PARTS for end in ("json", "txt"))]
-
-
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -91,7 +89,10 @@ def whole(folder: Path) -> bool:
 
 def _has_its_shards(index: Path) -> bool:
     """Whether all files that an index names are there, or none of its number type is wanted."""
-    names = set(json.loads(index.read_text("utf8"))["weight_map"].values())
+    try:
+        names = shards_of(index)
+    except Problem:
+        return False
     there = [name for name in names if (index.parent / name).is_file()]
     return len(there) in (0, len(names))
 

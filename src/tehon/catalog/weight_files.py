@@ -38,9 +38,16 @@ def weight_files(folder: Path) -> list[Path]:
             continue
         if found[0].suffix != ".json":
             return [found[0]]
-        shards = set(json.loads(found[0].read_text("utf8"))["weight_map"].values())
-        return [folder / name for name in sorted(shards)]
+        return [folder / name for name in sorted(shards_of(found[0]))]
     raise Problem("model_incomplete", field="model.path", path=folder)
+
+
+def shards_of(index: Path) -> set[str]:
+    """The names of the files that an index names; a Problem when it is damaged."""
+    try:
+        return set(map(str, json.loads(index.read_text("utf8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Problem("model_unreadable", field="model.path", path=index, reason=error) from None
 
 
 def weights_of(model: Model, part: str) -> Held:

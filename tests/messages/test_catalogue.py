@@ -15,7 +15,7 @@ import tehon
 from tehon.catalog.families import FAMILIES
 from tehon.cli.main import COMMANDS
 from tehon.messages.catalogue import language, languages, say, sentences
-from tehon.messages.problem import Problem, Problems, raise_all
+from tehon.messages.problem import Problem, Problems, raise_all, reason_of
 from tehon.planning.peak import PartName, PhaseName
 from tehon.planning.troubles import KINDS
 from tehon.runs.status import ENDED, WORKING
@@ -204,6 +204,14 @@ def test_english_has_a_form_for_one_wherever_it_counts() -> None:
 
 def test_braces_in_a_value_are_left_alone() -> None:
     assert say("problem.state_missing", path="{path} {0}").startswith("{path} {0}: this run")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError("no route\nto the host"), "no route"), (RuntimeError("\n  lost\n"), "lost"), (KeyError(), "KeyError")],
+)
+def test_the_reason_of_an_error_is_one_line_and_never_empty(error: Exception, said: str) -> None:
+    assert reason_of(error) == said
 
 
 def test_problems_are_raised_alone_or_together() -> None:

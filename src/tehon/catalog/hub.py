@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from tehon.catalog.weight_files import shards_of
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 PRESETS = {
     "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -55,8 +55,7 @@ def hub_folder(name: str, revision: str = "") -> Path:
         files = HfApi().list_repo_files(today, revision=revision or None)
         return _fetch(today, revision, [*_CONFIGURATIONS, *wanted_weights(files)])
     except Exception as error:  # noqa: BLE001  the library underneath has errors of its own for a missing network
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem("hub_failed", field="model.path", path=today, reason=reason) from None
+        raise Problem("hub_failed", field="model.path", path=today, reason=reason_of(error)) from None
 
 
 def _cached(name: str, revision: str) -> Path | None:

@@ -20,7 +20,7 @@ from tehon.catalog.model import Model
 from tehon.families.networks import Blank, fill
 from tehon.families.packing import pack
 from tehon.families.schedulers import ddim
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.weights.model import part_tensors
 
 
@@ -147,5 +147,4 @@ def _fitting(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor
 
 def unreadable(model: Model, error: Exception) -> Problem:
     """The Problem for what a library says of a model."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Problem("model_unreadable", field="model.path", path=model.path, reason=reason)
+    return Problem("model_unreadable", field="model.path", path=model.path, reason=reason_of(error))

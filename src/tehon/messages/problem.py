@@ -61,6 +61,15 @@ def raise_all(found: list[Problem], remarks: Iterable[str] = ()) -> None:
         raise Problems(found, said)
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error of another program says, in its first line; the name of its kind where it says nothing.
+
+    >>> reason_of(RuntimeError("no route to host\\nin connect()"))
+    'no route to host'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def tried(problems: list[Problem], make: Callable[[], Made]) -> Made | None:
     """What is made; None when that raises Problems, which are then added to the others."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 _LONGEST = 50  # tokens of a caption
 
@@ -23,8 +23,7 @@ class Blip:
             self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
             model: Any = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Problem("tagger_unreadable", field="--model", path=folder, reason=reason) from None
+            raise Problem("tagger_unreadable", field="--model", path=folder, reason=reason_of(error)) from None
         self.model: Any = model.to(self.device).eval()
 
     def describe(self, pictures: Sequence[Image.Image]) -> list[str]:

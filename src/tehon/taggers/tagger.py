@@ -13,7 +13,7 @@ from typing import Protocol
 from PIL import Image
 
 from tehon.data.plan.images import open_upright
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def _folder(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=wanted))
     except Exception as error:  # noqa: BLE001  the hub raises errors of many libraries
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem("tagger_not_fetched", field="--model", path=model, reason=reason) from None
+        raise Problem("tagger_not_fetched", field="--model", path=model, reason=reason_of(error)) from None
 
 
 def tag_pictures(tagger: Tagger, pictures: Sequence[Path], batch: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.taggers.tagger import Wishes
 
 _GENERAL, _CHARACTER = 0, 4  # categories; 9 is a rating, which is no tag
@@ -37,8 +37,7 @@ class Wd14:
             self.input: Any = self.session.get_inputs()[0]
             self.side = int(self.input.shape[1])
         except Exception as error:  # noqa: BLE001  onnxruntime has errors of its own, which share no class
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Problem("tagger_unreadable", field="--model", path=folder, reason=reason) from None
+            raise Problem("tagger_unreadable", field="--model", path=folder, reason=reason_of(error)) from None
         count = self.session.get_outputs()[0].shape[-1]
         if count != len(self.tags):
             raise Problem("tagger_tags", field="--model", path=folder, count=len(self.tags), wanted=count)

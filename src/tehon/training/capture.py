@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tehon.messages.catalogue import say
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 Function = Callable[[Mapping[str, Tensor]], Tensor]
 """Of tensors on the device alone, without asking what is in one, and without random numbers of a generator."""
@@ -88,10 +88,9 @@ class Graphs:
             self.failed = True
             torch.cuda.synchronize(self.device)
             _own_generator(self.device, random)
-            reason = str(error).strip().partition("\n")[0]
             if self.must:
-                raise Problem("graphs_failed", field="training.cuda_graphs", reason=reason) from error
-            self.notice(say("notice.not_captured", reason=reason))
+                raise Problem("graphs_failed", field="training.cuda_graphs", reason=reason_of(error)) from error
+            self.notice(say("notice.not_captured", reason=reason_of(error)))
             return None
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tehon.families.packing import pack_layer
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.processes import Place
 
 _TYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -96,7 +96,7 @@ def _trouble(attempt: Callable[[], object]) -> str:
     try:
         attempt()
     except Exception as error:  # noqa: BLE001  packages have errors of their own
-        return (str(error).strip() or type(error).__name__).partition("\n")[0]
+        return reason_of(error)
     return ""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from tehon.messages.catalogue import say
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
 from tehon.training.loop import Report
@@ -93,7 +93,7 @@ class WeightsAndBiases:
                 settings=quiet,
             )
         except wandb.errors.Error as error:
-            raise Problem("wandb_refused", field="logs.log_with", reason=str(error).partition("\n")[0]) from None
+            raise Problem("wandb_refused", field="logs.log_with", reason=reason_of(error)) from None
         self.run.define_metric("*", step_metric="step")
 
     def scalars(self, values: Mapping[str, float], step: int, time: float | None) -> None:
@@ -178,8 +178,7 @@ class LogWriter:
             act()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in another program, the run goes on
             self.logs.remove(log)
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            self.notice(say("notice.log_lost", name=log.name, reason=reason, path=self.record))
+            self.notice(say("notice.log_lost", name=log.name, reason=reason_of(error), path=self.record))
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, float]:
         """The numbers of a row, under sd-scripts' names where it has some."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from tehon.adapters.flat import FlatParameters
 from tehon.catalog.optimizers import OptimizerRow, optimizer_row
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 _PROBE = 4096  # numbers; 8-bit optimizers keep smaller parameters in 32 bits
 _PROBE_STEPS = 8  # RAdam divides by its second moment from the sixth on
@@ -79,8 +79,7 @@ def try_optimizer(
             optimizer.step()
         finite = bool(flat.weights.isfinite().all())
     except Exception as error:  # noqa: BLE001  each package has errors of its own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Problem("optimizer_device", optimizer=name, device=device, reason=lines[0]) from None
+        raise Problem("optimizer_device", optimizer=name, device=device, reason=reason_of(error)) from None
     if not finite:
         raise Problem("optimizer_overflows", optimizer=name, type=str(dtype).removeprefix("torch."))
 

@@ -24,7 +24,7 @@ from tehon.disk import clear_leftovers, fill_whole, remove
 from tehon.families.family import Behaviour
 from tehon.families.samplers import SampleRequest, sample
 from tehon.messages.catalogue import say
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.planning.prompts import SamplePrompt
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows
@@ -152,8 +152,7 @@ class Previews:
         except Exception as error:
             if not (isinstance(error, OSError | Problem) or is_out_of_memory(error)):
                 raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason))
+            self.tell("notice", text=say("notice.samples_left_out", step=step, reason=reason_of(error)))
 
     def _draw_base(self, prompts: Sequence[SamplePrompt], step: int) -> None:
         missing = self._missing(prompts, 0, BASE)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tehon.data.plan.epochs import Batch, shared
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.processes import Place
 
 PATIENCE = timedelta(hours=1)
@@ -117,8 +117,7 @@ class Together:
         try:
             yield
         except RuntimeError as error:  # all that torch.distributed raises
-            reason = str(error).strip().partition("\n")[0]
-            raise Problem("process_lost", count=self.count, reason=reason) from error
+            raise Problem("process_lost", count=self.count, reason=reason_of(error)) from error
 
 
 @contextmanager

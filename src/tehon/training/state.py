@@ -20,7 +20,7 @@ from torch import Tensor
 from tehon import __version__
 from tehon.adapters.flat import FlatParameters
 from tehon.disk import check_space, write_whole
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.training.average import Average, LastGood
 from tehon.training.generators import generator_states, restore_generators
 from tehon.training.optimizers import Optimizer, leave_out, restore_memory
@@ -155,13 +155,8 @@ def restore_state(state: State, saved: dict[str, Any], file: Path) -> None:
     try:
         state.load_state_dict(saved)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise _unfit(file, error) from None
+        raise Problem("state_unfit", path=file, reason=reason_of(error)) from None
     restore_generators(saved["generators"], state.device)
-
-
-def _unfit(file: Path, error: Exception) -> Problem:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return Problem("state_unfit", path=file, reason=reason)
 
 
 def _digest(content: bytes | memoryview) -> bytes:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tehon.catalog.weight_files import weight_files
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 
 def read_part(folder: Path) -> dict[str, Tensor]:
@@ -26,8 +26,7 @@ def read_part(folder: Path) -> dict[str, Tensor]:
         try:
             found |= _read(file)
         except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Problem("model_unreadable", field="model.path", path=file, reason=reason) from None
+            raise Problem("model_unreadable", field="model.path", path=file, reason=reason_of(error)) from None
     return found
 
 

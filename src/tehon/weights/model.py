@@ -18,7 +18,7 @@ from torch import Tensor
 from tehon.catalog.families import FilePart
 from tehon.catalog.model import Model
 from tehon.catalog.names import open_clip_names, unet_name, vae_name
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.weights.folder import read_part
 
 Tensors = dict[str, Tensor]
@@ -41,8 +41,7 @@ def _original(file: Path, place: FilePart, field: str, config: dict[str, Any]) -
         rows = read_tensors(file, place.prefix)
         return dict(_TRANSLATIONS[place.layout](rows, config))
     except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem("model_unreadable", field=field, path=file, reason=reason) from None
+        raise Problem("model_unreadable", field=field, path=file, reason=reason_of(error)) from None
 
 
 def read_tensors(file: Path, prefix: str) -> Tensors:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tehon.catalog.header import read_header
 from tehon.disk import check_space, clear_leftovers_of, fill_whole, is_there, unwritable
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 from tehon.weights.hashes import legacy_hash
 
 DTYPES = {
@@ -102,8 +102,7 @@ class Pickled:
         try:
             content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Problem("file_unreadable", path=path, reason=reason) from None
+            raise Problem("file_unreadable", path=path, reason=reason_of(error)) from None
         content = content.get("state_dict", content)
         self.path = path
         self.metadata: dict[str, str] = {}

@@ -20,7 +20,7 @@ from tehon.data.feed.scaling import scaled
 from tehon.data.plan.buckets import Size
 from tehon.data.plan.colours import eight_bits, in_srgb, on_background, rgb_mode
 from tehon.data.plan.variation import Look, Shift, Source
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 Pixels = NDArray[np.uint8]
 _DRAFT = 2  # a JPEG is decoded at no less than this many times the wanted size: nearer, its grain would differ
@@ -50,8 +50,7 @@ def read_pieces(source: Source, looks: Sequence[Look], stride: int = 8) -> list[
     except Problem:
         raise
     except Exception as error:  # noqa: BLE001  decoders raise whatever they like on damaged data
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Problem("picture_broken", path=source.path, reason=reason) from None
+        raise Problem("picture_broken", path=source.path, reason=reason_of(error)) from None
 
 
 def _decoded(source: Source) -> tuple[Image.Image, bytes | None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from tehon.data.plan.measurements import DIGEST, Measured
-from tehon.messages.problem import Problem
+from tehon.messages.problem import Problem, reason_of
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset((5, 6, 7, 8))  # EXIF orientations that swap width and height
@@ -60,7 +60,6 @@ def open_upright(path: Path, background: str = "white") -> Image.Image:
 
 
 def _short(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return "not a picture" if "cannot identify" in text else text
+    return "not a picture" if "cannot identify" in str(error) else reason_of(error)

@@ -15,6 +15,7 @@ from tehon.disk import (
     fill_folder,
     fill_whole,
     link_or_copy,
+    make_folder,
     sized,
     write_whole,
 )
@@ -71,6 +72,16 @@ def test_the_folder_that_one_is_in_is_a_name_like_any_other(tmp_path: Path, monk
     assert (tmp_path / "here" / "unet" / "model.safetensors").read_text() == "new"
     with pytest.raises(Problem, match="is already there"):
         fill_folder(tmp_path / "here" / "unet" / "model.safetensors", fill, overwrite=True)
+
+
+def test_a_folder_that_a_file_is_in_the_way_of_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("mine")
+    make_folder(tmp_path / "b" / "c")
+    make_folder(tmp_path / "b" / "c")
+    for place in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(Problem, match="cannot be written") as caught:
+            make_folder(place)
+        assert caught.value.values["path"] == place
 
 
 def test_what_lies_beside_a_result_stays(tmp_path: Path) -> None:

@@ -34,11 +34,16 @@ def write_new(file: Path, text: str, overwrite: bool = False) -> None:
     """Writes a text, and the folders on the way to it; a Problem when the file is there and may not be replaced."""
     if not overwrite and is_there(file):
         raise Problem("file_exists", path=file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(file, error) from None
+    make_folder(file.parent)
     write_whole(file, text.encode())
+
+
+def make_folder(folder: Path) -> None:
+    """The folder with all on the way to it, where they are not there yet; a Problem when they can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
 
 
 def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
@@ -201,7 +206,6 @@ def sized(size: float) -> str:
     >>> sized(129_522_700_000)
     '129.5 GB'
     """
-    unit = "bytes"
     figure, unit = size / 1000, "KB"
     for larger in ("MB", "GB", "TB"):
         if figure < 999.95:

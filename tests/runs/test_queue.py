@@ -1,5 +1,6 @@
 """The queue outlives workers and machines, gives each job to one worker, and loses none."""
 
+import errno
 import json
 import os
 import signal
@@ -135,6 +136,18 @@ def test_a_damaged_queue_is_not_taken_for_an_empty_one(queue: Queue, tmp_path: P
         with pytest.raises(Problem, match="the queue cannot be read"):
             add(queue, tmp_path, "finish", "b")
         assert queue.file.read_text() == bad
+
+
+def test_a_queue_without_room_for_its_folder_says_that_the_disk_is_full(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(Problem) as caught:
+        queue.add("", "a", tmp_path, "cpu")
+    assert caught.value.key == "disk_full_at"
 
 
 def test_one_job_after_another_is_run_and_a_failing_one_stops_no_other(queue: Queue, tmp_path: Path) -> None:

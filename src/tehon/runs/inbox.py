@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from tehon.disk import remove
+from tehon.disk import remove, unwritable
 from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import is_held
@@ -53,7 +53,7 @@ def ask(run: RunDirectory, request: str) -> None:
         run.inbox.mkdir(exist_ok=True)
         (run.inbox / request).touch()
     except OSError as error:
-        raise Problem("not_written", path=run.inbox / request, reason=error.strerror or error) from None
+        raise unwritable(run.inbox / request, error) from None
 
 
 def end_now(run: RunDirectory) -> None:

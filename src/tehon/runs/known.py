@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-from tehon.disk import write_whole
+from tehon.disk import make_folder, write_whole
 from tehon.messages.problem import Problem
 from tehon.runs.home import user_data_folder
 from tehon.runs.layout import RunDirectory, runs_folder
@@ -32,10 +32,7 @@ def remember(output: Path) -> None:
             return
     except (OSError, UnicodeDecodeError):
         pass
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Problem("not_written", path=file.parent, reason=error.strerror or error) from None
+    make_folder(file.parent)
     write_whole(file, path.encode())
 
 

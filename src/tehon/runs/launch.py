@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tehon.disk import write_whole
+from tehon.disk import unwritable, write_whole
 from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.lock import is_held
@@ -53,7 +53,7 @@ def begin(run: RunDirectory, options: Sequence[str] = (), environment: Mapping[s
         with run.log.open("ab") as log:
             process = detached([*words, *options], log.fileno(), environment)
     except OSError as error:
-        raise Problem("not_written", path=run.log, reason=error.strerror or error) from None
+        raise unwritable(run.log, error) from None
     while process.poll() is None and not is_held(run.lock):
         time.sleep(0.05)
     return Launched(run, process)

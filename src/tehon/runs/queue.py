@@ -17,12 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tehon.disk import remove, write_whole
+from tehon.disk import make_folder, remove, write_whole
 from tehon.messages.problem import Problem
 from tehon.runs.home import user_data_folder
 from tehon.runs.known import is_run
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding, is_held
+from tehon.runs.record import write_json
 from tehon.runs.status import Status, look
 
 WAITING, TAKEN, ENDED = "waiting", "taken", "ended"
@@ -173,11 +174,8 @@ class Queue:
 
     @contextmanager
     def _changing(self) -> "Generator[_Content, None, None]":
-        try:
-            for name in ("workers", "jobs"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Problem("not_written", path=self.folder, reason=error.strerror or error) from None
+        for name in ("workers", "jobs"):
+            make_folder(self.folder / name)
         with holding(self.folder / "lock", _PATIENCE) as mine:
             if not mine:
                 raise Problem("queue_busy", path=self.folder)
@@ -185,7 +183,7 @@ class Queue:
             before = change.as_data()
             yield change
             if before != (after := change.as_data()):
-                write_whole(self.file, (json.dumps(after, ensure_ascii=False, indent=2) + "\n").encode())
+                write_json(self.file, after)
 
     def _read(self) -> "_Content":
         """A file that can't be understood is not taken for an empty queue."""

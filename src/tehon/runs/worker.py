@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tehon.disk import make_folder
 from tehon.messages.problem import Problem
 from tehon.runs.inbox import ask, end_now
 from tehon.runs.launch import Launched, begin, prepare
@@ -69,10 +70,7 @@ class Worker:
     @contextmanager
     def _only_one(self) -> Generator[None, None, None]:
         lock = self.queue.worker_lock(self.device)
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Problem("not_written", path=lock.parent, reason=error.strerror or error) from None
+        make_folder(lock.parent)
         with holding(lock) as mine:
             if not mine:
                 raise Problem("queue_worked", device=self.device)

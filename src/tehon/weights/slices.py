@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tehon.catalog.header import read_header
-from tehon.disk import check_space, clear_leftovers_of, fill_whole, is_there, unwritable
+from tehon.disk import check_space, clear_leftovers_of, fill_whole, is_there, make_folder
 from tehon.messages.problem import Problem, reason_of
 from tehon.weights.hashes import legacy_hash
 
@@ -137,10 +137,7 @@ def write_tensors(
     """
     if is_there(file) and not overwrite:
         raise Problem("file_exists", path=file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(file.parent, error) from None
+    make_folder(file.parent)
     clear_leftovers_of(file)
     check_space(file.parent, sum(row.bytes for row in rows.values()), one_file=True)
     blank = {"sshs_model_hash": "0" * 64, "sshs_legacy_hash": "0" * 8} if kohya_hashes else {}

@@ -18,7 +18,6 @@ from side_diffusers import UNET_LAYERS
 from torch import Tensor
 
 from tehon.catalog.families import Family
-from tehon.weights.lora_file import layer_name
 
 
 class Theirs:
@@ -72,5 +71,5 @@ class Theirs:
 def _file_key(family: Family, path: str) -> str:
     """The key in a LoRA file, from peft's path of a parameter."""
     layer, _, which = path.removesuffix(".default.weight").rpartition(".")
-    name = layer_name("lora_unet", family.file_path("lora_unet", layer))
+    name = family.layer_name("lora_unet", layer)
     return f"{name}.lora_{'down' if which == 'lora_A' else 'up'}.weight"

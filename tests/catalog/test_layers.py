@@ -122,7 +122,7 @@ def test_names_shapes_and_blocks_are_those_of_sd_scripts(
     else:
         assert tensors == expected["tensors"]
     blocks = {
-        f"lora_unet_{facts.file_path('lora_unet', row.path).replace('.', '_')}": facts.blocks.index(row.path)
+        facts.layer_name("lora_unet", row.path): facts.blocks.index(row.path)
         for row in unet_layers(unet)
         if row.place == "attention" or conv_rank
     }

@@ -6,7 +6,7 @@ import pytest
 
 from tehon.catalog.detect import find_networks
 from tehon.catalog.families import FAMILIES
-from tehon.catalog.lora_names import TEXT_WIDTHS, block_index, block_names, family_of_lora, file_name, layer_place
+from tehon.catalog.lora_names import TEXT_WIDTHS, block_index, block_names, family_of_lora, layer_place
 from tehon.planning.modules import module_on, target_layers
 
 
@@ -21,7 +21,7 @@ def test_every_layer_of_every_family_is_found_again(family: str, models: Callabl
             assert place is not None
             assert (place.root, place.path) == (root, row.path)
             assert place.original == (family == "sdxl" and root == "lora_unet")
-            assert file_name(place, model.family) == module.name
+            assert model.family.layer_name(place.root, place.path) == module.name
             assert block_index(module.name, model.family) == module.block
             count += 1
     assert count > 250

@@ -1,5 +1,6 @@
 """Starting from a LoRA file: what must fit, what is taken from it, and that it means the same after loading."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,19 @@ import pytest
 import safetensors.torch
 import torch
 
+from tehon.catalog.detect import find_model
 from tehon.messages.problem import Problem
 from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan, make_plan
 from tehon.planning.report import as_data
+from tehon.planning.start import StartFile, fitted
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import adapters_from_file, file_tensors
 from tehon.training.run import start_run
 from tehon.weights.lora_file import read_lora, write_lora
 
+Models = Callable[[str, str], Path]
 Tree = dict[str, Any]
 
 
@@ -156,6 +160,13 @@ def test_foreign_files_may_hold_more_and_leave_kernels_out(tree: Tree, tmp_path:
         plan = planned(tree, weights=str(file), **network)
         assert any("3 of the 267 layers" in text for text in as_data(plan)["warnings"])
         assert all(torch.equal(change, first[name]) for name, change in deltas(assemble(plan)).items())
+
+
+@pytest.mark.parametrize("name", ["input_blocks_0_0", "out_2", "time_embed_0", "conv_in"])
+def test_layers_outside_are_known_by_the_names_of_sdxl_too(models: Models, vocabulary: str, name: str) -> None:
+    model = find_model(str(models("sdxl", "model.safetensors")), tokenizer=vocabulary)
+    layers = {f"lora_unet_{name}": {"lora_down.weight": (4, 4), "lora_up.weight": (4, 4)}}
+    assert fitted(StartFile(Path("full.safetensors"), layers, {}), model).layers == layers
 
 
 def test_dora_is_refused_where_nothing_can_read_it(tree: Tree, tmp_path: Path) -> None:

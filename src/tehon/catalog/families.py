@@ -162,6 +162,10 @@ class Family:
             return path
         return original_unet_path(path, self.attending_up)
 
+    def layer_name(self, root: str, path: str) -> str:
+        """A layer's name in LoRA files, as kohya builds it: the prefix, and the path with underscores for dots."""
+        return f"{root}_{self.file_path(root, path).replace('.', '_')}"
+
 
 _UNET = FilePart("model.diffusion_model.", "unet")
 _VAE = FilePart("first_stage_model.", "vae")

@@ -134,8 +134,3 @@ def block_index(layer: str, family: Family) -> int | None:
         return family.blocks.index(place.path)
     except ValueError:
         return None
-
-
-def file_name(place: LayerPlace, family: Family) -> str:
-    """The name that files of a family have for a layer."""
-    return f"{place.root}_{family.file_path(place.root, place.path).replace('.', '_')}"

@@ -55,8 +55,8 @@ class Behaviour(Protocol):
         """{prefix of kohya's key names: the network whose layers carry it}, of some prefixes or of all."""
         ...
 
-    def file_path(self, prefix: str, path: str) -> str:
-        """A layer's dotted path as LoRA files know it, from its path in the loaded network."""
+    def layer_name(self, prefix: str, path: str) -> str:
+        """A layer's name in LoRA files, from its path in the loaded network."""
         ...
 
     def overlong(self, parts: Any, caption: str, *, chunks: int = 1, weighted: bool = False) -> tuple[int, str]:

@@ -70,11 +70,11 @@ class StableDiffusion:
         wanted = self.family.adapter_roots if prefixes is None else prefixes
         return {prefix: getattr(parts, self.family.adapter_roots[prefix]) for prefix in wanted}
 
-    def file_path(self, prefix: str, path: str) -> str:
+    def layer_name(self, prefix: str, path: str) -> str:
         """transformers 5 took the outer `text_model` away from its text encoder; the files keep it."""
         if prefix in self.family.text_rate_roots and not path.startswith("text_model."):
-            return f"text_model.{path}"
-        return self.family.file_path(prefix, path)
+            path = f"text_model.{path}"
+        return self.family.layer_name(prefix, path)
 
     def overlong(self, parts: LatentParts, caption: str, *, chunks: int = 1, weighted: bool = False) -> tuple[int, str]:
         lost = overlong(_words(parts.tokenizer), caption, chunks, weighted)

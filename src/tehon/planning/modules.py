@@ -144,9 +144,8 @@ def wanted(network: NetworkSettings, path: str) -> bool:
 def module_on(family: Family, root: str, row: LayerRow) -> PlannedModule:
     """A module on a layer, without rank or tensors yet."""
     block = None if root in family.text_rate_roots else family.blocks.index(row.path)
-    name = f"{root}_{family.file_path(root, row.path).replace('.', '_')}"
     path = f"{family.adapter_roots[root]}.{row.path}"
-    return PlannedModule(name, path, root, block, row.shape, 0, 0.0, {})
+    return PlannedModule(family.layer_name(root, row.path), path, root, block, row.shape, 0, 0.0, {})
 
 
 class _Ranks:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tehon.catalog.header import read_header, read_scalars
 from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
 from tehon.catalog.layers import OUTSIDE
-from tehon.catalog.lora_names import not_a_lora
+from tehon.catalog.lora_names import layer_place, not_a_lora
 from tehon.catalog.model import Model
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
@@ -110,9 +110,7 @@ def fitted(start: StartFile, model: Model) -> StartFile:
     Layers outside the networks' targets, as LyCORIS trains them with the preset full, stay as they are.
     """
     targets = {module.name: module for module in all_targets(model)}
-    family = model.family
-    outside = {f"{root}_{path.replace('.', '_')}" for root in family.adapter_roots for path in OUTSIDE}
-    strange = [name for name in start.layers if name not in targets.keys() | outside]
+    strange = [name for name in start.layers if name not in targets and not _is_outside(name)]
     if strange:
         matched = len(start.layers) - len(strange)
         raise Problem("lora_unmatched", path=start.path, matched=matched, total=len(start.layers), name=strange[0])
@@ -122,6 +120,11 @@ def fitted(start: StartFile, model: Model) -> StartFile:
         layers[name] = as_expected(layers[name], shape)
         check_layer(start.path, name, layers[name], shape)
     return replace(start, layers=layers)
+
+
+def _is_outside(name: str) -> bool:
+    place = layer_place(name)
+    return place is not None and place.path in OUTSIDE
 
 
 def all_targets(model: Model) -> list[PlannedModule]:

@@ -15,7 +15,6 @@ from tehon.catalog.model import Model
 from tehon.messages.problem import Problem
 from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular
 from tehon.surgery.written import check_result, write_result
-from tehon.weights.lora_file import layer_name
 from tehon.weights.places import layer_places
 
 Progress = Callable[[int, int], None]
@@ -105,7 +104,7 @@ def _targets(model: Model) -> Iterator[tuple[str, bool]]:
     transformers."""
     for root, rows in model.family.adapter_layers.items():
         for row in rows(model.configs[model.family.adapter_roots[root]]):
-            yield layer_name(root, model.family.file_path(root, row.path)), row.place != "attention"
+            yield model.family.layer_name(root, row.path), row.place != "attention"
 
 
 @torch.no_grad()

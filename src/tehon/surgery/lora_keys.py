@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tehon.catalog.families import FAMILIES, Family
-from tehon.catalog.lora_names import TEXT_WIDTHS, LayerPlace, file_name, layer_place
+from tehon.catalog.lora_names import TEXT_WIDTHS, layer_place
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 _SIDES = {"lora_A": DOWN, "lora_B": UP, "down": DOWN, "up": UP, "lora.down": DOWN, "lora.up": UP}
@@ -53,7 +53,7 @@ def read_key(name: str, family: Family) -> Key | None:
 def kohya_name(key: Key, family: Family) -> str:
     """A KeyError when kohya's format has no such layer."""
     root = next(root for root, part in family.adapter_roots.items() if part == key.part)
-    return f"{file_name(LayerPlace(root, key.path, False), family)}.{key.tensor}"
+    return f"{family.layer_name(root, key.path)}.{key.tensor}"
 
 
 def diffusers_name(key: Key) -> str:

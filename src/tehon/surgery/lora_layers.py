@@ -16,7 +16,7 @@ from torch import Tensor
 from tehon.catalog.families import Family
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
-from tehon.catalog.lora_names import block_index, family_of_lora, file_name, layer_place, not_a_lora
+from tehon.catalog.lora_names import block_index, family_of_lora, layer_place, not_a_lora
 from tehon.messages.problem import Problem
 from tehon.weights.slices import SafeTensors
 
@@ -93,7 +93,7 @@ def _usual(name: str, family: Family) -> str:
     if place is None:
         return name
     try:
-        return file_name(place, family)
+        return family.layer_name(place.root, place.path)
     except KeyError:
         return name
 

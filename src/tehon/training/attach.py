@@ -28,7 +28,7 @@ from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
 from tehon.surgery.fitting import adapter_from, shaped
 from tehon.training.ranks import Ranks
-from tehon.weights.lora_file import layer_name, read_lora
+from tehon.weights.lora_file import read_lora
 
 Adapters = dict[str, dict[str, Adapter]]
 
@@ -53,7 +53,7 @@ def named_layers(
 
 def _layers_of(behaviour: Behaviour, prefix: str, root: nn.Module) -> dict[str, Layer]:
     return {
-        layer_name(prefix, behaviour.file_path(prefix, path)): module
+        behaviour.layer_name(prefix, path): module
         for path, module in root.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     }

@@ -20,11 +20,6 @@ from tehon.weights.slices import NAMES, Row, SafeTensors, sorted_rows, write_ten
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def layer_name(prefix: str, path: str) -> str:
-    """kohya's name for the adapter of a layer: `lora_unet` and `mid_block.attentions.0.proj_in`, joined."""
-    return f"{prefix}_{path.replace('.', '_')}"
-
-
 def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> list[str]:
     """Writes a LoRA beside its place, reads it back, and moves it there. All tensors are cast, alpha included, but for
     DoRA's lengths: training moves them by less than a narrow type's steps, so that casting them loses what was learned.

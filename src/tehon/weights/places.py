@@ -14,8 +14,7 @@ from torch import Tensor
 from tehon.catalog.families import Family
 from tehon.catalog.model import Model
 from tehon.catalog.names import open_clip_names, unet_name
-from tehon.weights.folder import weight_files
-from tehon.weights.lora_file import layer_name
+from tehon.catalog.weight_files import weight_files
 from tehon.weights.slices import Tensors, open_tensors
 
 
@@ -96,7 +95,7 @@ def _layer(path: str, root: str, family: Family) -> str:
     if not path.endswith(".weight") or "embeddings." in path:
         return ""
     try:
-        return layer_name(root, family.file_path(root, path.removesuffix(".weight")))
+        return family.layer_name(root, path.removesuffix(".weight"))
     except KeyError:
         return ""
 

@@ -10,7 +10,7 @@ LayerPlace(root='lora_unet', path='down_blocks.1.attentions.0.proj_in', original
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +76,13 @@ def not_a_lora(path: Path, tensors: Collection[str]) -> Problem:
     if naming == "peft":  # a folder for each network, and in each such a file
         return Problem("lora_of_peft", path=path, folder=path.absolute().parent.parent)
     return Problem("lora_of_diffusers", path=path) if naming else Problem("not_a_lora", path=path)
+
+
+def check_matched(path: Path, layers: Collection[str], strange: Sequence[str]) -> None:
+    """A Problem when a file has layers that the model has no place for."""
+    if strange:
+        matched = len(layers) - len(strange)
+        raise Problem("lora_unmatched", path=path, matched=matched, total=len(layers), name=strange[0])
 
 
 def family_of_lora(layers: Mapping[str, Shapes], metadata: Mapping[str, str]) -> Family | None:

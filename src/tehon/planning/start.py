@@ -10,7 +10,7 @@ from pathlib import Path
 from tehon.catalog.header import read_header, read_scalars
 from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
 from tehon.catalog.layers import OUTSIDE
-from tehon.catalog.lora_names import layer_place, not_a_lora
+from tehon.catalog.lora_names import check_matched, layer_place, not_a_lora
 from tehon.catalog.model import Model
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, raise_all
@@ -111,9 +111,7 @@ def fitted(start: StartFile, model: Model) -> StartFile:
     """
     targets = {module.name: module for module in all_targets(model)}
     strange = [name for name in start.layers if name not in targets and not _is_outside(name)]
-    if strange:
-        matched = len(start.layers) - len(strange)
-        raise Problem("lora_unmatched", path=start.path, matched=matched, total=len(start.layers), name=strange[0])
+    check_matched(start.path, start.layers, strange)
     layers = dict(start.layers)
     for name in start.layers.keys() & targets.keys():
         shape = targets[name].shape

@@ -40,11 +40,11 @@ from tehon.surgery.lora_keys import (
     read_key,
 )
 from tehon.surgery.written import check_result
+from tehon.weights.hashes import body_hash
 from tehon.weights.slices import (
     DTYPES,
     Row,
     SafeTensors,
-    body_hash,
     header_bytes,
     sorted_rows,
     tensor_bytes,
@@ -209,10 +209,10 @@ def _alphas(metadata: Mapping[str, str], lora: LoraFile) -> dict[tuple[str, str]
         return {}
 
 
-Read = Callable[[str], Tensor]
+ReadTensor = Callable[[str], Tensor]
 
 
-def _body(rows: Mapping[str, Row], tensor: Read) -> str:
+def _body(rows: Mapping[str, Row], tensor: ReadTensor) -> str:
     """The sha256 of tensors as a file of these rows has them."""
     digest = hashlib.sha256()
     for name in rows:
@@ -220,7 +220,7 @@ def _body(rows: Mapping[str, Row], tensor: Read) -> str:
     return digest.hexdigest()
 
 
-def _made(lora: LoraFile, to: str) -> tuple[dict[str, Row], dict[str, str], Read]:
+def _made(lora: LoraFile, to: str) -> tuple[dict[str, Row], dict[str, str], ReadTensor]:
     """(rows, metadata, tensor by name) of the LoRA in another format, by the rules alone."""
     wanted: dict[str, Key] = {}
     metadata = {key: text for key, text in lora.metadata.items() if key not in (_CONFIG, _HEADER, _BODY)}
@@ -304,7 +304,7 @@ def _comes_back(lora: LoraFile, metadata: Mapping[str, str], to: str) -> bool:
     return header_bytes(rows, told) == lora.header
 
 
-def _by_header(lora: LoraFile, text: str, to: str) -> tuple[dict[str, Row], Read, bytes] | None:
+def _by_header(lora: LoraFile, text: str, to: str) -> tuple[dict[str, Row], ReadTensor, bytes] | None:
     """(rows, tensor by name, header) of a file that was converted before, as its own header says; None where
     that header is of another format, or of tensors that are not these."""
     try:

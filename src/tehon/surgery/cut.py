@@ -12,10 +12,10 @@ from torch import Tensor
 from tehon.catalog.header import read_header
 from tehon.catalog.lora_names import family_of_lora
 from tehon.messages.problem import Problem
+from tehon.surgery.factors import is_plain
 from tehon.surgery.written import check_result, precision_of, write_result
 from tehon.weights.lora_file import read_lora
 
-_PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
 Layers = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -23,7 +23,7 @@ def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[
     """Writes the first `rank` ranks of a LoRA in the file's own number type, and gives what it holds; a Problem where
     that can't be done."""
     layers = read_lora(file)
-    other = next((name for name, tensors in layers.items() if not _PLAIN - {"alpha"} <= tensors.keys() <= _PLAIN), "")
+    other = next((name for name, tensors in layers.items() if not is_plain(tensors)), "")
     if other:
         raise Problem("cut_other_kind", path=file, name=other)
     largest = max(len(tensors["lora_down.weight"]) for tensors in layers.values())

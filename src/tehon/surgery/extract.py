@@ -3,7 +3,7 @@
 >>> extract(find_networks("base.safetensors"), find_networks("tuned.safetensors"), Path("out.safetensors"), rank=64)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -14,10 +14,9 @@ from torch import Tensor
 from tehon.catalog.model import Model
 from tehon.messages.problem import Problem
 from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular
+from tehon.surgery.merge import Progress
 from tehon.surgery.written import check_result, write_result
 from tehon.weights.places import layer_places
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

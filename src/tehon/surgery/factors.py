@@ -6,7 +6,7 @@ here into its columns.
 >>> up, down = cut(*singular(matrix), 8)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import prod
 
 import torch
@@ -69,6 +69,11 @@ def kept(s: Tensor, most: int, rule: str = "", number: float = 0.0) -> int:
     if s[0] <= NOTHING:
         return 1
     return max(1, min(most, RULES[rule](s, number))) if rule else most
+
+
+def is_plain(tensors: Collection[str]) -> bool:
+    """Whether the tensors of these names are a LoRA whose change is B A and nothing else."""
+    return {"lora_down.weight", "lora_up.weight"} <= set(tensors) <= {"lora_down.weight", "lora_up.weight", "alpha"}
 
 
 def as_layers(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from tehon.catalog.kinds import fits, weight_shape
 from tehon.messages.problem import Problem
-from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular, singular_of_product
+from tehon.surgery.factors import as_layers, check_ranks, cut, is_plain, kept, singular, singular_of_product
 from tehon.surgery.fitting import change, shaped
 from tehon.surgery.labels import told_prediction
-from tehon.surgery.lora_layers import LoraLayers, Shapes
+from tehon.surgery.lora_layers import LoraLayers
 from tehon.surgery.merge import check_fits
 from tehon.surgery.written import check_result, finite, precision_of, write_result
 from tehon.weights.places import Place
-
-PLAIN = frozenset(("lora_down.weight", "lora_up.weight", "alpha"))
-"""The tensors of a LoRA whose change is B A and nothing else."""
 
 
 def join_files(
@@ -83,7 +80,7 @@ def join(
 
 
 def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, Place] | None) -> None:
-    other = next((name for name, tensors in lora.layers.items() if not _plain(tensors)), None)
+    other = next((name for name, tensors in lora.layers.items() if not is_plain(tensors)), None)
     if other is not None and not rank:
         raise Problem("join_needs_rank", path=lora.path, name=other)
     if other is not None and places is None:
@@ -92,15 +89,11 @@ def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, Place] | None
         check_fits(lora, places)
 
 
-def _plain(tensors: Shapes) -> bool:
-    return PLAIN - {"alpha"} <= tensors.keys() <= PLAIN
-
-
 @torch.no_grad()
 def _layer(
     layer: str, loras: Sequence[LoraLayers], rank: int, conv_rank: int, places: Mapping[str, Place] | None
 ) -> dict[str, Tensor]:
-    if all(_plain(lora.layers[layer]) for lora in loras):
+    if all(is_plain(lora.layers[layer]) for lora in loras):
         shape = weight_shape(loras[0].layers[layer])
         pairs = [thin(lora, layer, shape) for lora in loras]
         up, down = torch.cat([pair[0] for pair in pairs], 1), torch.cat([pair[1] for pair in pairs])

@@ -4,7 +4,6 @@
 {'norm': 0.84, 'layers': 12}
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from tehon.catalog.lora_names import block_names, family_of_lora, other_naming
 from tehon.surgery.fitting import NEEDS_WEIGHT
 from tehon.surgery.lora_layers import LoraLayers, Shapes, open_lora
 from tehon.surgery.norms import change_norm
+from tehon.weights.hashes import body_hash, file_hashes
 from tehon.weights.readers import match
-from tehon.weights.slices import body_hash, chunks
 
 
 def look(file: Path, norms: bool = True) -> dict[str, Any]:
@@ -79,17 +78,13 @@ def hashes(file: Path, header: Header) -> dict[str, Any]:
     `sshs_model_hash` is that of the body, whose first 12 digits are AutoV3; `sha256` and its first 10, AutoV2, are of
     the whole file; `legacy` is A1111's first one, over 64 KiB at 1 MiB of the file.
     """
-    whole, legacy, place = hashlib.sha256(), hashlib.sha256(), 0
-    for chunk in chunks(file):
-        whole.update(chunk)
-        legacy.update(chunk[max(0, 0x100000 - place) : max(0, 0x110000 - place)])
-        place += len(chunk)
+    legacy, whole = file_hashes(file)
     body = body_hash(file, header.body)
     stored = header.metadata.get("sshs_model_hash")
     return {
-        "sha256": whole.hexdigest(),
-        "autov2": whole.hexdigest()[:10],
-        "legacy": legacy.hexdigest()[:8],
+        "sha256": whole,
+        "autov2": whole[:10],
+        "legacy": legacy,
         "sshs_model_hash": body,
         "autov3": body[:12],
         "stored_sshs_model_hash": stored,

@@ -12,17 +12,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tehon.catalog.lora_names import check_matched
 from tehon.catalog.model import Model
 from tehon.disk import fill_folder, is_there
 from tehon.messages.problem import Problem
 from tehon.surgery.fitting import change
 from tehon.surgery.lora_layers import LoraLayers
+from tehon.weights.lora_file import PRECISIONS
 from tehon.weights.places import Place, layer_places, model_files, part_file
-from tehon.weights.slices import DTYPES, Row, Tensors, sorted_rows, write_tensors
+from tehon.weights.slices import DTYPES, NAMES, Row, Tensors, sorted_rows, write_tensors
 
-PRECISIONS = {"float": "F32", "fp16": "F16", "bf16": "BF16"}
 Progress = Callable[[int, int], None]
-"""Told how many tensors of how many are written."""
+"""Told how many tensors or layers of how many are done."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def merge_into_model(
     places = layer_places(model, files)
     for lora in loras:
         check_fits(lora, places)
-    work = _Work(places, loras, PRECISIONS.get(precision, ""), progress)
+    work = _Work(places, loras, NAMES[PRECISIONS[precision]] if precision else "", progress)
     work.total = sum(len(source.rows) for sources in files.values() for source in sources)
     if model.single_file:
         (source,) = files[""]
@@ -78,10 +79,7 @@ def check_out(model: Model, out: Path, overwrite: bool) -> None:
 
 def check_fits(lora: LoraLayers, places: Mapping[str, Place]) -> None:
     """A Problem when the file has a layer that the model lacks."""
-    strangers = [name for name in lora.layers if name not in places]
-    if strangers:
-        matched = len(lora.layers) - len(strangers)
-        raise Problem("lora_unmatched", path=lora.path, matched=matched, total=len(lora.layers), name=strangers[0])
+    check_matched(lora.path, lora.layers, [name for name in lora.layers if name not in places])
 
 
 class _Work:

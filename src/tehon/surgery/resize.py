@@ -14,9 +14,8 @@ from torch import Tensor
 
 from tehon.catalog.kinds import weight_shape
 from tehon.messages.problem import Problem
-from tehon.surgery.factors import as_layers, check_ranks, cut, kept, singular_of_product
+from tehon.surgery.factors import as_layers, check_ranks, cut, is_plain, kept, singular_of_product
 from tehon.surgery.fitting import shaped
-from tehon.surgery.join import PLAIN
 from tehon.surgery.lora_layers import LoraLayers
 from tehon.surgery.written import check_result, precision_of, write_result
 
@@ -50,7 +49,7 @@ def resize_file(
     rows: list[Resized] = []
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensors in lora.layers.items():
-        if not PLAIN - {"alpha"} <= tensors.keys() <= PLAIN:
+        if not is_plain(tensors):
             raise Problem("resize_other_kind", path=lora.path, name=name)
         most = conv_rank if conv_rank and prod(tensors["lora_down.weight"][2:]) > 1 else rank
         layers[name], row = _layer(lora, name, most, rule, number)

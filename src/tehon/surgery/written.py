@@ -16,7 +16,7 @@ from tehon.catalog.header import read_header
 from tehon.disk import is_there, unwritable
 from tehon.messages.problem import Problem
 from tehon.surgery.labels import label, told_prediction
-from tehon.weights.lora_file import DTYPES, as_saved, write_lora
+from tehon.weights.lora_file import PRECISIONS, as_saved, write_lora
 
 _MANY = "Dynamic"
 _OF_CONV = ("conv_dim", "conv_alpha")
@@ -41,7 +41,7 @@ def write_result(
     """Writes {layer: {tensor's name: tensor}} with kohya's hashes. Rank and alpha in the metadata are those of these
     layers, the title is the file's name, and what says for which models a LoRA is is added where it is missing."""
     check_result(out, overwrite)
-    assert precision in DTYPES
+    assert precision in PRECISIONS
     if not layers:
         raise Problem("nothing_left", path=out)
     tensors = {f"{layer}.{name}": tensor for layer, row in layers.items() for name, tensor in row.items()}

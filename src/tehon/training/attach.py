@@ -21,6 +21,7 @@ from tehon.adapters.kinds import Training, build
 from tehon.adapters.lora import Lora, joint
 from tehon.adapters.restraint import Restraint
 from tehon.catalog.kinds import TAKES_STRENGTH
+from tehon.catalog.lora_names import check_matched
 from tehon.diffusion.draws import generator_for
 from tehon.families.attention import Joined, join_projections
 from tehon.families.family import Behaviour
@@ -158,10 +159,7 @@ def adapters_from_file(behaviour: Behaviour, parts: Any, file: Path) -> list[Ada
     """The adapters of a LoRA file, not yet attached; a Problem when one of its layers is not in the model."""
     layers = {name: layer for under in named_layers(behaviour, parts).values() for name, layer in under.items()}
     rows = read_lora(file)
-    strangers = [name for name in rows if name not in layers]
-    if strangers:
-        matched = len(rows) - len(strangers)
-        raise Problem("lora_unmatched", path=file, matched=matched, total=len(rows), name=strangers[0])
+    check_matched(file, rows, [name for name in rows if name not in layers])
     return [adapter_from(layers[name], tensors, name, file) for name, tensors in rows.items()]
 
 

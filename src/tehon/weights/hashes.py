@@ -4,6 +4,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+_CHUNK = 16 << 20
+
 
 def legacy_hash(data: bytes) -> str:
     """A1111's old hash: 8 digits of the sha256 over the 64 KiB that start at 1 MiB."""
@@ -20,10 +22,15 @@ def file_hashes(file: Path) -> tuple[str, str]:
 @lru_cache
 def _file_hashes(file: Path, _size: int, _changed: int) -> tuple[str, str]:
     with file.open("rb") as stream:
-        stream.seek(0x100000)
-        old = hashlib.sha256(stream.read(0x10000)).hexdigest()[:8]
+        old = legacy_hash(stream.read(0x110000))
+    return old, body_hash(file, 0)
+
+
+def body_hash(file: Path, start: int) -> str:
+    """The sha256 of a file from a place on."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(16 << 20):
+        stream.seek(start)
+        while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return old, digest.hexdigest()
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from tehon.messages.problem import Problem
 from tehon.weights.readers import Match, match
 from tehon.weights.slices import NAMES, Row, SafeTensors, sorted_rows, write_tensors
 
-DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def write_lora(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str], precision: str) -> list[str]:
@@ -40,7 +40,7 @@ def as_saved(tensors: dict[str, Tensor], precision: str) -> dict[str, Tensor]:
 
 
 def _dtype(name: str, precision: str) -> torch.dtype:
-    return torch.float32 if name.endswith(".dora_scale") else DTYPES[precision]
+    return torch.float32 if name.endswith(".dora_scale") else PRECISIONS[precision]
 
 
 def read_lora(file: Path) -> dict[str, dict[str, Tensor]]:

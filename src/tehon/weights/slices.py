@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +21,7 @@ from torch import Tensor
 from tehon.catalog.header import read_header
 from tehon.disk import check_space, clear_leftovers_of, fill_whole, is_there, make_folder
 from tehon.messages.problem import Problem, reason_of
-from tehon.weights.hashes import legacy_hash
+from tehon.weights.hashes import body_hash, legacy_hash
 
 DTYPES = {
     "I64": torch.int64,
@@ -39,7 +39,6 @@ DTYPES = {
 }
 """Number types, in the order in which the safetensors library lays tensors down."""
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_CHUNK = 16 << 20
 
 
 class Row(NamedTuple):
@@ -197,18 +196,3 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     """The numbers of a tensor as safetensors files hold them: row by row, little-endian."""
     flat = tensor.detach().to("cpu").contiguous().flatten()
     return flat.view(torch.uint8).numpy().tobytes()
-
-
-def body_hash(file: Path, start: int) -> str:
-    """The sha256 of a file from a place on."""
-    digest = hashlib.sha256()
-    for chunk in chunks(file, start):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def chunks(file: Path, start: int = 0) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        stream.seek(start)
-        while chunk := stream.read(_CHUNK):
-            yield chunk

@@ -57,7 +57,7 @@ class Blocks:
 
 
 # sd-scripts' networks/lora.py, get_block_index: three blocks to a resolution, the third of which changes the size.
-# IN00, # the first convolution, holds no target.
+# IN00, the first convolution, holds no target.
 SD_BLOCKS = Blocks(
     down=12,
     mid=1,

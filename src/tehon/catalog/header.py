@@ -130,14 +130,10 @@ def _count(value: Any) -> int:
 
 def read_floats(file: Path, header: Header, name: str) -> list[float]:
     """The values of a small float tensor."""
-    count = prod(header.shapes[name])
+    kind = header.dtypes[name]
     with file.open("rb") as stream:
         stream.seek(header.starts[name])
-        if header.dtypes[name] == "BF16":  # the upper half of a float32
-            halves = struct.iter_unpack("2s", stream.read(2 * count))
-            return [struct.unpack("<f", b"\0\0" + half)[0] for (half,) in halves]
-        code, size = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[header.dtypes[name]]
-        return list(struct.unpack(f"<{count}{code}", stream.read(count * size)))
+        return _numbers(stream.read(prod(header.shapes[name]) * SIZES[kind]), kind)
 
 
 def read_scalars(file: Path, header: Header, names: Iterable[str]) -> dict[str, float]:
@@ -149,8 +145,11 @@ def read_scalars(file: Path, header: Header, names: Iterable[str]) -> dict[str, 
             kind = header.dtypes[name]
             if prod(header.shapes[name]) != 1 or (kind != "BF16" and kind not in _CODES):
                 raise Problem("lora_layer_broken", path=file, name=name.rpartition(".")[0])
-            if kind == "BF16":  # the upper half of a float32
-                (found[name],) = struct.unpack("<f", b"\0\0" + stream.read(2))
-            else:
-                (found[name],) = map(float, struct.unpack(f"<{_CODES[kind]}", stream.read(SIZES[kind])))
+            (found[name],) = _numbers(stream.read(SIZES[kind]), kind)
     return found
+
+
+def _numbers(content: bytes, kind: str) -> list[float]:
+    if kind == "BF16":  # the upper half of a float32
+        return [struct.unpack("<f", b"\0\0" + half)[0] for (half,) in struct.iter_unpack("2s", content)]
+    return [float(number) for (number,) in struct.iter_unpack(f"<{_CODES[kind]}", content)]

@@ -26,10 +26,14 @@ _FREE = (
     "training.additional_parameters",
     "training.num_cpu_threads_per_process",
 )
+"""Settings that shape nothing of what is learned, beside these sections."""
 _PLACES = ("path", "folder", "reg_folder", "validation_folder", "mask_folder", "metadata_file", "weights")
+"""Settings of any section that say where files lie."""
 _BOUND = ("feed.read_npz",)
+"""Those that shape what is learned though they are in a free section."""
 MODEL, START, PICTURES = "model", "network.weights", "data"
 """What is compared by content, by the name under which a change of it is allowed."""
+_BLOCKS, _BLOCK = 256, 16 << 10  # so many pieces of a model's file are looked at, of so many bytes
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,6 @@ def identity(plan: Plan) -> Identity:
 
 def _of_files(files: Sequence[Path]) -> str:
     return _digest(b"".join(file.read_bytes() for file in files)) if files else ""
-
-
-_BLOCKS, _BLOCK = 256, 16 << 10
 
 
 def differences(

@@ -179,11 +179,7 @@ def make_plan(given: Settings) -> Plan:
 
 def draft_plan(given: Settings) -> Plan:
     """A plan of what is left when the pictures that can't be learned are taken out; they are in its troubles."""
-    base = given.model
-    model = find_model(
-        base.path, revision=base.revision, vae=base.vae, tokenizer=base.tokenizer, prediction=base.prediction
-    )
-    family = model.family
+    model = find_model(**given.model.model_dump())
     settings = resolve(with_seed_of_state(given), model)
     start, modules, found = _survey(settings, model)
     zero_snr_anyway = model.zero_snr
@@ -200,12 +196,12 @@ def draft_plan(given: Settings) -> Plan:
     if training.max_train_steps:
         steps = min(steps, training.max_train_steps)
     epochs = -(-steps // per_epoch)  # those that are begun, as sd-scripts counts
-    base_rates, optimizer = _base_rates(settings, family), choose_optimizer(rates)
-    base = rates.learning_rate or max(base_rates.values())
+    base_rates, optimizer = _base_rates(settings, model.family), choose_optimizer(rates)
     own = settings.validation
     if own.stop_after and not (found.validation and (own.every_n_steps or own.every_n_epochs)):
         found.troubles.problems.append(Problem("nothing_measured", field="validation.stop_after"))
-    schedule = schedule_for(rates, steps, base, optimizer.warmup_init)
+    base_rate = rates.learning_rate or max(base_rates.values())
+    schedule = schedule_for(rates, steps, base_rate, optimizer.warmup_init)
     if rates.lr_warmup_steps and schedule.name == "warmup_stable_decay" and schedule.warmup + schedule.decay > steps:
         lengths = {"warmup": schedule.warmup, "decay": schedule.decay, "total": steps}
         found.troubles.problems.append(Problem("warmup_and_decay_steps", field="optimizer.lr_warmup_steps", **lengths))

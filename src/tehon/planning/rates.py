@@ -1,8 +1,8 @@
 """Learning-rate schedules: the factor on each part's own rate, at each step.
 
 The formulas are those of transformers' schedulers as sd-scripts calls them, except that `polynomial` heeds the cycles
-and `cosine_with_min_lr` jumps back after each; `rex` is arXiv 2107.04197, eq. 3, and
-`adafactor` the relative step of arXiv 1804.04235, algorithm 5, before it is scaled by the size of each tensor.
+and `cosine_with_min_lr` jumps back after each; `rex` is arXiv 2107.04197, eq. 3, and `adafactor` the relative step of
+arXiv 1804.04235, algorithm 5, before it is scaled by the size of each tensor.
 
 >>> schedule = Schedule("cosine", total=1000, warmup=100)
 >>> schedule.factor(50), schedule.factor(550)
@@ -92,15 +92,15 @@ def schedule_for(settings: OptimizerSettings, total: int, base: float, slow_star
     return Schedule(
         name,
         total,
-        warmup_steps(name, settings.lr_warmup, settings.lr_warmup_steps, total),
-        settings.lr_scheduler_num_cycles,
-        settings.lr_scheduler_power,
-        base,
-        settings.lr_scheduler_min_lr_ratio,
-        _steps(settings.lr_decay, total),
-        settings.lr_scheduler_timescale,
-        read_pieces(settings.lr_scheduler_pieces) if name == "piecewise_constant" else (),
-        slow_start,
+        warmup=warmup_steps(name, settings.lr_warmup, settings.lr_warmup_steps, total),
+        cycles=settings.lr_scheduler_num_cycles,
+        power=settings.lr_scheduler_power,
+        base=base,
+        floor=settings.lr_scheduler_min_lr_ratio,
+        decay=_steps(settings.lr_decay, total),
+        timescale=settings.lr_scheduler_timescale,
+        pieces=read_pieces(settings.lr_scheduler_pieces) if name == "piecewise_constant" else (),
+        slow_start=slow_start,
     )
 
 

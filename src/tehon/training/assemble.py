@@ -328,31 +328,31 @@ def _check_prediction(plan: Plan, step: Step, notice: Notice) -> None:
 def build_objective(settings: ObjectiveSettings) -> tuple[Noise, Times, Judgement]:
     """Noise, timesteps and loss as the settings say."""
     noise = Noise(
-        settings.noise_offset,
-        settings.noise_offset_random_strength,
-        settings.adaptive_noise_scale,
-        settings.multires_noise_iterations,
-        settings.multires_noise_discount,
-        settings.ip_noise_gamma,
-        settings.ip_noise_gamma_random_strength,
+        offset=settings.noise_offset,
+        offset_random=settings.noise_offset_random_strength,
+        adaptive=settings.adaptive_noise_scale,
+        levels=settings.multires_noise_iterations,
+        discount=settings.multires_noise_discount,
+        perturbation=settings.ip_noise_gamma,
+        perturbation_random=settings.ip_noise_gamma_random_strength,
     )
     times = Times(
-        settings.min_timestep,
-        settings.max_timestep,
-        settings.timestep_sampling,
-        settings.logit_mean,
-        settings.logit_std,
-        settings.stratified_timesteps,
+        low=settings.min_timestep,
+        high=settings.max_timestep,
+        sampling=settings.timestep_sampling,
+        mean=settings.logit_mean,
+        spread=settings.logit_std,
+        stratified=settings.stratified_timesteps,
     )
     judgement = Judgement(
-        settings.loss_type,
-        settings.huber_schedule,
-        settings.huber_c,
-        settings.huber_scale,
-        settings.min_snr_gamma,
-        settings.debiased_estimation_loss,
-        settings.v_pred_like_loss,
-        settings.scale_v_pred_loss_like_noise_pred,
+        kind=settings.loss_type,
+        threshold=settings.huber_schedule,
+        base=settings.huber_c,
+        scale=settings.huber_scale,
+        min_snr=settings.min_snr_gamma,
+        debiased=settings.debiased_estimation_loss,
+        v_like=settings.v_pred_like_loss,
+        v_scaled=settings.scale_v_pred_loss_like_noise_pred,
     )
     return noise, times, judgement
 

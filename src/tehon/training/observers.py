@@ -135,14 +135,14 @@ class Observers:
 
         return Previews(
             self.directory,
-            settings.output.name,
-            self.plan.samples.tag,
-            self._prompts,
-            partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
-            seen,
-            bare,
-            self.tell,
-            self.stopping,
+            name=settings.output.name,
+            tag=self.plan.samples.tag,
+            prompts=self._prompts,
+            draw=partial(draw_with, trainer.behaviour, trainer.parts, settings.text.clip_skip),
+            seen=seen,
+            bare=bare,
+            tell=self.tell,
+            stopping=self.stopping,
         )
 
     def _prompts(self) -> Sequence[SamplePrompt]:

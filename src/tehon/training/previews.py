@@ -75,11 +75,11 @@ def draw_with(behaviour: Behaviour, parts: Any, clip_skip: int, prompt: SamplePr
         [prompt.prompt],
         [prompt.seed],
         (prompt.width, prompt.height),
-        prompt.negative_prompt,
-        prompt.sample_steps,
-        prompt.scale,
-        prompt.sample_sampler,
-        clip_skip,
+        negative=prompt.negative_prompt,
+        steps=prompt.sample_steps,
+        guidance=prompt.scale,
+        sampler=prompt.sample_sampler,
+        clip_skip=clip_skip,
     )
     return sample(behaviour, parts, request)[0]
 
@@ -96,6 +96,7 @@ class Previews:
     def __init__(
         self,
         directory: RunDirectory,
+        *,
         name: str,
         tag: Callable[[int], str | None],
         prompts: Callable[[], Sequence[SamplePrompt]],

@@ -42,8 +42,6 @@ from tehon.training.state import State, save_state
 from tehon.weights.lora_file import check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
-"""Records an event: (name, **facts)."""
-
 
 class Made(NamedTuple):
     """What the LoRAs of one run say about where they come from, the same after each resume."""

@@ -74,7 +74,7 @@ def _texts(plan: Plan, read: Read, font: Font) -> list[str]:
     picture = plan.pictures[read.picture]
     marks = [f"x{picture.repeats}", "{}x{}".format(*picture.placement.bucket)]
     marks += [say("sheet.flip")] * plan.look(0, read).flip + [say("sheet.reg")] * picture.is_reg
-    caption = _wrapped(plan.caption(0, read) or say("sheet.no_caption"), font)
+    caption = wrapped(plan.caption(0, read) or say("sheet.no_caption"), font, _SIDE)
     return [picture.name, "  ".join(marks), *caption][: _TEXT // _LINE]
 
 
@@ -113,20 +113,21 @@ def _seen(picture: Image.Image, resized: tuple[int, int], box: tuple[int, int, i
     return small
 
 
-def _wrapped(text: str, font: Font) -> list[str]:
-    """The text in lines of the cell's width, broken at blanks where there are any."""
+def wrapped(text: str, font: Font, width: float) -> list[str]:
+    """Lines no wider than `width`, broken at blanks, or anywhere where there are none, as in Japanese."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= _SIDE:
+        if font.getlength(longer) <= width:
             lines[-1] = longer
             continue
-        lines.append("")
+        if lines[-1]:
+            lines.append("")
         for letter in word:
-            if font.getlength(lines[-1] + letter) > _SIDE:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
                 lines.append("")
             lines[-1] += letter
-    return [line for line in lines if line]
+    return lines
 
 
 def _fitting(text: str, font: Font) -> str:

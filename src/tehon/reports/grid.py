@@ -4,13 +4,12 @@
 >>> text = as_page(grid, title="mofu")
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
 from tehon.messages.catalogue import say
-from tehon.planning.sheet import Font, find_font
+from tehon.planning.sheet import find_font, wrapped
 from tehon.reports.page import heading, page, paragraph, picture_table
 
 _PAGE, _HAIRLINE, _INK, _QUIET, _MARK = "#fcfbf9", "#e2dfd9", "#2c2a28", "#767169", "#b3541e"
@@ -37,17 +36,21 @@ class Grid:
     best: str = ""
     note: str = ""
 
+    @property
+    def heads(self) -> list[str]:
+        """What stands above the columns, the base model's first."""
+        return [say("grid.base"), *(say("grid.strength", strength=strength) for strength in self.strengths)]
+
 
 def as_page(grid: Grid, title: str) -> str:
     """One HTML file with all pictures in it at their full size."""
     parts = [paragraph(grid.note)] if grid.note else []
-    head = [say("grid.base"), *(say("grid.strength", strength=strength) for strength in grid.strengths)]
     for block in grid.blocks:
         lines = list(zip(grid.checkpoints, block.pictures, strict=True))
         with_base = [
             (name, [block.base if number == 0 else None, *pictures]) for number, (name, pictures) in enumerate(lines)
         ]
-        parts += [heading(block.prompt), picture_table(head, with_base, best=grid.best)]
+        parts += [heading(block.prompt), picture_table(grid.heads, with_base, best=grid.best)]
     return page(title, parts)
 
 
@@ -60,7 +63,7 @@ def sheet(grid: Grid) -> Image.Image:
     wide, high = (round(max(size[axis] for size in sizes) * scale) for axis in (0, 1))
     columns = len(grid.strengths) + 1
     width = 2 * _MARGIN + _NAMES + columns * (wide + _GAP) - _GAP
-    titles = [_wrapped(block.prompt, font, width - 2 * _MARGIN) for block in grid.blocks]
+    titles = [wrapped(block.prompt, font, width - 2 * _MARGIN) for block in grid.blocks]
     rows = len(grid.checkpoints) * (high + _GAP)
     height = 2 * _MARGIN + sum((len(title) + 1) * _LINE + _GAP + rows + _MARGIN for title in titles) - _MARGIN
     paper = Image.new("RGB", (width, height), _PAGE)
@@ -70,13 +73,12 @@ def sheet(grid: Grid) -> Image.Image:
         for line in title:
             draw.text((_MARGIN, top), line, _INK, font)
             top += _LINE
-        heads = [say("grid.base"), *(say("grid.strength", strength=strength) for strength in grid.strengths)]
-        for column, head in enumerate(heads):
+        for column, head in enumerate(grid.heads):
             draw.text((_MARGIN + _NAMES + column * (wide + _GAP), top), head, _QUIET, small)
         top += _LINE
         for row, (name, pictures) in enumerate(zip(grid.checkpoints, block.pictures, strict=True)):
             ink = _MARK if name == grid.best else _QUIET
-            for number, line in enumerate(_wrapped(name, small, _NAMES - 12)):
+            for number, line in enumerate(wrapped(name, small, _NAMES - 12)):
                 draw.text((_MARGIN, top + high // 2 - 10 + number * 18), line, ink, small)
             shown = [block.base if row == 0 else None, *pictures]
             for column, picture in enumerate(shown):
@@ -94,20 +96,3 @@ def _hang(paper: Image.Image, picture: Image.Image, place: tuple[int, int], scal
     left, top = place
     ImageDraw.Draw(paper).rectangle((left - 1, top - 1, left + side[0], top + side[1]), outline=_HAIRLINE)
     paper.paste(small, place)
-
-
-def _wrapped(text: str, font: Font, width: float) -> Sequence[str]:
-    """Lines no wider than `width`, broken at blanks, or anywhere where there are none, as in Japanese."""
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-            continue
-        if lines[-1]:
-            lines.append("")
-        for letter in word:
-            if lines[-1] and font.getlength(lines[-1] + letter) > width:
-                lines.append("")
-            lines[-1] += letter
-    return lines

@@ -14,11 +14,11 @@ from tehon.data.plan.measurements import Measurements
 from tehon.data.plan.variation import LookRules
 from tehon.data.plan.wording import Wording
 from tehon.messages.problem import Problem
+from tehon.planning.captions import Captions
 from tehon.planning.files import Files
 from tehon.planning.masks import Masks
 from tehon.planning.planned import PictureSet, PlannedPictures
 from tehon.planning.troubles import LeftOut, Troubles, Unused
-from tehon.planning.wordings import Captions
 from tehon.settings.dataset import DataSettings
 from tehon.settings.sets import DataSet
 

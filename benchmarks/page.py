@@ -32,10 +32,10 @@ import tomli_w
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding
-from tehon.runs.progress import Progress
 from tehon.runs.record import append_rows, event, write_json
 
 RESULT = Path(__file__).parent / "results" / "page.json"
@@ -325,11 +325,11 @@ class Growth(threading.Thread):
         self.enough = threading.Event()
 
     def run(self) -> None:
-        progress = Progress(self.run_directory.progress)
+        heartbeat = Heartbeat(self.run_directory.progress)
         while not self.enough.wait(0.5):
             self.step += 1
             append_rows(self.run_directory.metrics, [metrics_row(self.step)])
-            progress.tell("training", step=self.step, steps=100_000, loss=0.1, seconds_per_step=0.5, epoch=1, epochs=9)
+            heartbeat.tell("training", step=self.step, steps=100_000, loss=0.1, seconds_per_step=0.5, epoch=1, epochs=9)
 
 
 def long_run(browser: Browser, server: Served, run: RunDirectory, steps: int) -> dict[str, Any]:

@@ -17,10 +17,10 @@ import tomli_w
 import tehon
 from tehon.cli.main import main
 from tehon.runs.claim import claimed
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding, is_held
-from tehon.runs.progress import Progress
 from tehon.runs.queue import Queue
 from tehon.runs.record import append_rows, event
 from tehon.runs.status import look
@@ -67,7 +67,7 @@ def test_runs_are_listed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixtu
     make(tmp_path, "dog-20260102-000000", event("failed", reason="the card has [no] memory left"))
     alive = make(tmp_path, "owl-20260103-000000")
     with claimed(alive):
-        Progress(alive.progress).tell("training", step=120, steps=400, loss=0.5, seconds_per_step=13.0)
+        Heartbeat(alive.progress).tell("training", step=120, steps=400, loss=0.5, seconds_per_step=13.0)
         lines = [" ".join(line.split()) for line in told(["runs"], capsys).splitlines()]
         assert lines[0] == "Run State Steps Loss Left"
         assert lines[2:] == [
@@ -121,7 +121,7 @@ def test_a_table_fits_its_terminal_and_names_give_way_to_figures(
     monkeypatch.setattr("tehon.cli.tables._PIPED", width)
     run = make(tmp_path, f"{'猫とa-long-name-' * 4}-20260101-000000")
     with claimed(run):
-        Progress(run.progress).tell("training", step=12345, steps=40000, loss=0.5, seconds_per_step=13.0)
+        Heartbeat(run.progress).tell("training", step=12345, steps=40000, loss=0.5, seconds_per_step=13.0)
         lines = told(["runs"], capsys).splitlines()
     assert max(cell_len(line) for line in lines) <= width
     assert "12345/40000" in lines[2]

@@ -16,10 +16,10 @@ import pytest
 import tehon
 from tehon.messages.problem import Problem
 from tehon.runs.claim import claimed
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.inbox import Inbox, ask, end_now
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import is_held
-from tehon.runs.progress import Progress
 from tehon.runs.record import append_rows, event, write_json
 from tehon.runs.status import look
 
@@ -150,7 +150,7 @@ def test_a_drive_without_locks_is_named_to_writers_and_readable_for_others(
 def test_another_process_of_the_same_number_is_not_taken_for_the_run(run: RunDirectory) -> None:
     """As after a restart of the machine, when this test itself may have the number that the trainer had."""
     tell(run, event("opened", pid=os.getpid()), event("started", steps=40))
-    Progress(run.progress).tell("training", step=9, steps=40)
+    Heartbeat(run.progress).tell("training", step=9, steps=40)
     seen = look(run)
     assert (seen.state, seen.pid, seen.seconds_left, seen.silent) == ("died", None, None, None)
 
@@ -168,7 +168,7 @@ def test_how_a_run_ended_is_its_last_event_whatever_the_heartbeat_says(
     run: RunDirectory, last: dict[str, Any], state: str
 ) -> None:
     tell(run, event("opened"), event("started", steps=40), last, event("notice", text="behind it"))
-    Progress(run.progress).tell("training", step=9, steps=40)
+    Heartbeat(run.progress).tell("training", step=9, steps=40)
     seen = look(run)
     assert seen.state == state
     assert seen.reason == last.get("reason")
@@ -182,7 +182,7 @@ def test_the_heartbeat_of_a_living_process_gives_progress_time_left_and_silence(
 ) -> None:
     with claimed(run):
         facts = {"step": 10, "steps": 40, "epoch": 2, "epochs": 8, "loss": 0.5, "seconds_per_step": 2.0}
-        Progress(run.progress).tell("training", **facts)
+        Heartbeat(run.progress).tell("training", **facts)
         monkeypatch.setattr("tehon.runs.status.time.time", lambda: 0.0)  # a clock set back says nothing
         seen = look(run)
         assert (seen.state, seen.step, seen.steps, seen.epoch, seen.epochs) == ("training", 10, 40, 2, 8)
@@ -192,10 +192,10 @@ def test_the_heartbeat_of_a_living_process_gives_progress_time_left_and_silence(
         now = time.monotonic()
         monkeypatch.setattr("tehon.runs.status.time.monotonic", lambda: now + 500)
         assert look(run).silent == pytest.approx(500, abs=60)
-        Progress(run.progress).tell("encoding", done=3, total=20)
+        Heartbeat(run.progress).tell("encoding", done=3, total=20)
         seen = look(run)
         assert (seen.state, seen.done, seen.total, seen.seconds_left) == ("encoding", 3, 20, None)
-        Progress(run.progress).tell("finished")
+        Heartbeat(run.progress).tell("finished")
         assert look(run).state == "finishing", "it is still there, closing its logs"
         write_json(run.progress, {"phase": "training", "beat": 1.0, "host": "elsewhere", "pid": 1})
         assert look(run).silent is None, "another machine's uptime is not ours"

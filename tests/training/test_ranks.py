@@ -21,8 +21,8 @@ import tehon
 from tehon.catalog.header import read_header
 from tehon.cli.main import main
 from tehon.data.plan.epochs import Batch, Read
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.layout import RunDirectory
-from tehon.runs.progress import Progress
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.runs.status import look
 from tehon.training import follow, loop
@@ -259,14 +259,14 @@ def test_a_request_in_the_inbox_stops_all(tree: Tree, tmp_path: Path, launch: La
 def test_a_request_while_pictures_are_encoded_stops_all(
     tree: Tree, tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = Progress.tell
+    tell = Heartbeat.tell
 
-    def asked(progress: Progress, phase: str, **facts: Any) -> None:
-        tell(progress, phase, **facts)
+    def asked(heartbeat: Heartbeat, phase: str, **facts: Any) -> None:
+        tell(heartbeat, phase, **facts)
         if phase == "encoding":
-            RunDirectory(progress.file.parent).inbox.joinpath("stop").touch()
+            RunDirectory(heartbeat.file.parent).inbox.joinpath("stop").touch()
 
-    monkeypatch.setattr(Progress, "tell", asked)
+    monkeypatch.setattr(Heartbeat, "tell", asked)
     processes = launch(written(tree, tmp_path, "early", MANY, {"feed": {"vae_batch_size": 1}}))
     assert codes(processes) == [3, 3], processes[1].words
     assert processes[1].words == ""

@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from tehon.messages.problem import Problem
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.inbox import Inbox
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding
-from tehon.runs.progress import Progress
 
 
 @contextmanager
@@ -22,5 +22,5 @@ def claimed(directory: RunDirectory) -> Generator[None, None, None]:
         if not mine:
             raise Problem("run_running", path=directory.path)
         Inbox(directory.inbox).clear()
-        Progress(directory.progress).tell("starting")  # in place of the heartbeat of the process before
+        Heartbeat(directory.progress).tell("starting")  # in place of the heartbeat of the process before
         yield

@@ -23,10 +23,10 @@ from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity
 from tehon.planning.plan import Plan
 from tehon.processes import place_here
+from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.inbox import Inbox
 from tehon.runs.layout import RunDirectory
 from tehon.runs.outcome import Outcome
-from tehon.runs.progress import Progress
 from tehon.runs.read import read_json
 from tehon.runs.record import append_rows, event, keep_rows, write_json
 from tehon.training.assemble import Trainer, assemble
@@ -57,7 +57,7 @@ class Run:
         self.identity = own
         self.circumstances = _circumstances(plan)
         self.inbox = Inbox(directory.inbox)
-        self.progress = Progress(directory.progress)
+        self.heartbeat = Heartbeat(directory.progress)
         self.began = time.monotonic()
         self.stop = Stop(self._tell_stopping)
         self.ranks: Ranks = Alone()
@@ -118,12 +118,12 @@ class Run:
         facts = {"pid": os.getpid(), "step": start.step if start else 0, "versions": self.circumstances}
         self._record("opened", path=str(self.directory.path.absolute()), **facts)
         self.inbox.begin()
-        self.progress.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
+        self.heartbeat.tell("loading", step=start.step if start else 0, steps=self.plan.steps)
 
     def _last_words(self, name: str, **facts: Any) -> None:
         if self.over:
             return
-        self.progress.tell(name)
+        self.heartbeat.tell(name)
         with suppress(Problem):  # the disk may be what is wrong
             self._record(name, **facts)
 
@@ -152,10 +152,10 @@ class Run:
         return self._finish(loras, observers, trainer.state.step)
 
     def _finish(self, loras: Loras, observers: Observers, step: int) -> Outcome:
-        self.progress.tell("saving")
+        self.heartbeat.tell("saving")
         lora = loras.finish(step)
         observers.judge()
-        self.progress.tell("finished")
+        self.heartbeat.tell("finished")
         self.tell("finished", path=str(lora), seconds=round(time.monotonic() - self.began, 1))
         self.over = True
         return Outcome(self.directory, lora, step)
@@ -244,12 +244,12 @@ class Run:
         now = time.monotonic()
         self.first = self.first or (report.step, now)
         pace = (now - self.first[1]) / max(1, report.step - self.first[0])
-        self.progress.tell("training", **facts, epochs=self.plan.epochs, seconds_per_step=pace)
+        self.heartbeat.tell("training", **facts, epochs=self.plan.epochs, seconds_per_step=pace)
         self.watch("step", {**facts, "rates": dict(report.rates)})
 
     def _encoded(self, done: int, total: int) -> bool:
         """Says how many pictures are encoded; whether to stop."""
-        self.progress.tell("encoding", done=done, total=total)
+        self.heartbeat.tell("encoding", done=done, total=total)
         self.watch("encoding", {"done": done, "total": total})
         return self._asked_to_stop()
 
@@ -272,7 +272,7 @@ class Run:
 
     def _stopped(self, step: int) -> Outcome:
         self.stop.updating = True  # another signal finds nothing to break off
-        self.progress.tell("stopped")
+        self.heartbeat.tell("stopped")
         self.tell("stopped", step=step)
         self.over = True
         return Outcome(self.directory, None, step)

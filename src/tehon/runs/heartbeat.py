@@ -1,7 +1,7 @@
 """What a running trainer is doing now, for whoever looks: written about once a second, read at any time.
 
->>> progress = Progress(run.progress)
->>> progress.tell("training", step=120, steps=400)
+>>> heartbeat = Heartbeat(run.progress)
+>>> heartbeat.tell("training", step=120, steps=400)
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 _EVERY = 1.0  # seconds
 
 
-class Progress:
-    """The heartbeat of a run, with its process number. Nothing depends on it, so a full disk doesn't stop it. Its age
+class Heartbeat:
+    """Told of what a run does, with its process number. Nothing depends on it, so a full disk stops nothing. Its age
     is told by `beat`, seconds since the machine was started, which nobody can set."""
 
     def __init__(self, file: Path) -> None:

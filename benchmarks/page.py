@@ -12,7 +12,6 @@ step every half second. The figures go to `benchmarks/results/page.json`.
 
 import argparse
 import json
-import math
 import os
 import platform
 import shutil
@@ -20,7 +19,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Generator
@@ -29,19 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from PIL import Image
+from page_data import Growth, draw_pictures, write_run
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tehon.runs.heartbeat import Heartbeat
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory
 from tehon.runs.lock import holding
-from tehon.runs.record import append_rows, event, write_json
 
 RESULT = Path(__file__).parent / "results" / "page.json"
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-DIFFERENT = 500
 LIMIT = 120_000  # ms after which a thing is taken never to come
 AGAIN = 5
 EARLY = (300, 600, 1000)  # ms from a form that is drawn to a click on another tab
@@ -247,24 +242,6 @@ def early(browser: Browser, folder: Path, server: Served) -> dict[str, Any]:
     return {"tab_early_ms": later, "tab_early_in_first_window_ms": {name: min(times) for name, times in first.items()}}
 
 
-def draw_pictures(folder: Path, count: int) -> Path:
-    """`count` JPEGs of 768 x 512 with captions in two picture folders."""
-    first = folder / "first"
-    first.mkdir()
-    for number in range(min(DIFFERENT, count)):
-        colours = Image.effect_noise((24, 16), 90).resize((768, 512), Image.Resampling.BICUBIC)
-        other = Image.linear_gradient("L").resize((768, 512)).rotate(number % 4 * 90)
-        hue = Image.new("L", (768, 512), number % 256)
-        Image.merge("HSV", (hue, other, colours)).convert("RGB").save(first / f"{number}.jpg", quality=85)
-    for number in range(count):
-        place = folder / "pictures" / f"{number % 2 + 1}_thing"
-        place.mkdir(parents=True, exist_ok=True)
-        os.link(first / f"{number % DIFFERENT}.jpg", place / f"{number:05d}.jpg")
-        words = f"a thing, number {number}, tag {number % 7}, colour {number % 12}"
-        (place / f"{number:05d}.txt").write_text(words, "utf8")
-    return folder / "pictures"
-
-
 def pictures(browser: Browser, server: Served) -> dict[str, Any]:
     """The tab Pictures: ms from its address to the first thumbnails, and to sizes and captions; to thumbnails in the
     middle and at the end; the longest frame while scrolling; to choose and to filter."""
@@ -286,50 +263,6 @@ def pictures(browser: Browser, server: Served) -> dict[str, Any]:
         has = "(one) => one.innerText.includes('tag 3')"
         found["filter_ms"] = timed(page, press.replace("TEXT", "'tag 3'"), all_of_it.replace("HAS", has))
     return found
-
-
-def write_run(output: Path, settings: dict[str, Any], steps: int, samples: int, picture: Path) -> RunDirectory:
-    """A run as the trainer leaves it, without weights."""
-    run = RunDirectory(output / "runs" / "long-20260101-120000")
-    run.make()
-    run.previews.mkdir()
-    run.settings.write_text(tomli_w.dumps(settings), "utf8")
-    write_json(run.origin, {"started": time.time() - steps})
-    append_rows(run.events, [event("opened", step=0), event("started", steps=2 * steps)])
-    append_rows(run.metrics, [metrics_row(step) for step in range(1, steps + 1)])
-    prompts = [f"a thing on the left, number {number}" for number in range(10)]
-    rows: list[dict[str, Any]] = []
-    for number in range(samples):
-        file = f"long_{number:06d}.jpg"
-        os.link(picture, run.previews / file)
-        at = number // len(prompts)
-        row = {"step": at * 100, "tag": "step" if at else "base", "prompt": prompts[number % len(prompts)], "seed": 1}
-        rows.append({**row, "file": file})
-    append_rows(run.samples, rows)
-    return run
-
-
-def metrics_row(step: int) -> dict[str, Any]:
-    rate = 1e-4 * (1 + math.cos(step / 7000))
-    loss = 0.08 + 0.1 * math.exp(-step / 900) + 0.02 * math.sin(step * 12.9898)
-    row = {"step": step, "epoch": 1 + step // 500, "loss": loss, "gradient_norm": 0.4}
-    return {**row, "rates": {"lora_te": rate / 2, "lora_unet": rate}, "time": 1.8e9 + step}
-
-
-class Growth(threading.Thread):
-    """Adds a step to a run every half second until `enough` is set."""
-
-    def __init__(self, run: RunDirectory, step: int) -> None:
-        super().__init__(daemon=True)
-        self.run_directory, self.step = run, step
-        self.enough = threading.Event()
-
-    def run(self) -> None:
-        heartbeat = Heartbeat(self.run_directory.progress)
-        while not self.enough.wait(0.5):
-            self.step += 1
-            append_rows(self.run_directory.metrics, [metrics_row(self.step)])
-            heartbeat.tell("training", step=self.step, steps=100_000, loss=0.1, seconds_per_step=0.5, epoch=1, epochs=9)
 
 
 def long_run(browser: Browser, server: Served, run: RunDirectory, steps: int) -> dict[str, Any]:

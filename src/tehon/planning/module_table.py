@@ -1,17 +1,11 @@
 """What a plan says about the network: one line in all, and a table with a row for every module."""
 
 from collections.abc import Iterator
-from math import sqrt
 from typing import Any
 
 from tehon.messages.catalogue import say
 from tehon.planning.modules import PlannedModule, loraplus_ratios
 from tehon.planning.plan import Plan
-
-
-def strength(alpha: float, rank: int, stabilised: bool) -> float:
-    """What a low-rank change is multiplied with."""
-    return alpha / (sqrt(rank) if stabilised else rank)
 
 
 def module_row(plan: Plan, module: PlannedModule) -> dict[str, Any]:

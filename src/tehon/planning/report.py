@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from heapq import merge
 from itertools import compress, groupby, islice
+from math import sqrt
 from operator import not_
 from typing import Any
 
@@ -12,7 +13,7 @@ from tehon.data.plan.captions import CLASS_WORDS, METADATA
 from tehon.data.plan.epochs import Group
 from tehon.disk import sized
 from tehon.messages.catalogue import say
-from tehon.planning.module_table import module_row, network_line, strength
+from tehon.planning.module_table import module_row, network_line
 from tehon.planning.notices import notices_for
 from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.plan import Plan
@@ -32,7 +33,6 @@ def as_data(plan: Plan) -> dict[str, Any]:
     """All of the plan; what `tehon plan --json` prints. Of the steps of a long run there are so many that it gives a
     number of them: the rate of each part at `rates_at`, and the first of what is done now and then, beside its
     count."""
-    training = plan.settings.training
     samples, steps = plan.samples, _some_of(plan.steps)
     return {
         "problems": [str(problem) for problem in plan.troubles.problems],
@@ -51,20 +51,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             }
             for group in plan.groups
         ],
-        "steps": {
-            "images": len(plan.pictures),
-            "reg_reads": plan.reg_reads,
-            "reads_per_epoch": plan.reads_per_epoch,
-            "batch_size": plan.settings.data.batch_size,
-            "processes": plan.processes,
-            "batches_per_epoch": plan.batches_per_epoch,
-            "gradient_accumulation_steps": training.gradient_accumulation_steps,
-            "steps_per_epoch": plan.steps_per_epoch,
-            "epochs": plan.epochs,
-            "warmup": plan.schedule.warmup,
-            "text_encoder": plan.text_steps if plan.text_trained else 0,
-            "total": plan.steps,
-        },
+        "steps": _steps(plan),
         "first_epoch": _first_epoch(plan),
         "optimizer": {"name": plan.optimizer.name, "arguments": plan.optimizer.arguments},
         "rates": {root: [plan.rate(root, step - 1) for step in steps] for root in plan.group_rates},
@@ -79,7 +66,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
         **_measurements(plan),
         "stop_after": plan.settings.validation.stop_after,
         "logs": plan.settings.logs.wanted,
-        "seed": training.seed,
+        "seed": plan.seed,
         "saves": {
             "loras": [{"step": file.step, "name": file.name} for file in islice(planned_loras(plan), _MOST)],
             "count": count_loras(plan),
@@ -92,9 +79,28 @@ def as_data(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _steps(plan: Plan) -> dict[str, Any]:
+    """How the number of steps comes about."""
+    return {
+        "images": len(plan.pictures),
+        "reg_reads": plan.reg_reads,
+        "reads_per_epoch": plan.reads_per_epoch,
+        "batch_size": plan.settings.data.batch_size,
+        "processes": plan.processes,
+        "batches_per_epoch": plan.batches_per_epoch,
+        "gradient_accumulation_steps": plan.settings.training.gradient_accumulation_steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "epochs": plan.epochs,
+        "warmup": plan.schedule.warmup,
+        "text_encoder": plan.text_steps if plan.text_trained else 0,
+        "total": plan.steps,
+    }
+
+
 def _scale(plan: Plan) -> float:
+    """What a low-rank change is multiplied with."""
     rank, alpha = plan.rank_and_alpha
-    return strength(alpha, rank, plan.settings.network.rs_lora)
+    return alpha / (sqrt(rank) if plan.settings.network.rs_lora else rank)
 
 
 def _row(picture: PlannedPicture) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tehon.surgery.labels import told_prediction
 from tehon.surgery.lora_layers import LoraLayers
 from tehon.surgery.merge import check_fits
 from tehon.surgery.written import check_result, finite, precision_of, write_result
-from tehon.weights.places import Place
+from tehon.weights.places import WeightPlace
 
 
 def join_files(
@@ -27,7 +27,7 @@ def join_files(
     *,
     rank: int = 0,
     conv_rank: int = 0,
-    places: Mapping[str, Place] | None = None,
+    places: Mapping[str, WeightPlace] | None = None,
     precision: str = "",
     overwrite: bool = False,
 ) -> dict[str, dict[str, Tensor]]:
@@ -58,7 +58,7 @@ def _true_of_all(loras: Sequence[LoraLayers]) -> dict[str, str]:
 
 
 def join(
-    loras: Sequence[LoraLayers], *, rank: int = 0, conv_rank: int = 0, places: Mapping[str, Place] | None = None
+    loras: Sequence[LoraLayers], *, rank: int = 0, conv_rank: int = 0, places: Mapping[str, WeightPlace] | None = None
 ) -> dict[str, dict[str, Tensor]]:
     """{layer: LoRA tensors}, alpha = rank. With rank 0 exact: the ranks of all files one after the other. Else the best
     approximation of that rank (`conv_rank`, if given, for larger kernels).
@@ -79,7 +79,7 @@ def join(
     return found
 
 
-def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, Place] | None) -> None:
+def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, WeightPlace] | None) -> None:
     other = next((name for name, tensors in lora.layers.items() if not is_plain(tensors)), None)
     if other is not None and not rank:
         raise Problem("join_needs_rank", path=lora.path, name=other)
@@ -91,7 +91,7 @@ def _check_kinds(lora: LoraLayers, rank: int, places: Mapping[str, Place] | None
 
 @torch.no_grad()
 def _layer(
-    layer: str, loras: Sequence[LoraLayers], rank: int, conv_rank: int, places: Mapping[str, Place] | None
+    layer: str, loras: Sequence[LoraLayers], rank: int, conv_rank: int, places: Mapping[str, WeightPlace] | None
 ) -> dict[str, Tensor]:
     if all(is_plain(lora.layers[layer]) for lora in loras):
         shape = weight_shape(loras[0].layers[layer])

@@ -19,7 +19,7 @@ from tehon.messages.problem import Problem
 from tehon.surgery.fitting import change
 from tehon.surgery.lora_layers import LoraLayers
 from tehon.weights.lora_file import PRECISIONS
-from tehon.weights.places import Place, layer_places, model_files, part_file
+from tehon.weights.places import WeightPlace, layer_places, model_files, part_file
 from tehon.weights.slices import DTYPES, NAMES, Row, Tensors, sorted_rows, write_tensors
 
 Progress = Callable[[int, int], None]
@@ -77,7 +77,7 @@ def check_out(model: Model, out: Path, overwrite: bool) -> None:
         raise Problem("out_not_safetensors", field="--out", path=out)
 
 
-def check_fits(lora: LoraLayers, places: Mapping[str, Place]) -> None:
+def check_fits(lora: LoraLayers, places: Mapping[str, WeightPlace]) -> None:
     """A Problem when the file has a layer that the model lacks."""
     check_matched(lora.path, lora.layers, [name for name in lora.layers if name not in places])
 
@@ -86,12 +86,12 @@ class _Work:
     """Each tensor as it is in the result."""
 
     def __init__(
-        self, places: Mapping[str, Place], loras: Sequence[LoraLayers], dtype: str, progress: Progress
+        self, places: Mapping[str, WeightPlace], loras: Sequence[LoraLayers], dtype: str, progress: Progress
     ) -> None:
         self.loras = loras
         self.dtype = dtype
         self.progress = progress
-        self.layers: dict[tuple[Path, str], list[tuple[str, Place]]] = {}
+        self.layers: dict[tuple[Path, str], list[tuple[str, WeightPlace]]] = {}
         for layer, place in places.items():
             if any(layer in lora.layers for lora in loras):
                 self.layers.setdefault((place.source.path, place.name), []).append((layer, place))

@@ -19,7 +19,7 @@ from tehon.weights.slices import Tensors, open_tensors
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightPlace:
     """A weight is piece `piece` of `pieces` of a tensor, which lie one below the other: OpenCLIP keeps query, key and
     value in one."""
 
@@ -46,9 +46,9 @@ def model_files(model: Model) -> dict[str, list[Tensors]]:
     return {part: [open_tensors(file) for file in weight_files(model.path / part)] for part in parts}
 
 
-def layer_places(model: Model, files: Mapping[str, list[Tensors]] | None = None) -> dict[str, Place]:
+def layer_places(model: Model, files: Mapping[str, list[Tensors]] | None = None) -> dict[str, WeightPlace]:
     """{layer's name in a LoRA file: where its weight is}; also of layers that no network trains here."""
-    found: dict[str, Place] = {}
+    found: dict[str, WeightPlace] = {}
     for part, sources in (model_files(model) if files is None else files).items():
         for source in sources:
             for name, row in source.rows.items():
@@ -57,7 +57,7 @@ def layer_places(model: Model, files: Mapping[str, list[Tensors]] | None = None)
     return found
 
 
-def _layers(model: Model, part: str, source: Tensors, name: str) -> Iterator[tuple[str, Place]]:
+def _layers(model: Model, part: str, source: Tensors, name: str) -> Iterator[tuple[str, WeightPlace]]:
     family = model.family
     for root, own in family.adapter_roots.items():
         if part and part != own:
@@ -66,7 +66,7 @@ def _layers(model: Model, part: str, source: Tensors, name: str) -> Iterator[tup
         for piece, path in enumerate(names):
             layer = _layer(path, root, family)
             if layer:
-                yield layer, Place(source, name, piece, len(names))
+                yield layer, WeightPlace(source, name, piece, len(names))
 
 
 def _with_root(name: str, part: str, family: Family) -> str:

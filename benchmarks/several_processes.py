@@ -36,30 +36,30 @@ def one_of_several() -> None:
     import torch
 
     from tehon.processes import place_here
-    from tehon.training.ranks import joined
+    from tehon.training.process_group import joined
 
     found: list[dict[str, Any]] = []
-    with joined(place_here()) as ranks:
+    with joined(place_here()) as peers:
         for name, count in WEIGHTS.items():
             gradients, loss = torch.ones(count), torch.zeros(())
-            ranks.add_up(gradients, loss)
-            ranks.exchange(None)
+            peers.add_up(gradients, loss)
+            peers.exchange(None)
             before, times = loopback(), []
             for _ in range(ROUNDS):
-                ranks.agree(False)
+                peers.agree(False)
                 start = time.perf_counter()
-                ranks.add_up(gradients, loss)
+                peers.add_up(gradients, loss)
                 times.append(time.perf_counter() - start)
-            ranks.agree(False)
-            each = (loopback() - before) / ROUNDS / ranks.count
+            peers.agree(False)
+            each = (loopback() - before) / ROUNDS / peers.count
             seconds = round(min(times), 4)
             found.append({"model": name, "weights": count, "bytes sent by each": round(each), "seconds": seconds})
         votes: list[float] = []
         for _ in range(200):
             start = time.perf_counter()
-            ranks.agree(False)
+            peers.agree(False)
             votes.append(time.perf_counter() - start)
-        if not ranks.rank:
+        if not peers.rank:
             print(json.dumps({"sums": found, "seconds to agree": round(median(votes), 6)}))
 
 

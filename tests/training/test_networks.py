@@ -18,7 +18,7 @@ from tehon.runs.read import rows
 from tehon.settings.files import validate
 from tehon.training.assemble import Trainer, assemble
 from tehon.training.attach import lora_files, settle_ranks
-from tehon.training.ranks import Alone
+from tehon.training.process_group import Alone
 from tehon.training.run import Outcome, resume_run, start_run
 
 Tree = dict[str, Any]

@@ -54,7 +54,7 @@ from tehon.training.loop import Report, Share, train
 from tehon.training.objective import Judgement, Noise, Times
 from tehon.training.optimizers import build_optimizer, in_use
 from tehon.training.prediction import predicted
-from tehon.training.ranks import Alone, Ranks, own_share
+from tehon.training.process_group import Alone, ProcessGroup, own_share
 from tehon.training.readings import held_out, upcoming, view_of
 from tehon.training.scaling import LossScale
 from tehon.training.sources import Notice, Progress, latent_source, needed_by, text_encoder, text_source
@@ -86,7 +86,7 @@ class Trainer:
     attention: str
     """How attention is computed: as the settings say, or as found the fastest."""
 
-    ranks: Ranks = field(default_factory=Alone)
+    peers: ProcessGroup = field(default_factory=Alone)
 
     @property
     def looks_every(self) -> int:
@@ -96,7 +96,7 @@ class Trainer:
 
     def asks(self, step: int) -> bool:
         """Whether several processes ask each other after this update whether to stop; one alone always asks itself."""
-        return self.ranks.count == 1 or step % self.looks_every == 0
+        return self.peers.count == 1 or step % self.looks_every == 0
 
     @contextmanager
     def letting_go(self) -> Generator[None, None, None]:
@@ -112,13 +112,13 @@ class Trainer:
         Between updates no adapter draws anything, so that whoever looks at the network then sees all of it.
         """
         limit = self.plan.settings.optimizer.max_grad_norm
-        share: Share = partial(own_share, self.ranks, self.plan.processes)
+        share: Share = partial(own_share, self.peers, self.plan.processes)
         self.latents.expect(partial(upcoming, self.plan, share, self.state.step))
-        steps, learn, add_up = self.plan.steps, self.learning.learn, self.ranks.add_up
+        steps, learn, add_up = self.plan.steps, self.learning.learn, self.peers.add_up
         try:
             for report in train(self.state, steps, self._group, share, learn, add_up, self._rates, limit):
                 self.moment.end()
-                settle_ranks(self.adapters, report.step, self.plan.steps, not report.skipped, self.ranks)
+                settle_ranks(self.adapters, report.step, self.plan.steps, not report.skipped, self.peers)
                 norms = self._limit_norms()
                 if self.state.average is not None and not report.skipped:
                     self.state.average.follow(self.state.flat.weights, report.step, self.state.flat.frozen)
@@ -166,16 +166,16 @@ def assemble(
     plan: Plan,
     notice: Notice = lambda text: None,
     progress: Progress = lambda done, total: False,
-    ranks: Ranks | None = None,
+    peers: ProcessGroup | None = None,
 ) -> Trainer:
     """Loads the model, draws the adapters, encodes the pictures; of these each of several processes does a share."""
-    ranks = ranks or Alone()
+    peers = peers or Alone()
     settings = plan.settings
     device, dtype = choose_device(settings.training.device), computing(settings.precision.mixed_precision)
     runner = _runner(plan, device, notice)
     behaviour = behaviour_of(plan.family)
     parts = _loaded(plan, behaviour, dtype, device, notice)
-    latents = latent_source(plan, behaviour, parts, device, notice, progress, ranks)
+    latents = latent_source(plan, behaviour, parts, device, notice, progress, peers)
     encode, moment = text_encoder(plan, behaviour, parts), Moment()
     texts = text_source(plan, behaviour, parts, encode, moment, notice)
     needed = needed_by(plan, texts)
@@ -208,7 +208,7 @@ def assemble(
         needed=needed,
         learning=Learning(step, state, runner),
         attention=attention,
-        ranks=ranks,
+        peers=peers,
     )
 
 

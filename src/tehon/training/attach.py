@@ -28,7 +28,7 @@ from tehon.families.family import Behaviour
 from tehon.messages.problem import Problem
 from tehon.planning.modules import PlannedModule
 from tehon.surgery.fitting import adapter_from, shaped
-from tehon.training.ranks import Ranks
+from tehon.training.process_group import ProcessGroup
 from tehon.weights.lora_file import read_lora
 
 Adapters = dict[str, dict[str, Adapter]]
@@ -140,7 +140,7 @@ def kept_tensors(adapters: Adapters) -> dict[str, Tensor]:
     return found
 
 
-def settle_ranks(adapters: Adapters, step: int, steps: int, made: bool, ranks: Ranks) -> None:
+def settle_ranks(adapters: Adapters, step: int, steps: int, made: bool, peers: ProcessGroup) -> None:
     """What every DyLoRA does after so many updates of a training, the last of which was `made` or skipped. The ranks'
     order is, among several processes, the first one's."""
     found = [adapter for layers in adapters.values() for adapter in layers.values() if isinstance(adapter, DyLora)]
@@ -151,7 +151,7 @@ def settle_ranks(adapters: Adapters, step: int, steps: int, made: bool, ranks: R
     if sorts_after(step, steps):
         for adapter in found:
             adapter.sort()
-        for adapter, order in zip(found, ranks.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
+        for adapter, order in zip(found, peers.hand_out([adapter.order.cpu() for adapter in found]), strict=True):
             adapter.order.copy_(order)
 
 

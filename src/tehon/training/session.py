@@ -38,7 +38,7 @@ from tehon.training.generators import seeded
 from tehon.training.interrupts import Stop, StoppedEarly, stoppable
 from tehon.training.loop import Report
 from tehon.training.observers import Observers
-from tehon.training.ranks import Alone, Ranks, joined
+from tehon.training.process_group import Alone, ProcessGroup, joined
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
 from tehon.training.state import State, restore_state
@@ -60,7 +60,7 @@ class Run:
         self.heartbeat = Heartbeat(directory.progress)
         self.began = time.monotonic()
         self.stop = Stop(self._tell_stopping)
-        self.ranks: Ranks = Alone()
+        self.peers: ProcessGroup = Alone()
         self.over = False  # an event has said how it ended
         self.first: tuple[int, float] | None = None  # the first update of this session and when it was done
 
@@ -91,8 +91,8 @@ class Run:
         try:
             device = choose_device(self.plan.settings.training.device)
             memory = memory_of(device, self.directory.path)
-            with memory, joined(place_here()) as self.ranks, seeded(self.plan.seed, device):
-                handed_out(self.ranks, self.plan, start, self.directory.path)
+            with memory, joined(place_here()) as self.peers, seeded(self.plan.seed, device):
+                handed_out(self.peers, self.plan, start, self.directory.path)
                 return self._train(start, last)
         except KeyboardInterrupt:
             self._last_words("interrupted")
@@ -128,7 +128,7 @@ class Run:
             self._record(name, **facts)
 
     def _train(self, start: Start | None, last: ExitStack) -> Outcome:
-        trainer = assemble(self.plan, self.notice, self._encoded, self.ranks)
+        trainer = assemble(self.plan, self.notice, self._encoded, self.peers)
         self.circumstances |= {"attention": trainer.attention}
         metrics = self._metrics(trainer)
         states = States(self.plan, self.directory, trainer.state, self._about(), partial(_settle, metrics), self.tell)
@@ -140,7 +140,7 @@ class Run:
         first = trainer.state.step
         facts = {"steps": self.plan.steps, "first": first, "device": str(trainer.state.device)}
         facts |= {"attention": trainer.attention, "threads": torch.get_num_threads()}
-        facts |= {"processes": self.ranks.count} if self.ranks.count > 1 else {}
+        facts |= {"processes": self.peers.count} if self.peers.count > 1 else {}
         self.tell("started", **facts, parameters=trainer.state.flat.weights.numel())
         observers = Observers(self.plan, self.directory, trainer, self.tell, self.watch, self._asked_to_stop)
         last.callback(_close, observers)
@@ -198,7 +198,7 @@ class Run:
         # A state that is there says that the LoRAs before it are; nothing that takes memory comes before what is saved.
         chores: list[Chore] = [metrics, observers.measure, loras, states, *observers.chores]
         try:
-            ends = self.ranks.agree(self._asked_to_stop() or observers.enough)
+            ends = self.peers.agree(self._asked_to_stop() or observers.enough)
             for report in () if ends else trainer.updates():
                 trainer.state.moving = False
                 for chore in chores:
@@ -255,7 +255,7 @@ class Run:
 
     def _all_stop(self, trainer: Trainer, observers: Observers, step: int) -> bool:
         """Whether the run ends here, to which all processes agree at the same update."""
-        if not (trainer.asks(step) and self.ranks.agree(self.stop.wanted or observers.enough)):
+        if not (trainer.asks(step) and self.peers.agree(self.stop.wanted or observers.enough)):
             return False
         if observers.enough:
             self.tell("enough", step=step)

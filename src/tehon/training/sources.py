@@ -1,6 +1,6 @@
 """Where latents and text states of a plan come from, and which networks that takes.
 
->>> latents = latent_source(plan, behaviour, parts, device, notice, progress, ranks)
+>>> latents = latent_source(plan, behaviour, parts, device, notice, progress, peers)
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from tehon.messages.catalogue import say
 from tehon.planning.lengths import longest_captions
 from tehon.planning.plan import Plan
 from tehon.training.interrupts import StoppedEarly
-from tehon.training.ranks import Ranks
+from tehon.training.process_group import ProcessGroup
 from tehon.training.readings import captions_of, held_out, kept_views
 
 Notice = Callable[[str], None]
@@ -48,7 +48,7 @@ def latent_source(
     device: torch.device,
     notice: Notice,
     progress: Progress,
-    ranks: Ranks,
+    peers: ProcessGroup,
 ) -> LatentSource:
     """As the settings say: encoded now and kept in memory or on disk, or encoded at each reading. StoppedEarly, in all
     processes after the same batches, when `progress` of one asks for it."""
@@ -67,9 +67,9 @@ def latent_source(
     done, total = 0, len(latents.missing([*learned, *held]))
     with large_blocks_kept():
         for views in (learned, held):  # apart, so that validation changes no learned latent, not even by rounding
-            for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, ranks):
+            for count in latents.fill(latents.missing(views), feed.vae_batch_size, loader, peers):
                 done += count
-                if ranks.agree(progress(done, total)):
+                if peers.agree(progress(done, total)):
                     raise StoppedEarly
     parts.release_but(())
     return latents

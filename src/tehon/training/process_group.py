@@ -4,8 +4,8 @@ All hold the same weights. Each computes the gradients of its share of an update
 processes, and everybody makes the same update with the sum. Since order, noise and timesteps belong to readings, who
 computes what changes nothing but the order in which numbers are added.
 
->>> with joined(place_here()) as ranks:
-...     ranks.add_up(state.flat.gradients, loss)
+>>> with joined(place_here()) as peers:
+...     peers.add_up(state.flat.gradients, loss)
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -25,7 +25,7 @@ PATIENCE = timedelta(hours=1)
 Thing = TypeVar("Thing")
 
 
-class Ranks(Protocol):
+class ProcessGroup(Protocol):
     """`rank` is the number of this process, `count` how many there are. The first, 0, leads: it alone talks, writes and
     draws. All but `rank` and `count` is called by all processes in the same order."""
 
@@ -121,7 +121,7 @@ class Together:
 
 
 @contextmanager
-def joined(place: Place) -> Generator[Ranks, None, None]:
+def joined(place: Place) -> Generator[ProcessGroup, None, None]:
     """This process among those of its training. One that ends with an error leaves without a word to the others, who
     notice."""
     if place.count == 1:
@@ -132,10 +132,10 @@ def joined(place: Place) -> Generator[Ranks, None, None]:
     together.leave()
 
 
-def own_share(ranks: Ranks, processes: int, batches: Sequence[Batch]) -> Iterator[tuple[int, Batch]]:
+def own_share(peers: ProcessGroup, processes: int, batches: Sequence[Batch]) -> Iterator[tuple[int, Batch]]:
     """What this process learns of an update's batches, each piece with the number of its first reading in the update.
 
     A batch is planned for so many `processes`. Fewer take several pieces one after the other, so that none of them
     learns more at once than was planned; more take smaller ones."""
-    pieces = ranks.count * -(-processes // ranks.count)
-    return shared(batches, pieces, range(ranks.rank, pieces, ranks.count))
+    pieces = peers.count * -(-processes // peers.count)
+    return shared(batches, pieces, range(peers.rank, pieces, peers.count))

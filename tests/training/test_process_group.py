@@ -26,7 +26,7 @@ from tehon.runs.layout import RunDirectory
 from tehon.runs.read import read_json, rows, state_step, states
 from tehon.runs.status import look
 from tehon.training import follow, loop
-from tehon.training.ranks import Alone, own_share
+from tehon.training.process_group import Alone, own_share
 
 Tree = dict[str, Any]
 pytestmark = pytest.mark.skipif(

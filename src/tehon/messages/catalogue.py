@@ -7,11 +7,14 @@
 import json
 import locale
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
+Notice = Callable[[str], None]
+"""Told in a sentence what is odd but no reason to stop."""
 _HERE = Path(__file__).parent
 
 

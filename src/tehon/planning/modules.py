@@ -102,13 +102,13 @@ def target_layers(model: Model) -> dict[str, Iterator[LayerRow]]:
 def plan_modules(settings: Settings, model: Model, rates: dict[str, float]) -> tuple[PlannedModule, ...]:
     """The modules of the parts that have a rate, by the settings alone; Problems for lists that don't fit the model."""
     network, family = settings.network, model.family
-    ranks = _Ranks(network, family)
+    by_block = _ByBlock(network, family)
     found = [
         module
         for root, rows in target_layers(model).items()
         if root in rates
         for row in rows
-        if (module := _module(network, family, ranks, root, row))
+        if (module := _module(network, family, by_block, root, row))
     ]
     if not found:
         raise Problem("no_modules", field="network.include" if network.include else "network")
@@ -148,7 +148,7 @@ def module_on(family: Family, root: str, row: LayerRow) -> PlannedModule:
     return PlannedModule(family.layer_name(root, row.path), path, root, block, row.shape, 0, 0.0, {})
 
 
-class _Ranks:
+class _ByBlock:
     """Rank, alpha and rate factor of every block; ranks of 0 mean that there is no adapter."""
 
     def __init__(self, network: NetworkSettings, family: Family) -> None:
@@ -187,12 +187,14 @@ class _Ranks:
         return (self.conv if large else self.plain)[module.block]
 
 
-def _module(network: NetworkSettings, family: Family, ranks: _Ranks, root: str, row: LayerRow) -> PlannedModule | None:
-    if row.place == "residual" and not ranks.convolves:
+def _module(
+    network: NetworkSettings, family: Family, by_block: _ByBlock, root: str, row: LayerRow
+) -> PlannedModule | None:
+    if row.place == "residual" and not by_block.convolves:
         return None
     module = module_on(family, root, row)
-    factor = 1.0 if module.block is None else ranks.rates[module.block]
-    rank, alpha = ranks.of(module)
+    factor = 1.0 if module.block is None else by_block.rates[module.block]
+    rank, alpha = by_block.of(module)
     scaled = ia3_on_input(row.path)
     if network.kind == "ia3":
         rank, alpha = 1, 1.0

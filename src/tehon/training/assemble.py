@@ -29,7 +29,7 @@ from tehon.frozen.lean import make_lean
 from tehon.frozen.linear import freeze_linears
 from tehon.loops.kept import must_compile
 from tehon.machine.transfer import to_device
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem
 from tehon.planning.memory import recomputed, stored
 from tehon.planning.modules import decays, loraplus_ratios, rate_group
@@ -57,7 +57,7 @@ from tehon.training.prediction import predicted
 from tehon.training.process_group import Alone, ProcessGroup, own_share
 from tehon.training.readings import held_out, upcoming, view_of
 from tehon.training.scaling import LossScale
-from tehon.training.sources import Notice, Progress, latent_source, needed_by, text_encoder, text_source
+from tehon.training.sources import Progress, latent_source, needed_by, text_encoder, text_source
 from tehon.training.state import State
 from tehon.training.step import Step
 from tehon.training.validation import Validation

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem, reason_of
 
 Function = Callable[[Mapping[str, Tensor]], Tensor]
@@ -48,7 +48,7 @@ class Graphs:
 
     What can't be captured is computed plainly for the rest of the run, with a notice."""
 
-    def __init__(self, device: torch.device, notice: Callable[[str], None], *, must: bool = False) -> None:
+    def __init__(self, device: torch.device, notice: Notice, *, must: bool = False) -> None:
         """With `must` it is a Problem instead."""
         self.device = device
         self.notice = notice

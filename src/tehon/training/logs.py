@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem, reason_of
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
@@ -133,9 +133,7 @@ class LogWriter:
     """A chore that hands on what was appended to the record. A log that fails is left out from then on, with a notice:
     it never costs the run a step or its result."""
 
-    def __init__(
-        self, directory: RunDirectory, logs: Sequence[Log], steps_per_epoch: int, notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, directory: RunDirectory, logs: Sequence[Log], steps_per_epoch: int, notice: Notice) -> None:
         self.logs = list(logs)
         self.notice = notice
         self.average = EpochMean(steps_per_epoch)

@@ -4,19 +4,17 @@
 >>> check_same(start, identity(plan), allowed={"training.epochs"})
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem
 from tehon.planning.identity import MODEL, PICTURES, START, Change, Identity, differences
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import open_run, read_json, states
 from tehon.training.state import read_state
-
-Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True)

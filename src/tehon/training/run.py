@@ -9,7 +9,7 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from tehon import __version__
 from tehon.catalog.header import read_header
 from tehon.disk import check_space, write_whole
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem
 from tehon.planning.identity import Change, Identity, identity
 from tehon.planning.plan import Plan, make_plan
@@ -123,7 +123,7 @@ def resume_run(
             return run.train(start)
 
 
-def _with_optimizer_that_runs(plan: Plan, notice: Callable[[str], None]) -> Plan:
+def _with_optimizer_that_runs(plan: Plan, notice: Notice) -> Plan:
     """The plan, once its optimizer has made a step on the device. One that nobody asked for may be replaced, which is
     said."""
     chosen = plan.optimizer

@@ -29,14 +29,13 @@ from tehon.data.feed.views import View
 from tehon.data.plan.index import user_cache_folder
 from tehon.families.family import Behaviour
 from tehon.machine.pages import large_blocks_kept
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.planning.lengths import longest_captions
 from tehon.planning.plan import Plan
 from tehon.training.interrupts import StoppedEarly
 from tehon.training.process_group import ProcessGroup
 from tehon.training.readings import captions_of, held_out, kept_views
 
-Notice = Callable[[str], None]
 Progress = Callable[[int, int], bool]
 """Told how many pictures of how many are encoded; says whether somebody asks to stop."""
 

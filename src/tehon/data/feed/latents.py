@@ -19,12 +19,10 @@ from tehon.data.feed.loader import Loader
 from tehon.data.feed.pixels import Piece
 from tehon.data.feed.views import View, Views, mask_key, pixels_key, read_views
 from tehon.machine.transfer import to_device
-from tehon.messages.catalogue import say
+from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-Notice = Callable[[str], None]
-"""Told in a sentence what is odd about a file but no reason to stop."""
 Epochs = Callable[[], Iterable[Iterable[Views]]]
 Given = Callable[[View], "NDArray[np.float32] | None"]
 Thing = TypeVar("Thing")

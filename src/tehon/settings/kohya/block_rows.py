@@ -18,7 +18,7 @@ def _alone(name: str) -> Any:
 
     def carry(value: str, around: Around) -> Outcome:
         heeded = any(f"{ARGUMENT}{other}" in around.values for other in _PLAIN_LISTS)
-        differences = [] if heeded else [Remark("t3" if name.startswith("conv") else "lists_alone")]
+        differences = [] if heeded else [Remark("conv_lists_alone" if name.startswith("conv") else "lists_alone")]
         return carried({f"network.{name}": value}, *differences, *_other_count(value, around))
 
     return carry
@@ -39,7 +39,7 @@ def _block_dims(value: str, around: Around) -> Outcome:
 def _other_count(value: str, around: Around) -> list[Remark]:
     """Of a list for SDXL that was not written for its blocks."""
     found, wanted = len(value.replace(",", " ").split()), SDXL_BLOCKS.count
-    return [Remark("t26_blocks", {"found": found, "wanted": wanted})] if around.sdxl and found != wanted else []
+    return [Remark("sdxl_block_count", {"found": found, "wanted": wanted})] if around.sdxl and found != wanted else []
 
 
 def list_numbers(value: str) -> list[str]:
@@ -54,7 +54,7 @@ def _lr_list(way: str) -> Any:
             return carried({target: value})
         numbers = list_numbers(value)
         if len(numbers) == count:
-            return carried({target: value}, *([Remark("t29")] if " " in value.strip() else []))
+            return carried({target: value}, *([Remark("list_split_at_blanks")] if " " in value.strip() else []))
         fitted = (numbers + ["1"] * count)[:count]
         return changed({target: ",".join(fitted)}, Remark("list_fitted", {"found": len(numbers), "count": count}))
 

@@ -52,12 +52,12 @@ def _extension(value: str, around: Around) -> Outcome:
 
 
 def _buckets(value: bool, around: Around) -> Outcome:
-    differences = [] if value or around.get("cache_latents") else [Remark("t14")]
+    differences = [] if value or around.get("cache_latents") else [Remark("unscaled_without_cache")]
     return carried({"data.enable_bucket": value}, *differences)
 
 
 def _no_upscale(value: bool, around: Around) -> Outcome:
-    return carried({"data.bucket_no_upscale": value}, *([Remark("t15")] if value else []))
+    return carried({"data.bucket_no_upscale": value}, *([Remark("still_made_smaller")] if value else []))
 
 
 def _bucket_steps(value: int, around: Around) -> Outcome:
@@ -65,7 +65,7 @@ def _bucket_steps(value: int, around: Around) -> Outcome:
     if nearest != value:
         return changed({"data.bucket_reso_steps": nearest}, Remark("steps_of_eight", {"value": nearest}))
     wanted, said = (_STEPS_SDXL, f"{_STEPS_SDXL}") if around.sdxl else (_STEPS, f"{_STEPS} (SDXL: {_STEPS_SDXL})")
-    differences = [Remark("t13", {"wanted": said})] if value % wanted else []
+    differences = [Remark("bucket_steps_stop", {"wanted": said})] if value % wanted else []
     return carried({"data.bucket_reso_steps": value}, *differences)
 
 
@@ -81,7 +81,7 @@ def _cache(value: bool | None, around: Around) -> Outcome:
 def _cache_on_disk(value: bool, around: Around) -> Outcome:
     if not value:
         return carried({"feed.cache_latents_to_disk": False})
-    return carried({"feed.cache_latents": True, "feed.cache_latents_to_disk": True}, Remark("t8"))
+    return carried({"feed.cache_latents": True, "feed.cache_latents_to_disk": True}, Remark("cache_outdated"))
 
 
 def _clip_skip(value: int, around: Around) -> Outcome:
@@ -91,7 +91,7 @@ def _clip_skip(value: int, around: Around) -> Outcome:
 
 
 def _vae_batch(value: int, around: Around) -> Outcome:
-    return carried({"feed.vae_batch_size": value}, *([] if value else [Remark("t6")]))
+    return carried({"feed.vae_batch_size": value}, *([] if value else [Remark("vae_one_at_a_time")]))
 
 
 def _workers(value: int | None, around: Around) -> Outcome:
@@ -104,7 +104,7 @@ def _workers(value: int | None, around: Around) -> Outcome:
 
 def _persistent(value: bool, around: Around) -> Outcome:
     if value and not around.get("max_data_loader_n_workers", _WORKERS if around.whole else 0):
-        return changed({"feed.persistent_data_loader_workers": False}, Remark("t22"))
+        return changed({"feed.persistent_data_loader_workers": False}, Remark("no_loader_processes"))
     return carried({"feed.persistent_data_loader_workers": value})
 
 
@@ -160,11 +160,11 @@ def _metadata(value: str, around: Around) -> Outcome:
 
 
 def _cache_text(value: bool, around: Around) -> Outcome:
-    return carried({"feed.cache_text": True} if value else {}, *([Remark("t27")] if value else []))
+    return carried({"feed.cache_text": True} if value else {}, *([Remark("captions_frozen")] if value else []))
 
 
 def _no_padding(value: bool, around: Around) -> Outcome:
-    return carried({"text.no_token_padding": value}, *([Remark("t4_padding")] if value else []))
+    return carried({"text.no_token_padding": value}, *([Remark("padding_ignored")] if value else []))
 
 
 ROWS = (
@@ -204,17 +204,17 @@ ROWS = (
     Row("enable_wildcard", SWITCH, "data.enable_wildcard"),
     Row("caption_separator", TEXT, "data.caption_separator"),
     Row("secondary_separator", TEXT, "data.secondary_separator"),
-    Row("shuffle_caption", SWITCH, "data.shuffle_caption", differs="t9_shuffle"),
+    Row("shuffle_caption", SWITCH, "data.shuffle_caption", differs="shuffled_anew"),
     Row("keep_tokens", WHOLE, "data.keep_tokens"),
     Row("keep_tokens_separator", TEXT, "data.keep_tokens_separator"),
     Row("caption_tag_dropout_rate", NUMBER, "data.caption_tag_dropout_rate"),
     Row("caption_dropout_rate", NUMBER, "data.caption_dropout_rate"),
-    Row("caption_dropout_every_n_epochs", WHOLE, "data.caption_dropout_every_n_epochs", differs="t9"),
+    Row("caption_dropout_every_n_epochs", WHOLE, "data.caption_dropout_every_n_epochs", differs="dropout_late"),
     # text
     Row("max_token_length", WHOLE, "text.max_token_length"),
     Row("clip_skip", WHOLE, "text.clip_skip", carry=_clip_skip,
         back=lambda own: own["text.clip_skip"] if own["text.clip_skip"] > 1 else None),
-    Row("weighted_captions", SWITCH, "text.weighted_captions", differs="t16"),
+    Row("weighted_captions", SWITCH, "text.weighted_captions", differs="emphasis_mean"),
     Row("no_token_padding", SWITCH, "text.no_token_padding", carry=_no_padding, back=lambda own: None),
     Row(f"{GUI}no_token_padding", SWITCH, "text.no_token_padding", carry=_no_padding),
     # caches and loader processes

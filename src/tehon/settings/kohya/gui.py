@@ -52,7 +52,7 @@ def read_gui(data: Mapping[str, Any]) -> Read:
         if name in ("LoRA_type", "noise_offset_type", "additional_parameters", *_RATES):
             continue
         if name == "lr_scheduler_num_cycles" and value == "" and data.get("lr_scheduler") == "cosine_with_restarts":
-            remark = Remark("t5_empty", {"epochs": data.get("epoch", 1)})
+            remark = Remark("cycles_empty", {"epochs": data.get("epoch", 1)})
             _put(found, name, Given(None, key, value, (), (remark,)))
         elif name == "xformers":
             _attention(key, value, found)
@@ -91,9 +91,9 @@ def _key(key: str, name: str, value: Any, found: Read) -> None:
         if name in ZERO_IS_UNSET and not (name == "seed" and isinstance(value, str) and taken is value):
             taken = None
         if name in ZERO_BECOMES:
-            differences = (Remark("t2", {"value": ZERO_BECOMES[name]}),)
+            differences = (Remark("zero_is_zero", {"value": ZERO_BECOMES[name]}),)
     if key in ("conv_dims", "conv_alphas") and taken not in _OFF:
-        differences = (Remark("t3_names"),)
+        differences = (Remark("old_name"),)
     _put(found, option, Given(taken, key, value, reasons, differences))
 
 

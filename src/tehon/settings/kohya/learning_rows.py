@@ -49,7 +49,9 @@ def _text_rates(value: list[float], around: Around) -> Outcome:
         return carried({"optimizer.text_encoder_lr": first}, *differences)
     if not around.sdxl:
         return changed({"optimizer.text_encoder_lr": first}, Remark("second_rate"))
-    return carried({"optimizer.text_encoder_lr": first, "optimizer.text_encoder_2_lr": second}, Remark("t26_rates"))
+    return carried(
+        {"optimizer.text_encoder_lr": first, "optimizer.text_encoder_2_lr": second}, Remark("one_rate_for_both")
+    )
 
 
 def _text_rates_back(own: Mapping[str, Any]) -> list[float] | None:
@@ -60,7 +62,7 @@ def _text_rates_back(own: Mapping[str, Any]) -> list[float] | None:
 
 def _named_rate(target: str) -> Any:
     def carry(value: float, around: Around) -> Outcome:
-        return carried({target: value}, Remark("t30_rates"))
+        return carried({target: value}, Remark("rates_only_documented"))
 
     return carry
 
@@ -84,7 +86,9 @@ def _only_unet_back(own: Mapping[str, Any]) -> bool:
 
 def _text_end(value: float, around: Around) -> Outcome:
     """A percentage, as the window takes it; train_network.py has no such option."""
-    return carried({"optimizer.stop_text_encoder_training": value}, Remark("t4_stop")) if value > 0 else carried({})
+    return (
+        carried({"optimizer.stop_text_encoder_training": value}, Remark("stop_ignored")) if value > 0 else carried({})
+    )
 
 
 # --- optimizer
@@ -128,9 +132,9 @@ def _schedule(value: str, around: Around) -> Outcome:
         return refused(Remark("no_such_schedule", {"value": value, "choices": ", ".join(choices)}))
     differences: list[Remark] = []
     if value == "polynomial" and (around.get("lr_scheduler_num_cycles") or 1) > 1:
-        differences = [Remark("t5")]
+        differences = [Remark("polynomial_cycles")]
     if value in ("constant", "adafactor") and (around.get("lr_warmup_steps") or around.get(f"{GUI}lr_warmup")):
-        differences = [Remark("t7", {"schedule": value})]
+        differences = [Remark("warmup_stops", {"schedule": value})]
     return carried({"optimizer.lr_scheduler": value}, *differences)
 
 
@@ -224,7 +228,7 @@ def _steps(value: int, around: Around) -> Outcome:
     settings: dict[str, Any] = {"training.max_train_steps": value, "training.epochs": min(value, MOST_EPOCHS)}
     if around.on_top:
         settings["training.max_train_epochs"] = None
-    return changed(settings, Remark("t1")) if around.get(f"{GUI}epoch") else carried(settings)
+    return changed(settings, Remark("steps_end_it_too")) if around.get(f"{GUI}epoch") else carried(settings)
 
 
 _STEPS = 1600
@@ -255,7 +259,7 @@ def _epochs_back(own: Mapping[str, Any]) -> int | None:
 
 def _resume(value: str, around: Around) -> Outcome:
     if value.rstrip("/\\").endswith("-state"):
-        return refused(Remark("t17", {"path": value}))
+        return refused(Remark("accelerate_state", {"path": value}))
     return carried({"training.resume": value})
 
 
@@ -282,7 +286,7 @@ def _huber_scale(value: float, around: Around) -> Outcome:
     if around.get("loss_type", "l2") not in ("huber", "smooth_l1"):
         return carried({})
     unread = value != 1 and around.get("huber_schedule", "snr") == "snr"
-    return carried({"objective.huber_scale": value}, *([Remark("t23_huber")] if unread else []))
+    return carried({"objective.huber_scale": value}, *([Remark("huber_scale_unused")] if unread else []))
 
 
 def _with_huber(name: str) -> Any:
@@ -332,10 +336,10 @@ ROWS = (
     Row(f"{GUI}lr_warmup", NUMBER, "optimizer.lr_warmup", carry=_percent),
     Row(f"{GUI}lr_warmup_steps", WHOLE, "optimizer.lr_warmup_steps"),
     Row("lr_scheduler_num_cycles", WHOLE, "optimizer.lr_scheduler_num_cycles",
-        carry=at_least("optimizer.lr_scheduler_num_cycles", 1, "t2_lowest")),
+        carry=at_least("optimizer.lr_scheduler_num_cycles", 1, "below_lowest")),
     Row("lr_scheduler_power", NUMBER, "optimizer.lr_scheduler_power",
         carry=lambda value, around: carried({"optimizer.lr_scheduler_power": value}) if value > 0
-        else changed({"optimizer.lr_scheduler_power": 1.0}, Remark("t2_lowest", {"lowest": 1}))),
+        else changed({"optimizer.lr_scheduler_power": 1.0}, Remark("below_lowest", {"lowest": 1}))),
     Row("lr_scheduler_min_lr_ratio", NUMBER, "optimizer.lr_scheduler_min_lr_ratio", back=_ratio_back),
     Row("lr_scheduler_timescale", WHOLE, "optimizer.lr_scheduler_timescale",
         back=lambda own: own["optimizer.lr_scheduler_timescale"] or None),
@@ -369,7 +373,7 @@ ROWS = (
     Row("min_snr_gamma", NUMBER, "objective.min_snr_gamma"),
     Row("debiased_estimation_loss", SWITCH, "objective.debiased_estimation_loss"),
     Row("scale_v_pred_loss_like_noise_pred", SWITCH, "objective.scale_v_pred_loss_like_noise_pred"),
-    Row("zero_terminal_snr", SWITCH, "objective.zero_terminal_snr", differs="t23_zero"),
+    Row("zero_terminal_snr", SWITCH, "objective.zero_terminal_snr", differs="zero_snr_weights"),
     Row("v_pred_like_loss", NUMBER, "objective.v_pred_like_loss"),
     Row("prior_loss_weight", NUMBER, "objective.prior_loss_weight"),
 )  # fmt: skip

@@ -33,7 +33,7 @@ def read_metadata(metadata: Mapping[str, str]) -> Read:
         if key.startswith(_SPEC):
             _spec(key, text, found)
         elif key == "sshs_legacy_hash" or (key == "sshs_model_hash" and text.startswith("0x")):
-            remark = Remark("t25_lycoris" if text.startswith("0x") else "t25_legacy")
+            remark = Remark("hash_by_tensor" if text.startswith("0x") else "legacy_hash_of_no_file")
             found.lines.append(Line(key, text, Outcome("dropped", {}, (Remark("recorded"),), (remark,))))
         elif not key.startswith("ss_"):
             found.lines.append(Line(key, text, dropped(Remark("recorded"))))

@@ -74,7 +74,9 @@ def _module(value: str, around: Around) -> Outcome:
     settings: dict[str, Any] = {"network.kind": "locon" if convolves and kind == "lora" else kind}
     if convolves and kind not in ("lora", "ia3") and not around.get(f"{ARGUMENT}conv_dim"):
         settings["network.conv_rank"] = around.get("network_dim", 4)
-    return carried(settings, *([Remark("t10")] if kind == "dylora" else []), *_outside(value, kind, convolves, around))
+    return carried(
+        settings, *([Remark("dylora_full_rank")] if kind == "dylora" else []), *_outside(value, kind, convolves, around)
+    )
 
 
 def _outside(module: str, kind: str, convolves: bool, around: Around) -> list[Remark]:
@@ -101,11 +103,11 @@ def _alpha(value: float, around: Around) -> Outcome:
 
 
 def _weights(value: str, around: Around) -> Outcome:
-    return carried({"network.weights": value}, *([] if around.get("dim_from_weights") else [Remark("t11")]))
+    return carried({"network.weights": value}, *([] if around.get("dim_from_weights") else [Remark("alpha_of_file")]))
 
 
 def _base(value: list[str], around: Around) -> Outcome:
-    return carried({"network.base_weights": value[0] if len(value) == 1 else value}, Remark("t12"))
+    return carried({"network.base_weights": value[0] if len(value) == 1 else value}, Remark("base_adds_layers"))
 
 
 def _multipliers(value: list[float], around: Around) -> Outcome:
@@ -166,31 +168,31 @@ def _conv_alpha(value: float, around: Around) -> Outcome:
 
 
 def _dropout(value: float, around: Around) -> Outcome:
-    differences = [Remark("t20")] if value and around.get("network_module") == LYCORIS else []
+    differences = [Remark("dropout_without_effect")] if value and around.get("network_module") == LYCORIS else []
     return carried({"network.dropout": value}, *differences)
 
 
 def _rank_dropout(value: float, around: Around) -> Outcome:
-    differences = [Remark("t20_rank")] if value and around.get("network_module") == LYCORIS else []
+    differences = [Remark("rank_dropout_uneven")] if value and around.get("network_module") == LYCORIS else []
     return carried({"network.rank_dropout": value}, *differences)
 
 
 def _decompose(value: bool, around: Around) -> Outcome:
-    return carried({"network.decompose_both": value}, *([] if value else [Remark("t19")]))
+    return carried({"network.decompose_both": value}, *([] if value else [Remark("false_taken_for_true")]))
 
 
 def _old_tucker(value: bool, around: Around) -> Outcome:
     """use_cp and use_conv_cp are use_tucker's old names; LyCORIS lets it win even when it says no."""
     if f"{ARGUMENT}use_tucker" in around.values:
-        return dropped(Remark("t19_tucker"))
+        return dropped(Remark("tucker_old_name"))
     return carried({"network.tucker": value})
 
 
 def _no_tucker(value: bool, around: Around) -> Outcome:
     """LyCORIS' oldest switch for it, which says the opposite and is read as the same."""
     if f"{ARGUMENT}use_tucker" in around.values:
-        return dropped(Remark("t19_tucker"))
-    return carried({"network.tucker": not value}, Remark("t19_disable"))
+        return dropped(Remark("tucker_old_name"))
+    return carried({"network.tucker": not value}, Remark("tucker_opposite"))
 
 
 def _side(value: bool, around: Around) -> Outcome:

@@ -20,7 +20,7 @@ def _format(value: str, around: Around) -> Outcome:
 
 
 def _every_steps(value: int, around: Around) -> Outcome:
-    return carried({"output.save_every_n_steps": value}, *([Remark("t18")] if value else []))
+    return carried({"output.save_every_n_steps": value}, *([Remark("last_step_twice")] if value else []))
 
 
 def _ratio(value: int, around: Around) -> Outcome:
@@ -52,7 +52,7 @@ def _at_end(value: bool, around: Around) -> Outcome:
 
 
 def _kept_steps(value: int, around: Around) -> Outcome:
-    return carried({"output.save_last_n_steps": value}, *([Remark("t30_steps")] if value else []))
+    return carried({"output.save_last_n_steps": value}, *([Remark("steps_not_files")] if value else []))
 
 
 def _kept_states(value: int, around: Around) -> Outcome:
@@ -83,13 +83,13 @@ def _prompts_file(value: str, around: Around) -> Outcome:
 def _prompts(value: str, around: Around) -> Outcome:
     lines = [line.strip().lower() for line in value.splitlines()]
     parsed = any(line.startswith(_FLAGS) or line.startswith("--") for line in lines)
-    return carried({"samples.prompts": value}, *([Remark("t24")] if parsed else []))
+    return carried({"samples.prompts": value}, *([Remark("flags_in_prompt")] if parsed else []))
 
 
 def _wandb(value: bool, around: Around) -> Outcome:
     if not value:
         return carried({})
-    return carried({"logs.log_with": "wandb"}, Remark("t28"))
+    return carried({"logs.log_with": "wandb"}, Remark("wandb_lost"))
 
 
 def _logger(value: str, around: Around) -> Outcome:

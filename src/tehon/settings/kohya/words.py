@@ -181,4 +181,4 @@ def add_arguments(found: Read, words: Iterable[Any], key: str = "network_args") 
         elif left := _left(found, option, [value]):
             found.lines.append(Line(f"{key} {name}", value, refused(_unexpanded(left, option))))
         else:
-            add(found, option, f"{key} {name}", value, *([Remark("t3_names")] if name in OLD_NAMES else []))
+            add(found, option, f"{key} {name}", value, *([Remark("old_name")] if name in OLD_NAMES else []))

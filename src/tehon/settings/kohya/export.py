@@ -25,9 +25,19 @@ from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.values import NUMBER, NUMBERS, SWITCH, TEXTS, WHOLE
 from tehon.settings.settings import Settings
 
-_NOTHING = {"factor": -1, "unit": 1, "block_size": 1}
 _EMPTY: dict[str, Any] = {SWITCH: False, WHOLE: 0, NUMBER: 0}
+"""What a control of kohya_ss' window holds when nothing is said in it, by its kind; texts are empty."""
 
+_EMPTY_ARGUMENT = {"factor": -1, "unit": 1, "block_size": 1}
+"""The same for the controls of network arguments that start elsewhere."""
+
+_ELSEWHERE = (
+    *("resolution", "optimizer_type", "network_module", "unet_lr", "text_encoder_lr", "lr_warmup_steps"),
+    *("network_train_unet_only", "network_train_text_encoder_only", "epoch"),
+)
+"""Options the window says by controls of other names or meanings, which `gui_json` sets one by one."""
+
+_DEFAULTS = values_of(Settings.model_validate({"model": {"path": "demo"}, "output": {"folder": "demo"}}))
 
 _BREAKS = re.compile(r"[\s\"'\\]")
 """What kohya_ss' own splitting of additional parameters does not survive."""
@@ -86,9 +96,6 @@ def _default(row: Row) -> Any:
     return value_of(row, _DEFAULTS) if row.target and row.target not in REQUIRED else UNSAID
 
 
-_DEFAULTS = values_of(Settings.model_validate({s: {n: "demo"} for s, n in (("model", "path"), ("output", "folder"))}))
-
-
 def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     """Every control of today's window that belongs to Stable Diffusion, and the rest as additional parameters."""
     options = options_of(own)
@@ -118,7 +125,7 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
     for key, option in OPTION_OF.items():
         if option.startswith(ARGUMENT):
             value = options.get(option) if key in TYPES[kind][2] else None
-            found[key] = _NOTHING.get(key, _EMPTY.get(ROWS[option].kind, "")) if value is None else value
+            found[key] = _EMPTY_ARGUMENT.get(key, _EMPTY.get(ROWS[option].kind, "")) if value is None else value
     sendable = {OPTION_OF[key] for key in TYPES[kind][2]} | {f"{ARGUMENT}algo"}
     arguments = {name: value for name, value in options.items() if name.startswith(ARGUMENT)}
     if set(arguments) - sendable:
@@ -130,12 +137,6 @@ def gui_json(own: Mapping[str, Any]) -> dict[str, Any]:
         extra["min_snr_gamma"] = options["min_snr_gamma"]
     found["additional_parameters"] = _words(extra)
     return found
-
-
-_ELSEWHERE = (
-    *("resolution", "optimizer_type", "network_module", "unet_lr", "text_encoder_lr", "lr_warmup_steps"),
-    *("network_train_unet_only", "network_train_text_encoder_only", "epoch"),
-)
 
 
 def _type(own: Mapping[str, Any]) -> str:

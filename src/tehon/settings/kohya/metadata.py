@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.settings.kohya.lines import Line, Outcome, Remark, dropped
 from tehon.settings.kohya.rows import GUI, Given
 from tehon.settings.kohya.table import ROWS
@@ -89,17 +90,11 @@ def _optimizer(key: str, text: str, metadata: Mapping[str, str], found: Read) ->
     name = path.rpartition(".")[2]
     nesterov = "nesterov=True" in pairs
     name = {"SGD": "SGDNesterov", "SGD8bit": "SGDNesterov8bit"}.get(name, name) if nesterov else name
-    known = name if name.lower() in {row.lower() for row in _names()} else path
+    known = name if name.lower() in {row.lower() for row in OPTIMIZERS} else path
     kept = [pair for pair in pairs if pair != "nesterov=True"]
     found.given["optimizer_type"] = Given(known, key, text)
     if kept:
         found.given["optimizer_args"] = Given(kept, key, text)
-
-
-def _names() -> list[str]:
-    from tehon.catalog.optimizers import OPTIMIZERS
-
-    return list(OPTIMIZERS)
 
 
 def _schedule(key: str, text: str, metadata: Mapping[str, str], found: Read) -> None:

@@ -63,7 +63,8 @@ def start_run(plan: Plan, watch: Watch, directory: RunDirectory | None = None) -
         check_same(start, own, plan.settings.training.allow_changes)
         _check_left(plan, start)
     for name in [final_name(output.name), *(lora.name for lora in planned_loras(plan))]:
-        check_output(folder / name, output.overwrite)
+        _check_free(folder / name, output.overwrite)
+    _check_writable(folder, output.name)
     check_space(folder, bytes_needed(plan))
     with _name_held(plan), _claimed_new(plan) if directory is None else nullcontext(directory) as directory:
         write_json(directory.origin, _origin(filled_names(plan.given, plan.settings)))
@@ -166,7 +167,8 @@ def _check_unfinished(run: Run, start: Start | None, filled: Collection[str]) ->
     is_own = loras.is_own(place)
     if start is not None and start.step == plan.steps and is_own and _ended(run.directory) == "finished":
         raise Problem("run_finished", path=run.directory.path, steps=plan.steps, options=_longer(plan, filled))
-    check_output(place, output.overwrite or is_own)
+    _check_free(place, output.overwrite or is_own)
+    _check_writable(place.parent, output.name)
     check_space(run.directory.path, bytes_of_state(plan) + bytes_of_lora(plan))
 
 
@@ -251,9 +253,8 @@ def _name_held(plan: Plan) -> Generator[None, None, None]:
         yield
 
 
-def check_output(lora: Path, overwrite: bool) -> None:
-    """A Problem when the LoRA is already there, or when its folder cannot be written."""
-    folder = lora.parent
+def _check_free(lora: Path, overwrite: bool) -> None:
+    """A Problem when the LoRA is already there, and a folder in its place even when it may be replaced."""
     try:
         if lora.is_dir():
             raise IsADirectoryError(21, "a folder of that name is there")
@@ -262,8 +263,15 @@ def check_output(lora: Path, overwrite: bool) -> None:
             if run is not None:
                 raise Problem("output_unfinished", field="output.name", path=lora, run=run)
             raise Problem("output_exists", field="output.name", path=lora)
+    except OSError as error:
+        raise _unwritable(lora.parent, error) from None
+
+
+def _check_writable(folder: Path, name: str) -> None:
+    """A Problem when no file can be written in the folder, which is made where it isn't there yet."""
+    probe = folder / f".{name}.probe"
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{lora.stem}.probe"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

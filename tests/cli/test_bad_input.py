@@ -562,6 +562,15 @@ def test_an_output_that_cannot_be_written_stops_the_start(
     assert check(["train", written(tree, tmp_path), "--quiet", *words], start, capsys) == ""
 
 
+@pytest.mark.parametrize("name", ["model.path", "data.folder", "training.resume"])
+def test_in_the_home_of_nobody_there_is_nothing(
+    name: str, tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree["training"].pop("seed", None)  # which else is that of the run to go on with
+    words = ["train", written(tree, tmp_path), "--quiet", f"--{name}", "~no-such-user/cat"]
+    assert check(words, "…~no-such-user/cat", capsys) == ""
+
+
 def test_a_device_that_is_not_there_stops_the_start(
     tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -256,3 +256,5 @@ def test_a_library_that_is_missing_is_named(
     assert "this model needs onnxruntime, which is not installed" in capsys.readouterr().err
     assert main(["captions", "tag", str(pictures), "--model", "nowhere"]) == 2
     assert "there is no folder nowhere" in capsys.readouterr().err
+    assert main(["captions", "tag", str(pictures), "--model", "~no-such-user/tagger/here"]) == 2
+    assert "there is no folder ~no-such-user/tagger/here" in capsys.readouterr().err

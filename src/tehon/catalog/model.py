@@ -77,5 +77,6 @@ class Model:
 
 
 def expanded(path: str) -> Path:
-    """A path as it was typed, with the home folder put in."""
+    """A path as it was typed, with the home folder put in. `~name` stays where there is no such user, as in a shell;
+    pathlib's own way raises an error then."""
     return Path(os.path.expanduser(path))

@@ -4,8 +4,7 @@
 True
 """
 
-from pathlib import Path
-
+from tehon.catalog.model import expanded
 from tehon.runs.layout import RunDirectory
 from tehon.settings.files import read_toml
 from tehon.settings.settings import Settings
@@ -17,7 +16,7 @@ def with_seed_of_state(given: Settings) -> Settings:
     training = given.training
     if training.seed is not None or not training.resume:
         return given
-    path = Path(training.resume).expanduser()
+    path = expanded(training.resume)
     run = RunDirectory(path.absolute().parent.parent if path.is_file() else path)
     if not run.settings.is_file():
         return given

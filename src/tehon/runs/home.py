@@ -9,7 +9,7 @@ def user_data_folder() -> Path:
     """`TEHON_DATA`, else tehon's folder among the user's data, as the system has it."""
     chosen = os.environ.get("TEHON_DATA")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()
     home = Path.home()
     if os.name == "nt":
         base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"

@@ -2,12 +2,11 @@
 
 import os
 import secrets
-from pathlib import Path
 from typing import Any
 
 from tehon.catalog.detect import DEMO
 from tehon.catalog.hub import is_hub_id
-from tehon.catalog.model import Model
+from tehon.catalog.model import Model, expanded
 from tehon.processes import place_here
 from tehon.settings.dataset import DataSettings
 from tehon.settings.dataset_config import read_dataset_config
@@ -88,7 +87,7 @@ def _output(output: OutputSettings) -> OutputSettings:
 
 def _data(data: DataSettings, native_side: int) -> DataSettings:
     """A data set configuration becomes sets, so that the run can be repeated without that file."""
-    config = Path(os.path.expanduser(data.dataset_config))
+    config = expanded(data.dataset_config)
     tables = read_dataset_config(config, data.repeats or 1) if data.dataset_config else data.sets
     filled = _table(data.model_dump(), native_side)
     return data.model_copy(
@@ -115,7 +114,7 @@ def _each_absolute(paths: str | list[str]) -> str | list[str]:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(os.path.expanduser(path)).absolute())
+    return str(expanded(path).absolute())
 
 
 def filled_names(given: Settings, resolved: Settings) -> list[str]:

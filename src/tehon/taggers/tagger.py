@@ -5,6 +5,7 @@
 ['1girl, solo, outdoors']
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def open_tagger(model: str, wishes: Wishes) -> Tagger:
 
 
 def _folder(model: str) -> Path:
-    folder = Path(model).expanduser()
+    folder = Path(os.path.expanduser(model))
     if folder.is_dir():
         return folder
     if model.count("/") != 1 or folder.is_absolute():

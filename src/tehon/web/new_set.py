@@ -8,6 +8,7 @@ from pathlib import Path
 from nicegui import events, ui
 from PIL import Image
 
+from tehon.catalog.model import expanded
 from tehon.data.plan.entries import EXTENSIONS
 from tehon.disk import write_whole
 from tehon.messages.catalogue import say
@@ -38,7 +39,7 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
         async def take(event: events.UploadEventArguments) -> None:
             try:
                 file = take_picture(
-                    Path(parent.value or "").expanduser(),
+                    expanded(parent.value or ""),
                     int(repeats.value or 1),
                     words.value or "",
                     event.file.name,

@@ -11,6 +11,7 @@ from time import monotonic
 
 from nicegui import background_tasks, run, ui
 
+from tehon.catalog.model import expanded
 from tehon.data.plan.entries import split_name
 from tehon.messages.catalogue import say
 from tehon.web.picture_count import count_pictures
@@ -121,7 +122,7 @@ def _above(folder: Path) -> list[Path]:
 
 def _nearest(text: str) -> Path:
     """The folder that a path is in or nearest to; the current one for an empty path."""
-    path = Path(text).expanduser().absolute() if text else Path.cwd()
+    path = expanded(text).absolute() if text else Path.cwd()
     while not path.is_dir() and path.parent != path:
         path = path.parent
     return path

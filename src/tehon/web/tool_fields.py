@@ -1,11 +1,11 @@
 """The fields of the tools' forms, each of which knows the words that it comes to on the command line."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from nicegui import ui
 
+from tehon.catalog.model import expanded
 from tehon.messages.catalogue import say
 from tehon.web.picker import pick
 
@@ -31,13 +31,13 @@ def path_field(label: str, files: Collection[str], *, folders: bool = False) -> 
 def file_word(field: ui.input) -> str:
     """A path as a word that no command takes for an option; "" when nothing was typed."""
     text = str(field.value or "").strip()
-    return str(Path(text).expanduser().absolute()) if text else ""
+    return str(expanded(text).absolute()) if text else ""
 
 
 def model_word(field: ui.input) -> str:
     """A path, or a name on the hub."""
     text = str(field.value or "").strip()
-    return file_word(field) if text.startswith("-") or Path(text).expanduser().exists() else text
+    return file_word(field) if text.startswith("-") or expanded(text).exists() else text
 
 
 def number_field(label: str, value: float | None, *, step: float = 1) -> ui.number:

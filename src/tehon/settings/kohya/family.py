@@ -5,11 +5,11 @@ True
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tehon.catalog.detect import DEMO, find_networks
 from tehon.catalog.families import SD_BLOCKS, SDXL_BLOCKS, Blocks
+from tehon.catalog.model import expanded
 from tehon.messages.problem import Problem
 from tehon.settings.kohya.block_rows import list_numbers
 from tehon.settings.kohya.rows import ARGUMENT, Given
@@ -33,7 +33,7 @@ def is_sdxl(given: Mapping[str, Given], path: Any = "") -> bool:
 def _blocks(path: str) -> Blocks | None:
     """The blocks of a model that is on this machine; nothing is fetched to find out."""
     try:
-        there = path == DEMO or Path(path).expanduser().exists()
+        there = path == DEMO or expanded(path).exists()
         return find_networks(path).family.blocks if path and there else None
     except (Problem, OSError, ValueError, RuntimeError):
         return None

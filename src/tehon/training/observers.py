@@ -30,6 +30,7 @@ from tehon.weights.lora_file import as_saved
 
 _STAMP = len("YYYYmmddHHMMSS")
 Watch = Callable[[str, dict[str, Any]], None]
+"""Told of everything that happens: (event name, facts). `step` comes after each update."""
 
 
 class Measure:

@@ -39,10 +39,11 @@ from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.resolve import filled_names
 from tehon.training.device import check_cards, check_device, choose_device, computing, use_threads
 from tehon.training.logs import check_logs
+from tehon.training.observers import Watch
 from tehon.training.optimizers import try_optimizer
 from tehon.training.resume import Start, check_same, newest_state, state_at
 from tehon.training.saving import Loras
-from tehon.training.session import Run, Watch, made_by
+from tehon.training.session import Run, made_by
 
 __all__ = ["Outcome", "Watch", "resume_run", "start_run"]
 

@@ -7,7 +7,7 @@ PosixPath('output/mofu.safetensors')
 import os
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -37,14 +37,11 @@ from tehon.training.follow import handed_out
 from tehon.training.generators import seeded
 from tehon.training.interrupts import Stop, StoppedEarly, stoppable
 from tehon.training.loop import Report
-from tehon.training.observers import Observers
+from tehon.training.observers import Observers, Watch
 from tehon.training.process_group import Alone, ProcessGroup, joined
 from tehon.training.resume import Start
 from tehon.training.saving import Loras, Made, States
 from tehon.training.state import State, restore_state
-
-Watch = Callable[[str, dict[str, Any]], None]
-"""Told of everything that happens: (event name, facts). `step` comes after each update."""
 
 
 class Run:

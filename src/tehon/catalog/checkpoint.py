@@ -11,14 +11,13 @@ Layout: CompVis/latent-diffusion and Stability-AI/generative-models; `Family.fil
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tehon.catalog.families import Family, FilePart
+from tehon.catalog.layers import Shapes
 from tehon.catalog.names import VAE_RESOLUTIONS
 
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
 Config = dict[str, Any]
 
 

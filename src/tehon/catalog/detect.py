@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tehon.catalog.checkpoint import Shapes, network_configs, vae_config
+from tehon.catalog.checkpoint import network_configs, vae_config
 from tehon.catalog.families import FAMILIES, Family, Prediction
 from tehon.catalog.header import Header, read_header
 from tehon.catalog.hub import hub_folder, is_hub_id, vocabulary_folder
+from tehon.catalog.layers import Shapes
 from tehon.catalog.model import PREDICTIONS, Model, expanded
 from tehon.catalog.pickled import pickled_header
 from tehon.catalog.prediction import decide, ends_in_noise, guessed_from, said_in

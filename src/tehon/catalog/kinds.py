@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from tehon.catalog.layers import Shape, Shapes
 from tehon.messages.problem import Problem
-
-Shape = tuple[int, ...]
-Shapes = dict[str, Shape]
 
 LORA_LIKE = frozenset(("lora", "locon", "dylora", "lora_fa"))
 

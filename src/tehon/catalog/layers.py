@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Shape = tuple[int, ...]
+Shapes = dict[str, Shape]
+"""Of tensors, by their names."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tehon.catalog.families import FAMILIES, Family
+from tehon.catalog.layers import Shapes
 from tehon.catalog.names import unet_name
 from tehon.messages.problem import Problem
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 _WORDS = (
     *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "time_emb_proj", "conv_shortcut", "conv_in"),

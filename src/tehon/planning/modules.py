@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from math import prod, sqrt
 
 from tehon.catalog.families import Family
-from tehon.catalog.kinds import FAST, LENGTHS, Form, Shapes, ia3_on_input, stored_alpha, tensor_shapes
-from tehon.catalog.layers import LayerRow
+from tehon.catalog.kinds import FAST, LENGTHS, Form, ia3_on_input, stored_alpha, tensor_shapes
+from tehon.catalog.layers import LayerRow, Shapes
 from tehon.catalog.model import Model
 from tehon.catalog.optimizers import optimizer_row
 from tehon.messages.problem import Problem, raise_all

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tehon.catalog.header import read_header, read_scalars
 from tehon.catalog.kinds import LORA_LIKE, as_expected, check_layer, kind_of, rank_of
-from tehon.catalog.layers import OUTSIDE
+from tehon.catalog.layers import OUTSIDE, Shapes
 from tehon.catalog.lora_names import check_matched, layer_place, not_a_lora
 from tehon.catalog.model import Model
 from tehon.messages.catalogue import say
@@ -19,7 +19,6 @@ from tehon.planning.modules import PlannedModule, module_on, target_layers, want
 from tehon.settings.network import NetworkSettings
 from tehon.settings.settings import Settings
 
-Tensors = dict[str, tuple[int, ...]]
 _FIELD = "network.weights"
 
 
@@ -28,7 +27,7 @@ class StartFile:
     """A LoRA file to start from: {layer name: {tensor: shape}} and {layer name: alpha}, where it says one."""
 
     path: Path
-    layers: dict[str, Tensors]
+    layers: dict[str, Shapes]
     alphas: dict[str, float]
 
 
@@ -76,7 +75,7 @@ def check_start(start: StartFile, settings: Settings, modules: tuple[PlannedModu
     raise_all(problems)
 
 
-def _in_files(module: PlannedModule) -> Tensors:
+def _in_files(module: PlannedModule) -> Shapes:
     return {name: shape for name, shape in module.tensors.items() if name != "scalar"}
 
 
@@ -97,7 +96,7 @@ def modules_of_file(
         if network.kind == "dylora" and rank % network.unit:
             raise Problem("unit_not_divisor", field="network.unit", unit=network.unit, rank=rank)
         if factor:
-            own: Tensors = {"alpha": (), **tensors} | ({"scalar": (1,)} if network.use_scalar else {})
+            own: Shapes = {"alpha": (), **tensors} | ({"scalar": (1,)} if network.use_scalar else {})
             found.append(replace(module, rank=rank, alpha=alpha, tensors=own, factor=factor))
     if not found:
         raise Problem("no_modules", field=_FIELD)

@@ -13,9 +13,10 @@ from typing import Any
 
 from tehon.catalog.header import Header, read_header, read_scalars
 from tehon.catalog.kinds import dora_side, kind_of, rank_of
+from tehon.catalog.layers import Shapes
 from tehon.catalog.lora_names import block_names, family_of_lora, other_naming
 from tehon.surgery.fitting import NEEDS_WEIGHT
-from tehon.surgery.lora_layers import LoraLayers, Shapes, open_lora
+from tehon.surgery.lora_layers import LoraLayers, open_lora
 from tehon.surgery.norms import change_norm
 from tehon.weights.hashes import body_hash, file_hashes
 from tehon.weights.readers import match

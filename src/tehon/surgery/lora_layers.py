@@ -16,11 +16,10 @@ from torch import Tensor
 from tehon.catalog.families import Family
 from tehon.catalog.header import read_header
 from tehon.catalog.kinds import check_whole_layer, kind_of
+from tehon.catalog.layers import Shapes
 from tehon.catalog.lora_names import block_index, family_of_lora, layer_place, not_a_lora
 from tehon.messages.problem import Problem
 from tehon.weights.slices import SafeTensors
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tehon.messages.problem import Problem
 from tehon.settings.fields import SettingField, fields
 from tehon.settings.files import parse_toml, validate
 from tehon.web.draft import Draft
@@ -205,3 +206,17 @@ def test_who_watches_is_told_what_has_changed(draft: Draft) -> None:
     draft.undo()
     draft.set("training.seed", 7, tell=False)
     assert heard == [["network.rank"], ["network.alpha"], ["network.alpha"]]
+
+
+def test_a_form_whose_folder_cannot_be_made_is_told_of_and_goes_on(draft: Draft) -> None:
+    draft.file.parent.write_text("a file")
+    told: list[str] = []
+    draft.watchers.append(told.extend)
+    with pytest.raises(Problem, match="cannot be written"):
+        draft.set("network.rank", 16)
+    with pytest.raises(Problem, match="cannot be written"):
+        draft.apply({"network.rank": 24}, "mine")
+    with pytest.raises(Problem, match="cannot be written"):
+        draft.undo()
+    assert told == ["network.rank"] * 3
+    assert draft.get("network.rank") == 16

@@ -62,3 +62,19 @@ def test_all_windows_show_the_same_form_and_what_is_being_typed_stays(server: An
     for window in (page, other):
         window.wait_for_function("document.querySelector('[aria-label=\"Network alpha\"]').value === '3'")
         assert row(window, "output.name").input_value() == "last"
+
+
+def test_a_form_that_cannot_be_kept_says_so_and_goes_on(server: Any, visit: Any) -> None:
+    page, file = visit(server.url), server.home / "form.toml"
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    try:
+        row(page, "network.rank").fill("0")
+        page.locator(".q-notification").get_by_text("form.toml: this cannot be written").wait_for()
+        wrong = page.locator(".panel-body").get_by_text("0 does not fit")
+        wrong.wait_for()
+    finally:
+        file.rmdir()
+    row(page, "network.rank").fill("24")
+    wrong.wait_for(state="hidden")
+    assert read_toml(file)["network"]["rank"] == 24

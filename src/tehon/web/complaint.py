@@ -1,8 +1,9 @@
 """What went wrong with something that was asked for, where there is no better place on the page to say it."""
 
-from nicegui import ui
+from nicegui import context, ui
 
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 from tehon.web.naming import worded
 
 _STAYS = 15_000  # ms
@@ -12,3 +13,9 @@ def complain(problem: Exception) -> None:
     """A sentence at the foot of the page, until it is closed or was there long enough to be read."""
     close = {"label": say("web.close"), "color": "white"}  # else the banner's own, in which it is not seen
     ui.notify(worded(str(problem)), type="negative", multi_line=True, timeout=_STAYS, actions=[close])
+
+
+def complain_of_problem(error: Exception) -> None:
+    """For what nobody has caught: a Problem is said where somebody sees it, besides in the server's log."""
+    if isinstance(error, Problem) and context.slot_stack:
+        complain(error)

@@ -106,8 +106,10 @@ class Row:
             return
         value = event.value if _keeps_type(self.field) else from_text(self.field, event.value or "")
         self.typing = True
-        self.draft.set(self.field.name, value)
-        self.typing = False
+        try:
+            self.draft.set(self.field.name, value)
+        finally:
+            self.typing = False
 
     def _reset(self) -> None:
         self.draft.set(self.field.name, None)

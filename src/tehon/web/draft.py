@@ -15,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-from tehon.disk import write_whole
+from tehon.disk import make_folder, write_whole
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.settings import Settings
@@ -69,9 +69,9 @@ class Draft:
         """Sets a value; the default, or None, takes it back. Who wants to tell the watchers later does so."""
         self.catch_up()
         self._put({name: value})
-        self.save()
         if tell:
             self.tell([name])
+        self.save()
 
     def replace(self, tree: Mapping[str, Any], what: str = "") -> list[str]:
         """Takes over all settings of a tree of tables, and no others; gives the names in it that no setting has."""
@@ -89,8 +89,8 @@ class Draft:
             after = {name: self.get(name) for name in changed}
             own = Replaced(what, {name: before[name] for name in changed}, after)
             self.replaced = [*self.replaced[-_KEPT + 1 :], own]
-            self.save()
             self.tell(changed)
+            self.save()
         return bool(changed)
 
     def undo(self) -> None:
@@ -101,8 +101,8 @@ class Draft:
         last = self.replaced.pop()
         back = {name: value for name, value in last.before.items() if self.get(name) == last.after[name]}
         self._put(back)
-        self.save()
         self.tell(back)
+        self.save()
 
     def keep(self) -> None:
         """Forgets the way back."""
@@ -150,7 +150,8 @@ class Draft:
         return tomli_w.dumps(self.tree())
 
     def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        """Comes after the watchers are told: where the file can't be written, the form goes on without it."""
+        make_folder(self.file.parent)
         write_whole(self.file, self.toml().encode())
         self._written = _stamp(self.file)
 

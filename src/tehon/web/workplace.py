@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tehon.disk import write_whole
+from tehon.disk import make_folder, write_whole
 from tehon.messages.catalogue import language, languages, say
 from tehon.runs.layout import RunDirectory
 from tehon.web.draft import Draft
@@ -53,7 +53,7 @@ class Workplace:
     def prefer(self, **values: Any) -> None:
         """Changes preferences and keeps them."""
         self.preferences = replace(self.preferences, **values)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         write_whole(self.file, json.dumps(asdict(self.preferences)).encode())
         self._speak()
 

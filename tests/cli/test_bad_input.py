@@ -334,6 +334,11 @@ def sample_with_a_negative_seed(folder: Path) -> Made:
     return ["sample", "demo", "a cat", "--seed", "-1"], "--seed: -1 does not fit; give a number from 0 to "
 
 
+def sample_into_a_file(folder: Path) -> Made:
+    (folder / "out").write_text("")
+    return ["sample", "demo", "a cat", "--out", str(folder / "out")], f"--out: {folder / 'out'} cannot be written ("
+
+
 def sample_with_an_odd_width(folder: Path) -> Made:
     return [
         "sample",
@@ -403,6 +408,7 @@ COMMANDS: list[Callable[[Path], Made]] = [
     sample_with_no_steps,
     sample_with_no_pictures,
     sample_with_a_negative_seed,
+    sample_into_a_file,
     sample_with_an_odd_width,
     sample_with_a_width_of_zero,
     sample_with_a_negative_height,

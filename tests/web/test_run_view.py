@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tehon.messages.problem import Problem
 from tehon.runs.known import remember
 from tehon.runs.layout import RunDirectory, new_run_directory
 from tehon.runs.record import append_rows, event, write_json
+from tehon.web.actions import draw_grid
 
 pytestmark = pytest.mark.slow
 PROMPTS = ("a cat", "a dog on a hill")
@@ -186,3 +188,9 @@ def test_a_comparison_with_nothing_is_not_made(server: Any, visit: Any, run: Run
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("dialog").get_by_role("button", name="Compare").click()
     page.get_by_text("Choose the runs to compare with.").wait_for()
+
+
+def test_a_grid_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid").write_text("a file")
+    with pytest.raises(Problem, match="cannot be written"):
+        draw_grid(RunDirectory(tmp_path), "", [1.0], tmp_path / "grid" / "now")

@@ -56,6 +56,11 @@ def run(options: argparse.Namespace) -> int:
     _check_number("--clip-skip", options.clip_skip, 1, 12)
     _check_number("--count", options.count, 1, 10000)
     _check_number("--seed", options.seed, 0, 2**63 - options.count)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        free = _free_number(options.out)
+    except OSError as error:
+        raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
 
     import_networks(options)
     import torch
@@ -71,11 +76,6 @@ def run(options: argparse.Namespace) -> int:
     with memory_of(device):
         parts = behaviour.load(model, torch.float32, device)
     seeds = list(range(options.seed, options.seed + options.count))
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        free = _free_number(options.out)
-    except OSError as error:
-        raise Problem("file_unwritable", field="--out", path=options.out, reason=error.strerror or error) from None
     with memory_of(device), lora_files(behaviour, parts, files):
         wanted = [(number, prompt, seed) for number, prompt in enumerate(options.prompts, free) for seed in seeds]
         for start in range(0, len(wanted), AT_ONCE):
@@ -84,11 +84,11 @@ def run(options: argparse.Namespace) -> int:
                 list(prompts),
                 list(own_seeds),
                 size,
-                options.negative,
-                options.steps,
-                options.cfg,
-                options.sampler,
-                options.clip_skip,
+                negative=options.negative,
+                steps=options.steps,
+                guidance=options.cfg,
+                sampler=options.sampler,
+                clip_skip=options.clip_skip,
             )
             for number, seed, drawn in zip(numbers, own_seeds, sample(behaviour, parts, request), strict=True):
                 file, picture = options.out / f"{number:02d}_{seed}.png", Image.fromarray(drawn.numpy())

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tehon.disk import make_folder
 from tehon.planning.handover import ready
 from tehon.planning.plan import make_plan
 from tehon.runs.known import remember
@@ -50,7 +51,7 @@ def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: P
     """Draws checkpoints by strengths as a process of its own, into `out/grid.html`; what it says is in out/log.txt."""
     words = ["grid", str(run.path), "--out", str(out), "--strengths", *map(str, strengths)]
     words += ["--prompt", prompt] if prompt else []
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with (out / "log.txt").open("wb") as log:
         process = detached(words, log.fileno())
     _look_after(process)

@@ -406,6 +406,18 @@ def test_settings_without_effect_are_noticed(tmp_path: Path, data: Tree, notice:
     assert [line[: len(notice)] for line in found] == ([notice] if notice else [])
 
 
+def test_a_setting_that_regularisation_pictures_share_is_noticed_once_and_where_it_stands(tmp_path: Path) -> None:
+    for folder in ("train", "reg"):
+        draw(tmp_path / folder / "1_cat", 1, caption="a cat")
+    data = {"folder": str(tmp_path / "train"), "reg_folder": str(tmp_path / "reg")}
+    data |= {"bucket_reso_steps": 32, "keep_tokens": 2}
+    found = as_data(plan_of(tmp_path, data))["warnings"]
+    assert [line.partition(" ")[0] for line in found if "_steps" in line or "tokens" in line] == [
+        "data.keep_tokens",
+        "data.bucket_reso_steps",
+    ]
+
+
 @pytest.mark.parametrize("twins", [True, False])
 def test_a_caption_of_no_picture_is_noticed_whatever_else_is_there(tmp_path: Path, twins: bool) -> None:
     """As many captions as pictures do not mean that each has its own."""

@@ -1,7 +1,7 @@
 """Sentences about a plan that is possible but may not be what was meant."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from operator import not_
 
@@ -15,6 +15,7 @@ from tehon.planning.troubles import KINDS
 from tehon.settings.optimizer_rules import FALLBACK, PREFERRED
 from tehon.settings.rules import remarks
 from tehon.settings.schedule_rules import unheeded
+from tehon.settings.sets import field_of
 
 _NAMED = 5
 _SMALL_FACTOR = 0.1
@@ -90,10 +91,9 @@ def _without_effect(plan: Plan) -> Iterator[str]:
         yield say("notice.without_effect", field="objective.stratified_timesteps", reason=say("reason.one_reading"))
     if objective.zero_terminal_snr and plan.zero_snr_anyway:
         yield say("notice.without_effect", field="objective.zero_terminal_snr", reason=say("reason.own_zero_snr"))
-    for one in plan.sets:
-        rules = one.wording
-        if rules.keep and not (rules.shuffle or rules.tag_dropout):
-            yield say("notice.without_effect", field=f"{one.place}.keep_tokens", reason=say("reason.tags_stay"))
+    kept = [one.place for one in plan.sets if one.wording.keep and not (one.wording.shuffle or one.wording.tag_dropout)]
+    for field in _fields(kept, "keep_tokens"):
+        yield say("notice.without_effect", field=field, reason=say("reason.tags_stay"))
     yield from _limits(plan)
     yield from _without_buckets(plan)
     yield from _observers(plan)
@@ -206,10 +206,14 @@ def _batches(plan: Plan) -> Iterator[str]:
 def _bucket_steps(plan: Plan) -> Iterator[str]:
     """Sides that the U-Net cannot halve as often as it does; sd-scripts refuses such steps."""
     wanted = plan.family.stride * 2 ** (len(plan.model.configs["unet"]["block_out_channels"]) - 1)
-    for one in plan.sets:
-        if one.rule.enabled and one.rule.steps % wanted:
-            field = f"{one.place}.bucket_reso_steps"
-            yield say("notice.bucket_steps", field=field, value=one.rule.steps, wanted=wanted)
+    odd = {one.place: one.rule.steps for one in plan.sets if one.rule.enabled and one.rule.steps % wanted}
+    for field, place in _fields(odd, "bucket_reso_steps").items():
+        yield say("notice.bucket_steps", field=field, value=odd[place], wanted=wanted)
+
+
+def _fields(places: Iterable[str], name: str) -> dict[str, str]:
+    """{the dotted name of a setting: a place that has it}: sets with none of their own have it from the section."""
+    return {field_of(place, name): place for place in places}
 
 
 def listed(names: Sequence[str]) -> str:

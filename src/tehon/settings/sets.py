@@ -26,9 +26,14 @@ class DataSet:
 
     def field(self, name: str) -> str:
         """The dotted name of one of the set's settings."""
-        if self.place.removeprefix("data.") in RUN_WIDE:  # it has a folder and no settings of its own
-            return self.place if name == "folder" else f"data.{name}"
-        return f"{self.place}.{name}"
+        return field_of(self.place, name)
+
+
+def field_of(place: str, name: str) -> str:
+    """The dotted name of a setting of the set at this place."""
+    if place.removeprefix("data.") in RUN_WIDE:  # it has a folder and no settings of its own
+        return place if name == "folder" else f"data.{name}"
+    return f"{place}.{name}"
 
 
 def data_sets(data: DataSettings) -> tuple[DataSet, ...]:

@@ -418,6 +418,30 @@ def test_a_setting_that_regularisation_pictures_share_is_noticed_once_and_where_
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "cropped", "enlarged"),
+    [
+        ({}, ["01.png"], []),
+        ({"random_crop": True}, [], []),
+        ({"bucket_reso_steps": 8}, [], []),
+        ({"bucket_no_upscale": False, "min_bucket_reso": 64}, ["01.png"], ["00.png", "01.png", "02.png"]),
+        ({"enable_bucket": False, "resolution": 72}, ["01.png"], []),
+    ],
+)
+def test_pictures_that_are_cut_or_enlarged_much_are_named(
+    tmp_path: Path, data: Tree, cropped: list[str], enlarged: list[str]
+) -> None:
+    """The first is as large as a step, the second half as wide again, the third loses a seventeenth: 4 of 68."""
+    folder = draw(tmp_path / "train" / "1_cat", 1)
+    draw(folder, 1, (96, 64), first=1)
+    draw(folder, 1, (68, 64), first=2)
+    data = {"folder": str(folder.parent), "bucket_reso_steps": 64} | data
+    plan = plan_of(tmp_path, data, feed={"cache_latents": False})
+    found = plan.troubles.odd
+    assert [Path(name).name for name in found["cropped"]] == cropped
+    assert [Path(name).name for name in found["enlarged"]] == enlarged
+
+
 @pytest.mark.parametrize("twins", [True, False])
 def test_a_caption_of_no_picture_is_noticed_whatever_else_is_there(tmp_path: Path, twins: bool) -> None:
     """As many captions as pictures do not mean that each has its own."""

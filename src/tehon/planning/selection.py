@@ -4,6 +4,7 @@
 ['01.png', '02.png', '03.png']
 """
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def _picture_set(one: DataSet) -> PictureSet:
 _NOWHERE = Placement((0, 0), (0, 0))
 """In the place of those that are left out."""
 
+_MUCH = 0.1  # of a picture's area
+_BLURRED = 1.2  # times its own size
+
 
 class Selection:
     """Makes planned pictures of the files of one set. A folder's pictures are judged column by column: each question is
@@ -111,6 +115,7 @@ class Selection:
         for number in sorted(out):
             self._troubles.leave_out(*out[number])
         self._note_kinds(folder, names, seen, _still_in(count, out))
+        self._note_sizes(folder, names, seen.sizes, _still_in(count, out))
         return PlannedPictures(
             sets=[self._set] * count,
             folders=[folder] * count,
@@ -169,6 +174,15 @@ class Selection:
         for number in numbers if self._data.alpha_mask else ():
             if not seen.alpha[number]:
                 self._troubles.note("without_alpha", folder.path / names[number])
+
+    def _note_sizes(self, folder: PictureFolder, names: list[str], sizes: list[Size], numbers: Sequence[int]) -> None:
+        """Pictures of which much is not seen, or that are blurred. A piece at random is another one at each reading."""
+        cut = {size for size, place in self._places.items() if place.lost > _MUCH and not self._set.look.random_crop}
+        blurred = {size for size, place in self._places.items() if place.resized[0] > _BLURRED * size[0]}
+        for kind, odd in (("cropped", cut), ("enlarged", blurred)):
+            for number in numbers if odd else ():
+                if sizes[number] in odd:
+                    self._troubles.note(kind, os.path.join(folder.path, names[number]))
 
 
 def _still_in(count: int, out: Collection[int]) -> Sequence[int]:

@@ -11,6 +11,8 @@ KINDS = (
     "folders_inside",
     "not_read",
     "animated",
+    "cropped",
+    "enlarged",
     "same_stem",
     "duplicates",
     "without_alpha",

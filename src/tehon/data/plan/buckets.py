@@ -35,6 +35,11 @@ class Placement:
         """(left, top) of the middle, in the scaled picture."""
         return self.excess[0] // 2, self.excess[1] // 2
 
+    @property
+    def lost(self) -> float:
+        """The share of the scaled picture's area that is cut away."""
+        return 1 - (self.bucket[0] * self.bucket[1]) / (self.resized[0] * self.resized[1])
+
 
 @dataclass(frozen=True)
 class BucketRule:

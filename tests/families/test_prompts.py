@@ -8,14 +8,13 @@ from transformers import CLIPTokenizer
 from tehon.catalog.detect import demo_folder
 from tehon.families.prompts import overlong, parse_weights, token_chunks, weighted_chunks
 
-CLIP = Path(__file__).parents[3] / "shared" / "clip-tokenizer"
+CLIP = Path(__file__).parents[1] / "golden" / "clip"
 
 
 def words_of(tokenizer: Any) -> Callable[[str], list[int]]:
     return lambda text: tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
-@pytest.mark.skipif(not CLIP.is_dir(), reason="OpenAI's CLIP vocabulary is not part of the project")
 def test_tokens_are_those_of_sd_scripts(golden: Callable[[str], Any]) -> None:
     words = words_of(CLIPTokenizer.from_pretrained(CLIP))
     for row in golden("tokens"):

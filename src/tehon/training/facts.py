@@ -150,8 +150,7 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
         row["img_count"] += 1
         words = (word.strip().lower() for word in picture.caption.text.split(","))
         tags.setdefault(name, Counter()).update(word for word in words if word)
-        (width, height), (wide, high) = picture.size, picture.placement.bucket
-        errors.append(abs(wide / high - width / height))
+        errors.append(picture.placement.ratio_error(picture.size))
     buckets = {
         str(number): {"resolution": list(group.bucket), "count": group.reads(plan.repeats)}
         for number, group in enumerate(plan.groups)

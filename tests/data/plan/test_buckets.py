@@ -29,6 +29,7 @@ def test_places_pictures_as_sd_scripts_does(golden: Callable[[str], Any], number
             continue
         place = rule.place(tuple(picture["image"]))
         assert (list(place.bucket), list(place.resized)) == (picture["bucket"], picture["resized"]), picture["image"]
+        assert place.ratio_error(tuple(picture["image"])) == pytest.approx(abs(picture["ar_error"]), abs=1e-8)
 
 
 def test_without_buckets_every_picture_covers_the_resolution() -> None:

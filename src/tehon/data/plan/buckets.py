@@ -35,6 +35,10 @@ class Placement:
         """(left, top) of the middle, in the scaled picture."""
         return self.excess[0] // 2, self.excess[1] // 2
 
+    def ratio_error(self, size: Size) -> float:
+        """How far the bucket's ratio of width to height is from that of the whole picture, which has this size."""
+        return abs(self.bucket[0] / self.bucket[1] - size[0] / size[1])
+
     @property
     def lost(self) -> float:
         """The share of the scaled picture's area that is cut away."""

@@ -21,6 +21,7 @@ from tehon.disk import check_space, clear_leftovers, link_or_copy, remove, sync_
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.planning.plan import Plan
+from tehon.planning.recipe import recipe_metadata
 from tehon.planning.saves import (
     bytes_of_lora,
     final_name,
@@ -178,15 +179,19 @@ class Loras:
         facts |= {"training_finished_at": time.time(), "steps": step, "epoch": self._epoch(step)}
         resolution = plan.settings.data.resolution
         assert isinstance(resolution, list), "a plan's settings are resolved"
-        return kohya_metadata(facts) | modelspec_metadata(
-            architecture=plan.family.labels[plan.model.prediction].architecture,
-            title=output.name,
-            resolution=(resolution[0], resolution[1]),
-            prediction_type=plan.model.prediction,
-            version=__version__,
-            implementation=plan.family.implementation,
-            encoder_layer=plan.settings.text.clip_skip,
-            timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
+        return (
+            recipe_metadata(plan)
+            | kohya_metadata(facts)
+            | modelspec_metadata(
+                architecture=plan.family.labels[plan.model.prediction].architecture,
+                title=output.name,
+                resolution=(resolution[0], resolution[1]),
+                prediction_type=plan.model.prediction,
+                version=__version__,
+                implementation=plan.family.implementation,
+                encoder_layer=plan.settings.text.clip_skip,
+                timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
+            )
         )
 
 

@@ -55,8 +55,9 @@ def carry(
     sdxl: bool | None = None,
     base: Tree | None = None,
 ) -> Import:
-    """Settings from options; `lines` are those of keys that are none. `whole`: what was not given is sd-scripts'
-    default. `sdxl`: None where it is to be found out. `base`: settings that the options are put on top of."""
+    """Settings from options; `lines` are those of keys that are none, and what they set is taken as it is. `whole`:
+    what was not given is sd-scripts' default. `sdxl`: None where it is to be found out. `base`: settings that the
+    options are put on top of."""
     if sdxl is None:
         sdxl = is_sdxl(given, (base or {}).get("model", {}).get("path"))
     found = list(lines)
@@ -70,6 +71,8 @@ def carry(
     around = Around((_meant(base) if base else {}) | told, whole, sdxl, bool(base))
     tree: Tree = {section: dict(table) for section, table in (base or {}).items()}
     origins: dict[str, Line] = {}
+    for line in lines:
+        _put(line, tree, origins)
     for option, value in values.items():
         one = given[option]
         outcome = carried({}) if value is None else _outcome(ROWS[option], value, around)

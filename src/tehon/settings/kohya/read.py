@@ -19,9 +19,11 @@ from tehon.settings.kohya.config import read_config
 from tehon.settings.kohya.gui import option_of, read_gui
 from tehon.settings.kohya.lines import Line, Outcome, Remark, carried
 from tehon.settings.kohya.metadata import read_metadata
+from tehon.settings.kohya.recipe import take_recipe
 from tehon.settings.kohya.rows import Given
 from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.words import Read, read_words
+from tehon.settings.recipe import RECIPE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,7 +40,10 @@ def bring(file: Path) -> Import:
         metadata = read_header(file).metadata
         if not any(key.startswith("ss_") for key in metadata):
             raise Problem("metadata_none", path=file)
-        return _carried(read_metadata(metadata))
+        found = read_metadata(metadata)
+        if RECIPE in metadata:
+            take_recipe(metadata, found)
+        return _carried(found)
     return bring_text(_text(file), file)
 
 

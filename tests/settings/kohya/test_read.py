@@ -131,6 +131,14 @@ def test_options_of_sd_scripts_become_these_settings(words: str, settings: dict[
     assert found == settings
 
 
+@pytest.mark.parametrize(("script", "layer", "said"), [("sdxl_", 3, True), ("sdxl_", 2, False), ("", 3, False)])
+def test_a_layer_that_sdxl_does_not_read_there_is_told(script: str, layer: int, said: bool) -> None:
+    result = bring_words([f"{script}train_network.py", f"--clip_skip={layer}"])
+    line = next(line for line in result.lines if line.key == "--clip_skip")
+    assert result.tree["text"]["clip_skip"] == layer
+    assert any("layer before the last" in str(remark) for remark in line.outcome.differences) == said
+
+
 def test_sdxl_has_rates_and_lists_of_its_own() -> None:
     words = "sdxl_train_network.py --text_encoder_lr 1e-5 2e-5 --network_module=networks.lora --network_args"
     tree = bring_words([*words.split(), "down_lr_weight=1,1"]).tree

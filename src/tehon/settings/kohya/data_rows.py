@@ -22,6 +22,7 @@ _FILTERS = {
 }
 _FILTER, _FILTER_BACK = renamed("data.resize_interpolation", _FILTERS)
 _STEPS, _STEPS_SDXL, _STRIDE = 64, 32, 8
+_UNUSED_XL = 2  # SDXL's layer before the last is always the one
 _WORKERS = 8
 
 
@@ -87,7 +88,7 @@ def _cache_on_disk(value: bool, around: Around) -> Outcome:
 def _clip_skip(value: int, around: Around) -> Outcome:
     if value == 0:
         return changed({}, Remark("zero_unset"))
-    return carried({"text.clip_skip": value})
+    return carried({"text.clip_skip": value}, *([Remark("clip_skip_xl")] if around.sdxl and value > _UNUSED_XL else []))
 
 
 def _vae_batch(value: int, around: Around) -> Outcome:

@@ -39,6 +39,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("enable_bucket", "unscaled_without_cache", {}),
     ("bucket_no_upscale", "still_made_smaller", {}),
     ("weighted_captions", "emphasis_mean", {}),
+    ("clip_skip", "clip_skip_xl", {}),
     ("resume", "accelerate_state", {"path": "…-state"}),
     ("save_every_n_steps", "last_step_twice", {}),
     ("decompose_both", "false_taken_for_true", {}),

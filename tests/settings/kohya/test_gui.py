@@ -114,6 +114,20 @@ def test_a_key_becomes_these_settings(
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((name, 0) for name in ("train_batch_size", "bucket_reso_steps", "min_bucket_reso", "max_token_length")),
+        ("gradient_accumulation_steps", "many"),
+        ("unit", 0),
+    ],
+)
+def test_a_zero_that_todays_gui_drops_is_as_not_given(presets: dict[str, Preset], key: str, value: object) -> None:
+    """A text that is no number is 0 to kohya_ss when it loads the file."""
+    given = outcome(presets["old standard"] | {"LoRA_type": "Kohya DyLoRA", key: value}, key)
+    assert (given.settings, given.blocks) == ({}, False)
+
+
+@pytest.mark.parametrize(
     ("change", "key", "words"),
     [
         ({"max_train_steps": 1600}, "max_train_steps", "ignores Epoch, even at its own default of 1600"),  # T1

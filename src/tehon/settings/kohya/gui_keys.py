@@ -87,7 +87,10 @@ ZERO_BECOMES = {
 ZERO_IS_UNSET = (
     "max_train_epochs", "clip_skip", "seed", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "max_timestep",
     "loraplus_text_encoder_lr_ratio", "conv_alpha", "huber_scale", "huber_c",
+    "train_batch_size", "gradient_accumulation_steps", "max_token_length", "unit",
+    "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso",
 )  # fmt: skip
+"""Keys whose 0 is as not given: today's GUI drops it, and what sd-scripts then takes is what tehon does without it."""
 
 CONTROLS = (
     "mixed_precision", "full_fp16", "full_bf16", "fp8_base", "fp8_base_unet", "gradient_checkpointing",

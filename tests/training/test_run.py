@@ -18,6 +18,7 @@ from tehon.runs.known import find_run
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import rows, states
 from tehon.settings.files import load_settings
+from tehon.settings.kohya.read import bring
 from tehon.training.assemble import assemble
 from tehon.training.run import Outcome, resume_run, start_run
 from tehon.training.state import read_state
@@ -117,6 +118,23 @@ def test_records_are_complete(tree: Tree) -> None:
     assert (directory.weights / "mine.safetensors").read_bytes() == (outcome.lora or Path()).read_bytes()
 
 
+def test_a_lora_says_of_itself_what_people_wrote(tree: Tree) -> None:
+    about = {
+        "title": "Mofu",
+        "author": "me",
+        "description": "a fluffy star",
+        "license": "CC0-1.0",
+        "tags": "mofu, star",
+    }
+    about |= {"trigger_phrase": "mofu", "usage_hint": "0.8"}
+    outcome = run(tree, output={f"metadata_{name}": text for name, text in about.items()})
+    assert outcome.lora is not None
+    metadata = read_header(outcome.lora).metadata
+    assert {name: metadata[f"modelspec.{name}"] for name in about} == about
+    back = bring(outcome.lora).tree["output"]
+    assert {name: back[f"metadata_{name}"] for name in about} == about
+
+
 def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
     outcome = run(tree, output={"training_comment": "hello"})
     assert outcome.lora is not None
@@ -133,6 +151,8 @@ def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
     assert (metadata["ss_lr_scheduler"], metadata["ss_unet_lr"]) == ("cosine", "0.0001")
     assert metadata["ss_base_model_version"] == "sd_v1"
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert metadata["modelspec.title"] == "mine"
+    assert "modelspec.author" not in metadata
     assert metadata["modelspec.resolution"] == "128x128"
     assert metadata["ss_steps"] == metadata["ss_max_train_steps"] == "4"
     folders = json.loads(metadata["ss_dataset_dirs"])

@@ -24,6 +24,27 @@ class OutputSettings(Section):
     training_comment: str = ""
     """A text that is stored in the LoRA file and shown by programs that read it."""
 
+    metadata_title: str = ""
+    """The LoRA's title for programs and sites that list LoRAs. Empty: its name."""
+
+    metadata_author: str = ""
+    """Who made the LoRA."""
+
+    metadata_description: str = ""
+    """What the LoRA is."""
+
+    metadata_license: str = ""
+    """Under which licence it may be used, such as `CC BY 4.0`."""
+
+    metadata_tags: str = ""
+    """Tags under which it is found, with commas between."""
+
+    metadata_trigger_phrase: str = ""
+    """The words that call what was learned."""
+
+    metadata_usage_hint: str = ""
+    """How it is best used: strengths, samplers, what goes with it."""
+
     save_every_n_epochs: int = Field(default=1, ge=0)
     """Save a LoRA after every so many epochs, as `<name>-000002.safetensors`; the last epoch's is the finished one.
     0: none."""

@@ -43,6 +43,9 @@ from tehon.training.state import State, save_state
 from tehon.weights.lora_file import check_readers, write_lora
 from tehon.weights.metadata import kohya_metadata, modelspec_metadata
 
+_ABOUT = ("author", "description", "license", "tags", "trigger_phrase", "usage_hint")
+"""What people write of a LoRA, under modelspec's names."""
+
 
 class Made(NamedTuple):
     """What the LoRAs of one run say about where they come from, the same after each resume."""
@@ -184,13 +187,14 @@ class Loras:
             | kohya_metadata(facts)
             | modelspec_metadata(
                 architecture=plan.family.labels[plan.model.prediction].architecture,
-                title=output.name,
+                title=output.metadata_title or output.name,
                 resolution=(resolution[0], resolution[1]),
                 prediction_type=plan.model.prediction,
                 version=__version__,
                 implementation=plan.family.implementation,
                 encoder_layer=plan.settings.text.clip_skip,
                 timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
+                about={name: getattr(output, f"metadata_{name}") for name in _ABOUT},
             )
         )
 

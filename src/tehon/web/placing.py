@@ -41,7 +41,9 @@ GROUPS = (
         "output",
         "inventory_2",
         _of("output", "folder name save_precision save_every_n_epochs"),
-        _of("output", "training_comment overwrite save_every_n_steps save_last_n_epochs save_last_n_steps"),
+        _of("output", "training_comment overwrite save_every_n_steps save_last_n_epochs save_last_n_steps")
+        + _of("output", "metadata_title metadata_author metadata_description metadata_license metadata_tags")
+        + _of("output", "metadata_trigger_phrase metadata_usage_hint"),
     ),
     Group(
         "length",
@@ -173,5 +175,8 @@ FILES = {
 }
 """Settings whose value is a file, with its endings; a model's may be a folder as well."""
 
-LONG = ("samples.prompts", "output.training_comment", "training.additional_parameters")
+LONG = (
+    *("samples.prompts", "output.training_comment", "training.additional_parameters"),
+    *("output.metadata_description", "output.metadata_usage_hint"),
+)
 """Settings with texts of several lines."""

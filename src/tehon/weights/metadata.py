@@ -28,10 +28,12 @@ def modelspec_metadata(
     implementation: str = "diffusers",
     encoder_layer: int = 1,
     timestep_range: tuple[int, int] = (0, 1000),
+    about: Mapping[str, str] | None = None,
     at: float | None = None,
 ) -> dict[str, str]:
     """The block that other programs read to tell what a file is (https://github.com/Stability-AI/ModelSpec, 1.0.1). The
-    text encoder's layer, counted from the last, and the timesteps are named where they are not the usual ones."""
+    text encoder's layer, counted from the last, and the timesteps are named where they are not the usual ones. `about`
+    are more of its fields, such as `author`; empty ones are left out."""
     date = datetime.fromtimestamp(time.time() if at is None else at, timezone.utc)
     return {
         "modelspec.sai_model_spec": "1.0.1",
@@ -44,4 +46,5 @@ def modelspec_metadata(
         "modelspec.prediction_type": prediction_type,
         **({} if encoder_layer == 1 else {"modelspec.encoder_layer": str(encoder_layer)}),
         **({} if timestep_range == (0, 1000) else {"modelspec.timestep_range": "{},{}".format(*timestep_range)}),
+        **{f"modelspec.{name}": text for name, text in (about or {}).items() if text},
     }

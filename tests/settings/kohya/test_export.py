@@ -115,6 +115,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "output.save_every_n_steps": numbers,
     "output.save_last_n_steps": numbers,
     "output.training_comment": st.sampled_from(["", "one", "two words", "日本語"]),
+    "output.metadata_author": st.sampled_from(["", "one", "two words", "日本語"]),
+    "output.metadata_usage_hint": st.sampled_from(["", "one", "日本語"]),
 }
 MAY_BE_LOST = {
     "data.caption_prefix",  # kohya_ss splits additional parameters at blanks

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.settings.kohya.lines import Line, Outcome, Remark, dropped
+from tehon.settings.kohya.output_rows import ABOUT
 from tehon.settings.kohya.rows import GUI, Given
 from tehon.settings.kohya.table import ROWS
 from tehon.settings.kohya.words import Read, add_arguments
@@ -23,6 +24,7 @@ _NONE = ("None", "", "null")
 _OPTIMIZER = re.compile(r"([\w.]+)(?:\((.*)\))?", re.DOTALL)
 _ARGUMENT = re.compile(r"(\w+)=((?:\([^)]*\)|\[[^\]]*\]|[^,(\[])+)")
 _SPEC = "modelspec."
+_UNTITLED = "LoRA@"  # and the time, as sd-scripts calls a file without a name
 
 
 def read_metadata(metadata: Mapping[str, str]) -> Read:
@@ -32,7 +34,7 @@ def read_metadata(metadata: Mapping[str, str]) -> Read:
         text = str(value)
         name = key.removeprefix("ss_")
         if key.startswith(_SPEC):
-            _spec(key, text, found)
+            _spec(key, text, metadata, found)
         elif key == "sshs_legacy_hash" or (key == "sshs_model_hash" and text.startswith("0x")):
             remark = Remark("hash_by_tensor" if text.startswith("0x") else "legacy_hash_of_no_file")
             found.lines.append(Line(key, text, Outcome("dropped", {}, (Remark("recorded"),), (remark,))))
@@ -51,8 +53,12 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _spec(key: str, text: str, found: Read) -> None:
-    if key == f"{_SPEC}prediction_type" and text == "v":
+def _spec(key: str, text: str, metadata: Mapping[str, str], found: Read) -> None:
+    name = key.removeprefix(_SPEC)
+    own = text not in (metadata.get("ss_output_name"), "") and not text.startswith(_UNTITLED)
+    if name in ABOUT and (name != "title" or own):
+        found.given[f"metadata_{name}"] = Given(text, key, text)
+    elif key == f"{_SPEC}prediction_type" and text == "v":
         found.given["v_parameterization"] = Given(True, key, text)
     elif key == f"{_SPEC}timestep_range" and text.count(",") == 1:
         for option, value in zip(("min_timestep", "max_timestep"), text.split(","), strict=True):

@@ -133,11 +133,7 @@ SCRIPT = (
     lacking("save_state_to_huggingface", SWITCH, "no_upload"),
     lacking("resume_from_huggingface", SWITCH, "no_upload"),
     # what files say about themselves
-    *(
-        lacking(f"metadata_{name}", TEXT, "no_modelspec")
-        for name in ("title", "author", "description", "license", "tags", "usage_hint", "thumbnail", "merged_from")
-    ),
-    *(lacking(f"metadata_{name}", TEXT, "no_modelspec") for name in ("trigger_phrase", "preprocessor")),
+    *(lacking(f"metadata_{name}", TEXT, "no_modelspec") for name in ("thumbnail", "merged_from", "preprocessor")),
     lacking("metadata_is_negative_embedding", TEXT, "no_modelspec"),
     # logs
     needless("wandb_api_key", TEXT, "secret"),

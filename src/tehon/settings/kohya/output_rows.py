@@ -12,6 +12,8 @@ _LOGS, _LOGS_BACK = renamed("logs.log_with", {"tensorboard": "tensorboard", "wan
 _PRECISION, _PRECISION_BACK = renamed(
     "output.save_precision", {"float": "float", "fp16": "fp16", "bf16": "bf16", "fp32": "float", "no": "float"}
 )
+ABOUT = ("title", "author", "description", "license", "tags", "trigger_phrase", "usage_hint")
+"""What people write of a LoRA, under modelspec's names."""
 _FLAGS = ("n ", "w ", "h ", "d ", "s ", "l ", "ss ")
 
 
@@ -108,6 +110,7 @@ ROWS = (
     Row("save_precision", TEXT, "output.save_precision", "float", carry=_PRECISION, back=_PRECISION_BACK),
     Row("save_model_as", TEXT, carry=_format, back=lambda own: "safetensors"),
     Row("training_comment", TEXT, "output.training_comment", carry=_comment),
+    *(Row(f"metadata_{name}", TEXT, f"output.metadata_{name}") for name in ABOUT),
     Row("save_every_n_epochs", WHOLE, "output.save_every_n_epochs", 0),
     Row("save_every_n_steps", WHOLE, "output.save_every_n_steps", carry=_every_steps),
     Row("save_n_epoch_ratio", WHOLE, carry=_ratio, reaches=("output.save_every_n_epochs",)),

@@ -14,6 +14,7 @@ from tehon.messages.problem import Problem
 from tehon.settings.kohya.command import TRAINERS, script_at, script_in
 from tehon.settings.kohya.gui_keys import OLD_NAMES
 from tehon.settings.kohya.lines import Line, Remark, dropped, refused
+from tehon.settings.kohya.output_rows import ABOUT
 from tehon.settings.kohya.rows import ARGUMENT, LAUNCHER, Given
 from tehon.settings.kohya.table import ROWS, SCRIPT_OPTIONS
 from tehon.settings.kohya.values import SWITCH, TAKES_MANY
@@ -23,6 +24,7 @@ SECRETS = ("wandb_api_key", "huggingface_token")
 HIDDEN = "…"
 _FREE = (
     *("training_comment", "caption_prefix", "caption_suffix"),
+    *(f"metadata_{name}" for name in ABOUT),
     *("caption_separator", "secondary_separator", "keep_tokens_separator"),
 )
 _ON = ("true", "1", "false", "0")

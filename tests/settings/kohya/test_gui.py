@@ -170,6 +170,15 @@ def test_a_zero_that_todays_gui_drops_is_as_not_given(presets: dict[str, Preset]
         ({"wandb_api_key": "0123"}, "wandb_api_key", "tehon never writes it down"),  # T28
         ({"mid_lr_weight": "1, 1"}, "mid_lr_weight", "sd-scripts fills up with 1 and cuts"),  # T29
         ({"save_last_n_steps": 300, "save_every_n_steps": 100}, "save_last_n_steps", "a number of steps"),  # T30
+        ({"cache_latents": True}, "cache_latents", "tehon draws anew at each reading"),
+        ({"gradient_accumulation_steps": "2"}, "gradient_accumulation_steps", "in tehon each picture counts alike"),
+        ({"noise_offset_type": "Multires", "multires_noise_iterations": 6}, "multires_noise_iterations", "whole batch"),
+        ({"noise_offset": 0.1, "noise_offset_random_strength": True}, "noise_offset_random_strength", "one strength"),
+        (
+            {"additional_parameters": "--ip_noise_gamma_random_strength"},
+            "additional_parameters --ip_noise_gamma_random_strength",
+            "one strength",
+        ),
     ],
 )
 def test_what_the_old_program_does_differently_is_said(
@@ -177,6 +186,11 @@ def test_what_the_old_program_does_differently_is_said(
 ) -> None:
     own = outcome(presets["old standard"] | change, key)
     assert words in " ".join(map(str, (*own.reasons, *own.differences)))
+
+
+def test_what_is_off_differs_in_nothing(presets: dict[str, Preset]) -> None:
+    for change in ({"cache_latents": False}, {"gradient_accumulation_steps": 1}, {"multires_noise_iterations": 0}):
+        assert outcome(presets["old standard"] | change, next(iter(change))).differences == ()
 
 
 DYLORA = {

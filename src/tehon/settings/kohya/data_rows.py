@@ -76,7 +76,8 @@ def _cache(value: bool | None, around: Around) -> Outcome:
     if value is None:
         moving = around.get("color_aug") or around.get("random_crop") or around.get("dataset_config")
         return carried({"feed.cache_latents": False} if moving else {})
-    return carried({"feed.cache_latents": value or bool(around.get("cache_latents_to_disk"))})
+    cached = value or bool(around.get("cache_latents_to_disk"))
+    return carried({"feed.cache_latents": cached}, *([Remark("drawn_anew")] if cached else []))
 
 
 def _cache_on_disk(value: bool, around: Around) -> Outcome:

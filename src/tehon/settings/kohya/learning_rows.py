@@ -257,6 +257,11 @@ def _epochs_back(own: Mapping[str, Any]) -> int | None:
     return min(own["training.epochs"], own["training.max_train_epochs"] or own["training.epochs"])
 
 
+def _group(value: int, around: Around) -> Outcome:
+    remarks = [Remark("group_mean")] if value > 1 else []
+    return carried({"training.gradient_accumulation_steps": value}, *remarks)
+
+
 def _resume(value: str, around: Around) -> Outcome:
     if value.rstrip("/\\").endswith("-state"):
         return refused(Remark("accelerate_state", {"path": value}))
@@ -353,17 +358,17 @@ ROWS = (
     Row("max_train_epochs", WHOLE, "training.max_train_epochs", carry=_epochs, back=_epochs_back,
         reaches=("training.epochs", "training.max_train_steps"), always=True),
     Row(f"{GUI}epoch", WHOLE, "training.epochs", carry=_gui_epoch),
-    Row("gradient_accumulation_steps", WHOLE, "training.gradient_accumulation_steps"),
+    Row("gradient_accumulation_steps", WHOLE, "training.gradient_accumulation_steps", carry=_group),
     Row("seed", WHOLE, "training.seed"),
     Row("resume", TEXT, "training.resume", carry=_resume, back=lambda own: None),
     # noise, timesteps, loss
     Row("noise_offset", NUMBER, "objective.noise_offset"),
-    Row("noise_offset_random_strength", SWITCH, "objective.noise_offset_random_strength"),
+    Row("noise_offset_random_strength", SWITCH, "objective.noise_offset_random_strength", differs="each_strength"),
     Row("adaptive_noise_scale", NUMBER, "objective.adaptive_noise_scale", carry=_adaptive),
-    Row("multires_noise_iterations", WHOLE, "objective.multires_noise_iterations"),
+    Row("multires_noise_iterations", WHOLE, "objective.multires_noise_iterations", differs="each_spread"),
     Row("multires_noise_discount", NUMBER, "objective.multires_noise_discount", carry=_discount, back=_discount_back),
     Row("ip_noise_gamma", NUMBER, "objective.ip_noise_gamma"),
-    Row("ip_noise_gamma_random_strength", SWITCH, "objective.ip_noise_gamma_random_strength"),
+    Row("ip_noise_gamma_random_strength", SWITCH, "objective.ip_noise_gamma_random_strength", differs="each_strength"),
     Row("min_timestep", WHOLE, "objective.min_timestep", carry=_timestep("min_timestep")),
     Row("max_timestep", WHOLE, "objective.max_timestep", carry=_timestep("max_timestep")),
     Row("loss_type", TEXT, "objective.loss_type"),

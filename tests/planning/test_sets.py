@@ -541,6 +541,22 @@ def test_a_limit_of_one_set_without_effect_is_noticed(tmp_path: Path) -> None:
     assert [line.partition(" ")[0] for line in warnings if "no effect" in line] == ["data.sets[0].max_bucket_reso"]
 
 
+def test_a_picture_may_be_captioned_by_its_own_name(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "train" / "3_cat", 1, caption="written")
+    draw(folder, 2, first=1)
+    for old, new in (("01.png", "a_red  star, night.png"), ("02.png", "02_.2.PNG")):
+        (folder / old).rename(folder / new)
+    plan = plan_of(tmp_path, {"folder": str(folder.parent), "missing_captions": "file_name"})
+    said = {(picture.name, picture.text, picture.text_source) for picture in plan.pictures}
+    assert said == {
+        ("00.png", "written 0", ".txt"),
+        ("a_red  star, night.png", "a red star, night", "file name"),
+        ("02_.2.PNG", "02 .2", "file name"),
+    }
+    assert "Captions come from files of several kinds: 1 × .txt, 2 × file name." in as_data(plan)["warnings"]
+    assert "[file name] a red star, night" in as_text(plan)
+
+
 def test_missing_captions_are_counted_with_those_of_validation(tmp_path: Path) -> None:
     data = {"folder": str(draw(tmp_path / "cats", 4)), "repeats": 1, "class_words": "cat", "validation_split": 0.25}
     assert as_data(plan_of(tmp_path, data))["warnings"][0].startswith("4 of 4 pictures have no caption")

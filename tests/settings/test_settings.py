@@ -75,7 +75,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "data.caption_tag_dropout_rate": share,
     "data.caption_dropout_rate": share,
     "data.caption_dropout_every_n_epochs": st.integers(0, 100),
-    "data.missing_captions": st.sampled_from(["class_words", "skip", "stop"]),
+    "data.missing_captions": st.sampled_from(["class_words", "file_name", "skip", "stop"]),
     "data.broken_pictures": st.sampled_from(["stop", "skip"]),
     "text.max_token_length": st.sampled_from([75, 150, 225]),
     "text.no_token_padding": st.booleans(),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tehon.data.plan.captions import (
     CLASS_WORDS,
+    FILE_NAME,
     METADATA,
     FolderCaptions,
+    caption_of_name,
     caption_suffixes,
     caption_text,
     read_captions,
@@ -92,6 +94,8 @@ class Captions:
             chosen.texts[number], chosen.sources[number] = folder.words, CLASS_WORDS
             if not self._data.is_reg:
                 self._troubles.note("captions_missing", folder.path / name)
+        elif self._data.missing_captions == "file_name":
+            chosen.texts[number], chosen.sources[number] = caption_of_name(name), FILE_NAME
         else:
             missing = Problem("caption_missing", path=folder.path / name)
             chosen.without[number] = missing, self._data.missing_captions == "skip"

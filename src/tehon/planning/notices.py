@@ -6,7 +6,7 @@ from itertools import compress
 from operator import not_
 
 from tehon.catalog.optimizers import optimizer_row
-from tehon.data.plan.captions import CLASS_WORDS, METADATA
+from tehon.data.plan.captions import CLASS_WORDS, FILE_NAME, METADATA
 from tehon.messages.catalogue import say
 from tehon.planning.lengths import overlong_captions
 from tehon.planning.plan import Plan
@@ -63,11 +63,16 @@ def _captions(plan: Plan) -> Iterator[str]:
     sources = Counter(map(str.lower, compress(plan.pictures.text_sources, map(not_, plan.pictures.is_reg))))
     del sources[CLASS_WORDS]
     if len(sources) > 1:
-        sources = {say("plan.metadata") if kind == METADATA else kind: n for kind, n in sources.items()}
-        yield say("notice.captions_mixed", kinds=", ".join(f"{n} × {kind}" for kind, n in sources.items()))
+        kinds = ", ".join(f"{n} × {shown_source(kind)}" for kind, n in sources.items())
+        yield say("notice.captions_mixed", kinds=kinds)
     for name, count, rest in overlong_captions(plan):
         limit = plan.settings.text.max_token_length
         yield say("notice.caption_too_long", name=name, count=count, limit=limit, rest=rest)
+
+
+def shown_source(source: str) -> str:
+    """Where a caption is from, in the language to speak."""
+    return {METADATA: say("plan.metadata"), FILE_NAME: say("plan.file_name")}.get(source, source)
 
 
 def _without_effect(plan: Plan) -> Iterator[str]:

@@ -9,12 +9,12 @@ from math import sqrt
 from operator import not_
 from typing import Any
 
-from tehon.data.plan.captions import CLASS_WORDS, METADATA
+from tehon.data.plan.captions import CLASS_WORDS
 from tehon.data.plan.epochs import Group
 from tehon.disk import sized
 from tehon.messages.catalogue import say
 from tehon.planning.module_table import module_row, network_line
-from tehon.planning.notices import notices_for
+from tehon.planning.notices import notices_for, shown_source
 from tehon.planning.peak import estimate, gigabytes
 from tehon.planning.plan import Plan
 from tehon.planning.planned import PlannedPicture
@@ -244,7 +244,7 @@ def _chart(plan: Plan) -> Iterator[str]:
 def _table(plan: Plan) -> Iterator[str]:
     yield say("plan.table")
     for picture in plan.pictures[:_ROWS]:
-        source = say("plan.metadata") if picture.caption.source == METADATA else picture.caption.source
+        source = shown_source(picture.caption.source)
         place = picture.placement
         row = (
             f"{picture.repeats} ×",

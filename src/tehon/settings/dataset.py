@@ -130,9 +130,9 @@ class DataSettings(Section):
     caption_dropout_every_n_epochs: int = Field(default=0, ge=0)
     """Every so many epochs one goes without captions; 0 means none."""
 
-    missing_captions: Literal["class_words", "skip", "stop"] = "class_words"
-    """What happens with a picture to learn that has no caption: its folder's words caption it, it is left out, or
-    nothing starts."""
+    missing_captions: Literal["class_words", "file_name", "skip", "stop"] = "class_words"
+    """What happens with a picture to learn that has no caption: its folder's words caption it, or its own name with
+    blanks for underscores, it is left out, or nothing starts."""
 
     broken_pictures: Literal["stop", "skip"] = "stop"
     """What happens with a picture that cannot be read, is too small, or lacks its mask: nothing starts, or it is left

@@ -13,17 +13,18 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from tehon.data.plan.entries import EXTENSIONS
+from tehon.data.plan.entries import EXTENSIONS, split_name
 from tehon.data.plan.index import Index
 from tehon.data.plan.listing import Listing, Stamps
 from tehon.messages.problem import Problem
 
 CLASS_WORDS = "class words"
 METADATA = "metadata"
+FILE_NAME = "file name"
 
 
 class Caption(NamedTuple):
-    """`source` is the extension of the file that the text was read from as it is written there, METADATA, or
+    """`source` is the extension of the file that the text was read from as it is written there, METADATA, FILE_NAME, or
     CLASS_WORDS."""
 
     text: str
@@ -117,6 +118,15 @@ def _read(folder: Path, name: str) -> str | Problem:
         return Problem("caption_not_utf8", path=path)
     except OSError as error:
         return Problem("file_unreadable", path=path, reason=error.strerror)
+
+
+def caption_of_name(name: str) -> str:
+    """What a picture's own name says: its words, without the extension, with blanks where it has underscores.
+
+    >>> caption_of_name("a_red_star, night.png")
+    'a red star, night'
+    """
+    return " ".join(split_name(name)[0].replace("_", " ").split())
 
 
 def caption_text(content: str, every_line: bool) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,6 +19,9 @@ import tehon
 # Before torch is imported, here and in the processes that tests start: the tests' networks are so small that a second
 # thread only waits for the first, and the other cores have tests of their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and what was ignored stays so; tests are to hear theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("unhurried", deadline=None)  # the machine may be busy
 settings.load_profile("unhurried")

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
 from itertools import count
@@ -54,15 +54,6 @@ def stopped(tree: Tree, step: int, **changes: dict[str, Any]) -> Outcome:
     return start_run(planned(tree, **changes), at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
 
 
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """Ctrl-C as a terminal has it; a shell lets what it starts in the background ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: Tree, number: signal.Signals) -> None:
     """`raise_signal`, since `os.kill` leaves to the system which thread gets a signal and when: two in a row may be
@@ -96,7 +87,18 @@ def test_one_signal_finishes_the_step_and_saves_and_a_second_ends_at_once(tree: 
         assert [state_step(file) for file in states(outcome.run)] == [1]
 
 
-@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_that_was_ignored_before_stays_so(tree: Tree, number: signal.Signals) -> None:
+    """As by nohup, or by a shell that starts a training in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        outcome = start_run(planned(tree), lambda name, facts: signal.raise_signal(number))
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert outcome.lora is not None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 @pytest.mark.parametrize("phase", ["beginning", "loading", "encoding", "taking up a state"])
 def test_one_signal_before_the_first_update_stops_at_once(

@@ -69,8 +69,8 @@ def heeding(handle: Callable[[Callable[[], None]], None]) -> Generator[None, Non
 
 
 def _ending() -> list[signal.Signals]:
-    """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. With
-    nohup that is none of them."""
-    others = [getattr(signal, name, None) for name in ("SIGHUP", "SIGBREAK")]
-    lost = [one for one in others if one is not None and signal.getsignal(one) is not signal.SIG_IGN]
-    return [signal.SIGINT, signal.SIGTERM, *lost]
+    """The signals that ask a process to end: Windows has Ctrl-Break and the closed window for the lost terminal. One
+    that the process was told to ignore is left so: the lost terminal by nohup, Ctrl-C by a shell that starts something
+    in the background, as it is meant for what runs in front."""
+    known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")]
+    return [one for one in known if one is not None and signal.getsignal(one) is not signal.SIG_IGN]

@@ -1,10 +1,13 @@
 """What is written and replaced: nothing is lost that nobody named."""
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -158,6 +161,59 @@ def test_the_next_result_of_a_name_clears_what_a_killed_process_left_of_it(
         place, content
     )
     assert {one.name for one in place.parent.iterdir()} == {name, "other"}
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that any process has open is not removed, and a folder with one in it not renamed."""
+
+    def unless_open(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(place: Path, *rest: Any, **named: Any) -> object:
+            for process in Path("/proc").glob("[0-9]*/fd"):
+                with suppress(OSError):  # it is another user's, or has ended
+                    held = [os.path.realpath(process / number) for number in os.listdir(process)]
+                    if any(Path(file).is_relative_to(place) for file in held):
+                        break
+            else:
+                return change(place, *rest, **named)
+            raise PermissionError(errno.EACCES, "in use")
+
+        return changed
+
+    monkeypatch.setattr("tehon.disk.sys.platform", "win32")
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(Path, name, unless_open(getattr(Path, name)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is open is looked up in Linux's way")
+@pytest.mark.usefixtures("as_on_windows")
+def test_on_windows_a_folder_that_a_killed_process_left_is_cleared_too(tmp_path: Path) -> None:
+    started, folder = tmp_path / "started", tmp_path / "out" / "model"
+    folder.parent.mkdir()
+
+    def hang(new: Path) -> None:
+        fill(new)
+        started.touch()
+        time.sleep(60)
+
+    child = os.fork()
+    if not child:
+        fill_folder(folder, hang)
+    try:
+        while not started.exists():
+            time.sleep(0.01)
+        clear_leftovers_of(folder)
+        assert len(list(folder.parent.rglob("model.safetensors"))) == 1, "somebody is writing there"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    fill_folder(folder, fill)
+    fill_folder(folder, fill, overwrite=True)
+    assert [place.relative_to(folder.parent).as_posix() for place in sorted(folder.parent.rglob("*"))] == [
+        "model",
+        "model/unet",
+        "model/unet/model.safetensors",
+    ]
 
 
 def test_a_name_may_be_as_long_as_the_system_takes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from tehon.messages.problem import Problem
@@ -65,9 +65,9 @@ def fill_whole(file: Path, fill: Callable[[Path], object]) -> None:
 
 
 def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = False) -> None:
-    """`fill` is given an empty folder beside the folder's place, and that becomes the folder. With `overwrite` one that
-    is there is replaced if nothing is in it that the new one doesn't have by the same name. What is left over of an
-    earlier try is cleared away, and a folder that it had taken aside is brought back."""
+    """`fill` is given an empty folder within one beside the folder's place, and that becomes the folder. With
+    `overwrite` one that is there is replaced if nothing is in it that the new one doesn't have by the same name. What
+    is left over of an earlier try is cleared away, and a folder that it had taken aside is brought back."""
     folder = folder.absolute()
     if is_there(folder) and (not overwrite or not folder.is_dir()):
         raise Problem("file_exists", path=folder)
@@ -81,20 +81,23 @@ def fill_folder(folder: Path, fill: Callable[[Path], object], overwrite: bool = 
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         with _held(aside):
-            fill(aside)
+            new = aside / "new"
+            new.mkdir()
+            fill(new)
             if folder.exists():
-                _check_replaces(folder, aside)
+                _check_replaces(folder, new)
                 _rename(folder, old)
-            _rename(aside, folder)
+            _rename(new, folder)
         sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException as error:
         if old.exists() and not folder.exists():
             _rename(old, folder)
-        shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, OSError):
             raise unwritable(folder, error) from None
         raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_replaces(folder: Path, by: Path) -> None:
@@ -161,11 +164,12 @@ def clear_leftovers(folder: Path, own: Callable[[str], object] = lambda name: Tr
     for aside in folder.glob(".*.tehon-*"):
         match = _ASIDE.fullmatch(aside.name)
         if match and own(match[1]):
-            with _held(aside) as mine:
-                if mine and aside.is_dir():
-                    shutil.rmtree(aside, ignore_errors=True)
-                elif mine:
-                    remove(aside)
+            with _held(aside) as left:
+                pass
+            if left and aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            elif left:
+                remove(aside)
 
 
 def clear_leftovers_of(place: Path) -> None:
@@ -237,10 +241,10 @@ def _cut(name: str) -> str:
 @contextmanager
 def _held(aside: Path) -> Generator[bool, None, None]:
     """Holds a file or folder that is being written; whether nobody else does. The system takes it back however this
-    process ends. Windows removes no file that is open, so that nothing need be held there; whether somebody is writing
-    into a folder can't be told."""
+    process ends. Windows removes no file that is open, so that only a folder need be held there, by such a file."""
     if sys.platform == "win32":
-        yield not aside.is_dir()
+        with _open_within(aside) if aside.is_dir() else nullcontext(True) as mine:
+            yield mine
         return
     import fcntl
 
@@ -258,6 +262,19 @@ def _held(aside: Path) -> Generator[bool, None, None]:
         yield mine
     finally:
         os.close(number)
+
+
+@contextmanager
+def _open_within(folder: Path) -> Generator[bool, None, None]:
+    """Holds an open file in the folder; whether nobody else does."""
+    file = folder / "held"
+    try:
+        file.unlink(missing_ok=True)
+    except PermissionError:
+        yield False
+    else:
+        with file.open("wb"):
+            yield True
 
 
 def _write(aside: Path, parts: tuple[bytes | memoryview, ...]) -> None:

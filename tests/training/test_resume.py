@@ -157,6 +157,7 @@ def test_changes_are_listed_and_refused_unless_allowed_by_name(tree: Tree) -> No
         resume_run(run, quiet, allowed=["max_grad_nrm"])
     with pytest.raises(Problem, match="does not fit the network"):
         resume_run(run, quiet, {"network.rank": 3}, ["optimizer.max_grad_norm", "data"])
+    assert "rank = 2\n" in run.settings.read_text(), "what can't be is not what the run is from now on"
     run.settings.write_text(settings)
     new = {"optimizer.learning_rate": 1e-3}
     resumed = resume_run(run, stop, new, ["data"])
@@ -212,11 +213,15 @@ def test_what_one_resume_says_holds_for_the_next(tree: Tree) -> None:
     assert {group["weight_decay"] for group in saved} == {0.5}
 
 
-def test_a_state_of_other_groups_of_weights_is_refused(tree: Tree) -> None:
+def test_a_state_of_other_groups_of_weights_is_refused_and_the_run_stays_what_it_was(tree: Tree) -> None:
     first = {"optimizer": {"name": "Adafactor"}, "network": {"loraplus_lr_ratio": 4.0}}
     short = start_run(planned(tree, **first), quiet)
+    files = short.run.origin, short.run.data, short.run.settings
+    before = [file.read_bytes() for file in files]
     with pytest.raises(Problem, match="other groups of weights"):
         resume_run(short.run, quiet, {"training.epochs": 2, "network.loraplus_lr_ratio": 8.0})
+    assert [file.read_bytes() for file in files] == before
+    assert resume_run(short.run, quiet, {"training.epochs": 2}).lora
 
 
 def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:

@@ -114,7 +114,7 @@ def resume_run(
             check_same(start, own, plan.settings.training.allow_changes)
         else:
             run.notice(say("notice.from_beginning"))
-        with _name_held(plan):
+        with _name_held(plan), _as_before_if_unfit(directory):
             _check_unfinished(run, start, filled)
             if options or changes:  # what is said now is neither open nor asked for again at the next resume
                 still = [name for name in filled if name not in (options or {})]
@@ -123,6 +123,21 @@ def resume_run(
             _write_plan(plan, own, directory)
             _remember(plan, run)
             return run.train(start)
+
+
+@contextmanager
+def _as_before_if_unfit(directory: RunDirectory) -> Generator[None, None, None]:
+    """When the state doesn't fit the settings that were asked for, the run keeps those it had: a later resume that asks
+    for nothing would fail too."""
+    files = (directory.origin, directory.data, directory.settings)
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    try:
+        yield
+    except Problem as problem:
+        if problem.key == "state_unfit":
+            for file, content in before.items():
+                write_whole(file, content)
+        raise
 
 
 def _with_optimizer_that_runs(plan: Plan, notice: Notice) -> Plan:

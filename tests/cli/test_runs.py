@@ -210,6 +210,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "to retry what waits": (["retry", "1"], "1: this job waits already"),
     "a device that is none": (["start", "--device", "tpu"], "tpu: a worker has no such device"),
     "a card that is none": (["start", "--device", "cuda:x"], "cuda:x: a worker has no such device"),
+    "a card that is not there": (["start", "--device", "cuda:99"], "cuda:99: this machine has no such device"),
     "a setting where none belongs": (["list", "--network.rank", "3"], "--network.rank: "),
     "the same LoRA twice": (["add", "mine.toml"], "output.name: job 1 is to write LoRAs named mine into"),
     "settings that don't fit": (["add", "mine.toml", "--network.rank", "-3"], "network.rank: -3 does not fit"),

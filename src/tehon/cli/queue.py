@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from tehon.runs.queue import Job, Queue
     from tehon.runs.status import Status
 
-_WHICH = "from tehon.training.device import choose_device; print(choose_device('auto').type)"
+_WHICH = """
+from torch import backends, cuda
+print(*(f"cuda:{card}" for card in range(cuda.device_count() if cuda.is_available() else 0)))
+print("mps" * backends.mps.is_available(), "cpu")
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,18 +180,27 @@ def _start(queue: "Queue", options: argparse.Namespace) -> int:
 
 
 def _device(word: str) -> str:
-    """The device in full: the one that a worker of another name could not be on too."""
-    if word == "auto":
-        done = subprocess.run([sys.executable, "-c", _WHICH], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Problem("worker_device_unseen", reason=(done.stderr.strip().splitlines() or [done.returncode])[-1])
-        word = done.stdout.strip()
+    """The device in full: the one that a worker of another name could not be on too. A Problem when this machine
+    doesn't have it, since each job would then be begun and fail."""
+    if word == "cpu":
+        return word
     kind, colon, number = word.partition(":")
     if kind == "cuda" and (not colon or number.isdecimal()):
-        return f"cuda:{int(number or 0)}"
-    if word in ("cpu", "mps"):
-        return word
-    raise Problem("worker_device", device=word)
+        word = f"cuda:{int(number or 0)}"
+    elif word not in ("auto", "mps"):
+        raise Problem("worker_device", device=word)
+    there = _devices()
+    if word != "auto" and word not in there:
+        raise Problem("worker_device_missing", device=word, devices=", ".join(there))
+    return there[0] if word == "auto" else word
+
+
+def _devices() -> list[str]:
+    """What this machine has, the fastest first: asked of another process, as a worker has no need of PyTorch."""
+    done = subprocess.run([sys.executable, "-c", _WHICH], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Problem("worker_device_unseen", reason=(done.stderr.strip().splitlines() or [done.returncode])[-1])
+    return done.stdout.split()
 
 
 class _Show:

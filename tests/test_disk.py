@@ -46,6 +46,22 @@ def test_a_size_has_a_unit_in_which_it_can_be_read(size: float, said: str) -> No
     assert sized(size) == said
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, r"the disk is full \(\d+\.\d .B free\)"),
+        (errno.EFBIG, r"no file may be as large as this one there, .* \(FAT32 ends at 4 GB\)"),
+        (errno.EROFS, r"this cannot be written \(Read-only"),
+    ],
+)
+def test_a_write_that_failed_is_told_by_its_reason(number: int, said: str, tmp_path: Path) -> None:
+    def fail(aside: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(Problem, match=f"^{tmp_path / 'a'}: {said}.* what was there before is unharmed;"):
+        fill_whole(tmp_path / "a", fail)
+
+
 def test_a_folder_is_replaced_by_one_with_the_same_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
     fill_folder(out, fill)

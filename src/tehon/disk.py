@@ -22,7 +22,7 @@ from tehon.messages.problem import Problem
 _ASIDE = re.compile(r"\.(.+)\.tehon-[0-9a-f]{8}", re.DOTALL)
 """The name of what is being written; one that nobody is writing is left over from a process that died."""
 _LONGEST = 255 - len("..tehon-12345678")  # bytes
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_whole(file: Path, *parts: bytes | memoryview) -> None:
@@ -219,12 +219,14 @@ def sized(size: float) -> str:
 
 
 def unwritable(file: Path, error: OSError) -> Problem:
-    """The sentence for a write that failed; a full disk has one of its own."""
+    """The sentence for a write that failed; a full disk and a limit of size have their own."""
     if error.errno in _FULL:
         free = 0
         with suppress(OSError):
             free = shutil.disk_usage(file.parent).free
         return Problem("disk_full_at", path=file, free=sized(free))
+    if error.errno == errno.EFBIG:
+        return Problem("size_refused", path=file)
     return Problem("not_written", path=file, reason=error.strerror or error)
 
 

@@ -1,6 +1,7 @@
 """Merging into a model: the same numbers as a live LoRA, and as diffusers, in every layout and for every kind."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,35 @@ def test_numbers_beyond_half_precision_are_refused_and_nothing_is_left(
     with pytest.raises(Problem, match="can't hold"):
         merge_into_model(model, [open_lora(draw(model), 1e7)], tmp_path / "x" / "out.safetensors", precision="fp16")
     assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_a_disk_that_does_not_take_the_copied_parts_is_a_sentence(
+    networks_of: Find, draw: Draw, tmp_path: Path
+) -> None:
+    """Here by a limit on the size of files."""
+    resource = pytest.importorskip("resource", reason="limits are set in Unix's way")
+    model, out = networks_of("sd1", "folder"), tmp_path / "x" / "out"
+    loras = [open_lora(draw(model))]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        with pytest.raises(Problem, match="out: no file may be as large as this one there"):
+            merge_into_model(model, loras, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need no rights on other systems")
+def test_parts_that_are_links_are_copied_whole(networks_of: Find, draw: Draw, tmp_path: Path) -> None:
+    own, linked, out = networks_of("sd1", "folder").path, tmp_path / "linked", tmp_path / "out"
+    linked.mkdir()
+    for place in own.iterdir():
+        (linked / place.name).symlink_to(place)
+    model = find_networks(str(linked))
+    merge_into_model(model, [open_lora(draw(model))], out)
+    assert {file.relative_to(out) for file in out.rglob("*")} == {file.relative_to(own) for file in own.rglob("*")}
+    assert not any(file.is_symlink() for file in out.rglob("*"))
 
 
 @pytest.mark.parametrize("out", ["", "..", "unet/inside"])

@@ -121,7 +121,7 @@ except Problem as problem:
 """
 
 
-def test_a_full_disk_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_path: Path) -> None:
+def test_a_state_that_no_disk_takes_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
     plan = planned(tree, output={"save_state_every_n_steps": 2})
     config.write_text(to_toml(plan.settings))
@@ -133,8 +133,8 @@ def test_a_full_disk_ends_the_run_in_words_and_harms_nothing(tree: Tree, tmp_pat
         check=True,
     )
     (folder,) = (tmp_path / "out" / "runs").glob("mine-2*")
-    assert done.stdout.startswith(f"{folder / 'state' / 'step-00000004.pt'}: the disk is full (")
-    assert "unharmed; free some room, then do it again, or go on with tehon resume" in done.stdout
+    assert done.stdout.startswith(f"{folder / 'state' / 'step-00000004.pt'}: no file may be as large as this one there")
+    assert "then do it again, or go on with tehon resume" in done.stdout
     assert [file.name for file in (folder / "state").iterdir()] == ["step-00000002.pt"]
     from tehon.runs.layout import RunDirectory
 

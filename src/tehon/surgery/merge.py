@@ -4,6 +4,7 @@
 >>> merge_into_model(find_networks("model.safetensors"), loras, Path("out.safetensors"))
 """
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,12 +130,12 @@ class _Work:
 
 def _write_folder(model: Model, files: Mapping[str, list[Tensors]], work: _Work, out: Path) -> None:
     """Everything that is no weight of a changed part is copied."""
-
-    def unwanted(folder: str, names: list[str]) -> list[str]:
-        part = Path(folder).relative_to(model.path).as_posix()
-        return [name for name in names if ".safetensors" in name or ".bin" in name] if part in files else []
-
-    shutil.copytree(model.path, out, ignore=unwanted, dirs_exist_ok=True)
+    for folder, _, names in os.walk(model.path, followlinks=True):
+        part = Path(folder).relative_to(model.path)
+        (out / part).mkdir(exist_ok=True)
+        for name in names:
+            if part.as_posix() not in files or not (".safetensors" in name or ".bin" in name):
+                shutil.copyfile(Path(folder, name), out / part / name)
     for part, sources in files.items():
         owner = {name: source for source in sources for name in source.rows}
         rows = sorted_rows({name: work.row(source.rows[name]) for name, source in owner.items()})

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from tehon.adapters.adapter import in_file
@@ -85,6 +86,26 @@ def test_other_kinds_are_refused(
     file = lora(tmp_path / "x.safetensors", **{name: torch.ones(shape)})
     assert main(["cut", str(file), "2"]) == 2
     assert "is no plain LoRA" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "cut"),
+    [
+        ("networks.lora", "{}", False),
+        ("lycoris.kohya", '{"algo": "locon"}', False),
+        ("networks.dylora", '{"unit": "1"}', True),
+        ("lycoris.kohya", '{"algo": "dylora"}', True),
+    ],
+)
+def test_ranks_that_are_in_no_order_are_not_cut(
+    module: str, args: str, cut: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = lora(tmp_path / "x.safetensors")
+    told = read_header(file).metadata | {"ss_network_module": module, "ss_network_args": args}
+    write_lora(file, load_file(file), told, "fp16")
+    assert main(["cut", str(file), "2"]) == (0 if cut else 2)
+    assert ("make it smaller with tehon resize FILE --rank 2." in capsys.readouterr().err) is not cut
+    assert (tmp_path / "x-rank2.safetensors").exists() is cut
 
 
 @pytest.mark.parametrize(("command", "comment"), [("cut", None), ("resize --rank", "resized to 2")])

@@ -20,8 +20,12 @@ Layers = Mapping[str, Mapping[str, Tensor]]
 
 
 def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[str, dict[str, Tensor]]:
-    """Writes the first `rank` ranks of a LoRA in the file's own number type, and gives what it holds; a Problem where
-    that can't be done."""
+    """Writes the first `rank` ranks of a DyLoRA in the file's own number type, and gives what it holds; a Problem where
+    that can't be done, or where the file's metadata say that it is none: the first ranks of others are any of them."""
+    header = read_header(file)
+    module = header.metadata.get("ss_network_module", "")
+    if module and "dylora" not in f"{module} {header.metadata.get('ss_network_args', '')}".lower():
+        raise Problem("cut_unsorted", path=file, module=module, rank=rank)
     layers = read_lora(file)
     other = next((name for name, tensors in layers.items() if not is_plain(tensors)), "")
     if other:
@@ -33,7 +37,6 @@ def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[
         raise Problem("cut_rank", path=file, rank=rank, most=largest - 1, largest=largest)
     check_result(out, overwrite)
     smaller = cut_ranks(layers, rank)
-    header = read_header(file)
     family = family_of_lora(header.layers(), header.metadata)
     write_result(out, smaller, header.metadata, precision_of(file), overwrite, family)
     return smaller

@@ -14,7 +14,6 @@ import tomli_w
 import tehon
 from tehon.cli.imports import OF_DIFFUSERS, OF_TRANSFORMERS, PACKAGES, READERS
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tehon.__file__).parents[1])}
 UNUSED = {"torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "peft", "bitsandbytes", "accelerate"}
 SLIM = """
 import json, sys
@@ -48,9 +47,13 @@ def numbers() -> Any:
     return [noise.flatten().tolist(), unet.conv_in.weight.grad.flatten().tolist()]
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(tehon.__file__).parents[1])}
+
+
 def ask(code: str) -> Any:
     """What a fresh process prints last, as JSON."""
-    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -74,20 +77,30 @@ def test_nobody_reads_the_lists_of_files_of_all_packages(slim: dict[str, Any]) -
     assert slim["lists"] == 0
 
 
-def test_a_whole_training_comes_without_it(tree: dict[str, Any], nano: Path, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(tomli_w.dumps(tree | {"model": {"path": str(nano)}, "optimizer": {"name": "AdamW"}}), "utf8")
-    imported = set(
+def imported_by(*words: str) -> set[str]:
+    """The modules that are there after a command."""
+    return set(
         ask(f"""
 import json, sys
 from tehon.cli.main import main
-sys.argv[1:] = ["train", {str(file)!r}, "--training.max_train_steps", "1", "--quiet"]
+sys.argv[1:] = {list(words)}
 assert main() == 0
 print(json.dumps(sorted(sys.modules)))""")
     )
+
+
+def test_a_whole_training_comes_without_it_and_what_is_drawn_of_it(
+    tree: dict[str, Any], nano: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(tomli_w.dumps(tree | {"model": {"path": str(nano)}, "optimizer": {"name": "AdamW"}}), "utf8")
+    imported = imported_by("train", str(file), "--training.max_train_steps", "1", "--quiet")
     assert {"torch", "numba", *OF_DIFFUSERS, *OF_TRANSFORMERS} <= imported
     assert sorted(imported & UNUSED) == []
     assert "tehon.loops.attention" in imported
+    drawn = imported_by("grid", "mine", "--prompt", "a --w 64 --h 64 --s 1", "--strengths", "1", "--quiet")
+    assert {"torch", *OF_DIFFUSERS, *OF_TRANSFORMERS} <= drawn
+    assert sorted(drawn & UNUSED) == []
 
 
 def test_no_library_speaks_in_a_quiet_training(tree: dict[str, Any], nano: Path, tmp_path: Path) -> None:
@@ -95,7 +108,7 @@ def test_no_library_speaks_in_a_quiet_training(tree: dict[str, Any], nano: Path,
     file.write_text(tomli_w.dumps(tree | {"model": {"path": str(nano)}, "optimizer": {"name": "AdamW8bit"}}), "utf8")
     code = "import sys; from tehon.cli.main import main; sys.exit(main())"
     words = ["train", str(file), "--training.max_train_steps", "1", "--quiet"]
-    done = subprocess.run([sys.executable, "-c", code, *words], env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

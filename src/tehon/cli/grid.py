@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tehon.cli.imports import import_networks
 from tehon.cli.parser import finite
 from tehon.cli.progress import Watcher
 from tehon.cli.progress import add_arguments as add_progress
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Problem("file_unwritable", field="--out", path=out, reason=error.strerror or error) from None
 
+    import_networks(options)
     from tehon.training.device import choose_device, memory_of
 
     best = best_measurement(directory)

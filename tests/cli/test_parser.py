@@ -87,3 +87,24 @@ def test_help_is_still_argparse_s(capsys: pytest.CaptureFixture[str]) -> None:
         main(["resize", "--help"])
     assert ended.value.code == 0
     assert "--sv-cumulative" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "queue start", "captions tag"])
+def test_help_speaks_the_readers_language(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where argparse has English words of its own."""
+    monkeypatch.setenv("TEHON_LANG", "ja")
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    help_text = capsys.readouterr().out
+    assert help_text.startswith("使い方: tehon")
+    assert re.findall(r"usage:|arguments:|options:|show |\(default", help_text) == []
+
+
+def test_help_names_what_an_option_is_when_it_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--steps STEPS sampling steps (default: 30)" in shown
+    assert "--negative NEGATIVE what not to draw --seed" in shown, "nothing is no default worth a word"

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("float", "fp16", "bf16"), default="fp16", help=say("cli.extract_precision")
     )
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help=say("cli.device"))
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help=say("cli.extract_device"))
     add_result(parser, needed=True)
 
 

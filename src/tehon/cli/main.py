@@ -114,7 +114,7 @@ def _foreign(words: list[str]) -> tuple[list[str], list[str]]:
 def _parser(words: list[str]) -> Parser:
     """For all commands; only that of these words is imported and takes arguments, as no other one is parsed."""
     parser = Parser(prog="tehon", description=say("cli.tehon"), epilog=say("cli.exit_codes"))
-    parser.add_argument("--version", action="version", version=f"tehon {__version__}")
+    parser.add_argument("--version", action="version", version=f"tehon {__version__}", help=say("cli.version"))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         command = commands.add_parser(name, help=say(f"cli.{name}"), description=say(f"cli.{name}"))

@@ -30,6 +30,20 @@ _VALUES: dict[Any, str] = {int: "kind.int", float: "kind.float", finite: "kind.f
 _NEAR = 0.6
 
 
+class _Help(argparse.HelpFormatter):
+    """Help in the reader's language, with the default of each option."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, say("cli.usage") if prefix is None else prefix)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        own: Any = action.default
+        if not action.help or action.nargs == 0 or own in (None, argparse.SUPPRESS, "", []):
+            return action.help
+        value = " ".join(map(str, own)) if isinstance(own, list) else str(own)
+        return action.help + say("cli.default", value=value).replace("%", "%%")
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's parser with Problems for errors; subcommands are made of the same class. `stray` may know
     what was meant by an option that there is not; it is also told the nearest one that there is."""
@@ -37,7 +51,9 @@ class Parser(argparse.ArgumentParser):
     stray: Callable[[str, str], Problem | None] = staticmethod(lambda option, near: None)
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
+        super().__init__(*args, **more, formatter_class=_Help, add_help=False)
+        self._positionals.title, self._optionals.title = say("cli.words"), say("cli.options")
+        self.add_argument("-h", "--help", action="help", help=say("cli.help"))
         self._negative_number_matcher = _NEGATIVE  # older versions of Python take -1e-4 for an option
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:

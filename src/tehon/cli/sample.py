@@ -24,7 +24,7 @@ AT_ONCE = 4  # pictures drawn together
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tehon.catalog.samplers import SAMPLERS
 
-    parser.add_argument("model", help=say("cli.model"))
+    parser.add_argument("model", metavar="MODEL", help=say("cli.model"))
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help=say("cli.prompt"))
     parser.add_argument("--revision", default="", help=say("cli.revision"))
     parser.add_argument("--vae", default="", help=say("cli.vae"))

@@ -80,7 +80,7 @@ def await_start(launched: "Launched", watcher: Watcher) -> int:
     if process.poll() not in (None, 0):
         raise Problem("launch_failed", path=run.log, reason=last_line(run.log) or process.returncode)
     watcher("launched", {"run": str(run.path), "pid": process.pid})
-    watcher.say(say("cli.launched_at", path=run.path), "green")
+    watcher.say(say("cli.launched_at", path=run.path, name=run.path.name), "green")
     return 0
 
 

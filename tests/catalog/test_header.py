@@ -7,7 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from tehon.catalog.detect import find_model
 from tehon.catalog.header import read_header, read_scalars
+from tehon.catalog.pickled import pickled_header
 from tehon.messages.problem import Problem
 
 
@@ -65,3 +67,16 @@ def test_empty_tensors_and_half_characters_in_metadata_are_read(tmp_path: Path) 
 def test_a_name_that_is_too_long_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
         read_header(tmp_path / ("a" * 300 + ".safetensors"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that nobody can read is one of Linux here")
+def test_what_the_system_does_not_let_us_read_is_not_called_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(Problem, match=r"x.safetensors: the file cannot be read \(Input/output error\)"):
+        read_header(file)
+    (tmp_path / "model_index.json").symlink_to("/proc/self/mem")
+    with pytest.raises(Problem, match=r"model_index.json: the file cannot be read \(Input/output error\)"):
+        find_model(str(tmp_path))
+    with pytest.raises(Problem, match=r"the file cannot be read \(Is a directory\)"):
+        pickled_header(tmp_path)

@@ -118,8 +118,10 @@ def _from_folder(folder: Path, wanted: Prediction | None) -> Model:
 def _json(file: Path, folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text("utf8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         content = None
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     if not isinstance(content, dict):
         raise Problem("model_incomplete", field=_FIELD, path=folder)
     return content

@@ -77,7 +77,9 @@ def read_header(file: Path) -> Header:
         places = {name: (_count(row["data_offsets"][0]), _count(row["data_offsets"][1])) for name, row in rows.items()}
         for name in rows:
             name.encode()  # a UnicodeEncodeError for half a character, which no other program takes either
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error):
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error):
         raise Problem("not_safetensors", path=file) from None
     body = 8 + length
     end = body + max((stop for _, stop in places.values()), default=0)

@@ -70,6 +70,8 @@ def pickled_header(file: Path) -> Header:
             named: dict[Any, Any] = tensors if isinstance(tensors, dict) else {}
             found = {str(name): value for name, value in named.items() if isinstance(value, _Tensor)}
             dtypes, starts = _places(file, archive, name.removesuffix("data.pkl"), found)
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     except pickle.UnpicklingError as error:
         raise Problem("pickle_refused", field="model.path", path=file, reason=error) from None
     except (zipfile.BadZipFile, StopIteration, EOFError, KeyError, struct.error):

@@ -65,7 +65,8 @@ def write_sheet(plan: Plan, file: Path) -> str:
     try:
         sheet.save(file)
     except (OSError, ValueError) as error:
-        raise Problem("file_unwritable", field="--sheet", path=file, reason=error) from None
+        reason = getattr(error, "strerror", None) or error
+        raise Problem("file_unwritable", field="--sheet", path=file, reason=reason) from None
     return _undrawn("".join(written), font)
 
 

@@ -69,6 +69,13 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, name: str, content: str
     assert str(caught.value).startswith(f"{tmp_path / name}: this is not a metadata file (")
 
 
+def test_a_file_in_another_encoding_is_to_be_saved_anew(tmp_path: Path) -> None:
+    file = tmp_path / "meta.json"
+    file.write_bytes('{"a": {"caption": "猫"}}'.encode("cp932"))
+    with pytest.raises(Problem, match="is not UTF-8 text; save it as UTF-8"):
+        MetadataFile(file, ",")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="there is no such file"):
         MetadataFile(tmp_path / "none.json", ",")

@@ -55,8 +55,10 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
         text = file.read_text("utf-8-sig")
     except FileNotFoundError:
         raise Problem("file_missing", path=file) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem("file_unreadable", path=file, reason=error) from None
+    except UnicodeDecodeError:
+        raise Problem("caption_not_utf8", path=file) from None
+    except OSError as error:
+        raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     try:
         if file.suffix.lower() == ".jsonl":
             lines = [json.loads(line) for line in text.splitlines() if line.strip()]

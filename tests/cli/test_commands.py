@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from tehon.catalog.detect import demo_folder
 from tehon.cli.main import main
+from tehon.cli.progress import Watcher
 from tehon.planning.plan import make_plan
 from tehon.settings.files import to_toml, validate
 
@@ -55,6 +57,28 @@ def test_train_then_inspect_then_sample(config: Path, tmp_path: Path, capsys: py
     assert main([*words[:3], "--out", str(out), "--seed", "5", "--steps", "1", "--width", "64", "--height", "64"]) == 0
     assert capsys.readouterr().out.split("\n")[-2] == str(out / "02_5.png"), "the next number that is free"
     assert (out / "00_5.png").read_bytes() == was
+
+
+def test_a_training_that_is_interrupted_at_once_is_gone_on_with(
+    config: Path, nano: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two times Ctrl-C, after steps that may have been saved or not."""
+    tell = Watcher.__call__
+
+    def impatient(watcher: Watcher, name: str, facts: dict[str, Any]) -> None:
+        tell(watcher, name, facts)
+        if name == "step":
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Watcher, "__call__", impatient)
+    words = ["--model.path", str(nano), "--quiet", "--output.save_state_every_n_steps", "1"]
+    assert main(["train", str(config), *words]) == 130
+    assert capsys.readouterr().err == (
+        "Interrupted: what was under way is not saved. A training goes on from its newest state with tehon resume.\n"
+    )
+    monkeypatch.setattr(Watcher, "__call__", tell)
+    assert main(["resume", "mine", "--quiet"]) == 0
 
 
 def test_quiet_prints_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

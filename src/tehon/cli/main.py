@@ -1,7 +1,7 @@
 """The `tehon` command: picks the subcommand, and turns every Problem into one sentence and exit code 2.
 
 Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the input; 3 stopped early, to be gone
-on with; 130 interrupted before there was a run.
+on with; 130 interrupted at once, with nothing saved.
 """
 
 import gc

@@ -198,6 +198,43 @@ def test_two_servers_lose_nothing_of_each_other_and_hear_of_it(draft: Draft) -> 
     assert draft.get("training.seed") == 7
 
 
+@pytest.mark.parametrize(
+    ("broken", "values"),
+    [
+        ("[network\nrank = 16\n", {}),
+        ("[network]\nrank = 16\nrang = 4\n", {"network.rank": 16}),
+        ("network = 16\n", {}),
+        ('[samples]\nprompts = "\udcff"\n', {}),
+    ],
+)
+def test_a_form_that_was_broken_by_hand_is_kept_beside(draft: Draft, broken: str, values: dict[str, Any]) -> None:
+    text = broken.encode("utf8", "surrogateescape")
+    draft.file.parent.mkdir()
+    draft.file.write_bytes(text)
+    first = Draft(draft.file)
+    assert first.values == Draft(draft.file).values == values, "also at the second start"
+    assert first.kept is not None
+    assert first.kept[1].read_bytes() == text
+    first.set("network.alpha", 2.0)
+    draft.file.write_bytes(text)  # while the page is open
+    first.catch_up()
+    assert draft.file.read_bytes() == text, "the editor may not be done"
+    first.set("network.alpha", 4.0)
+    assert [place.read_bytes() for place in sorted(draft.file.parent.glob("form-kept-*.toml"))] == [text, text]
+    assert Draft(draft.file).values["network.alpha"] == 4.0
+    assert first.kept[1].name == "form-kept-2.toml"
+
+
+def test_a_form_that_was_mended_while_the_page_is_open_is_taken_over(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    draft.file.write_text("[network\nrank = 24\n", "utf8")
+    draft.catch_up()
+    draft.file.write_text("[network]\nrank = 24\n", "utf8")
+    draft.set("network.alpha", 4.0)
+    assert draft.values == {"network.rank": 24, "network.alpha": 4.0}
+    assert draft.kept is None
+
+
 def test_who_watches_is_told_what_has_changed(draft: Draft) -> None:
     heard: list[Any] = []
     draft.watchers.append(lambda names: heard.append(sorted(names)))

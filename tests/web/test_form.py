@@ -78,3 +78,16 @@ def test_a_form_that_cannot_be_kept_says_so_and_goes_on(server: Any, visit: Any)
     row(page, "network.rank").fill("24")
     wrong.wait_for(state="hidden")
     assert read_toml(file)["network"]["rank"] == 24
+
+
+def test_a_form_that_was_broken_by_hand_is_told_until_that_is_closed(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    row(page, "network.rank").wait_for()
+    (server.home / "form.toml").write_text("[network\nrank = 3\n", "utf8")
+    page.wait_for_timeout(2500)  # until the page has seen it
+    row(page, "network.rank").fill("5")
+    bar = page.locator(".form-kept", has_text="The saved form could not be read whole")
+    bar.get_by_text(str(server.home / "form-kept-1.toml")).wait_for()
+    bar.get_by_role("button", name="Close").click()
+    bar.wait_for(state="hidden")
+    assert (server.home / "form-kept-1.toml").read_text("utf8") == "[network\nrank = 3\n"

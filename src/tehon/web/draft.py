@@ -10,12 +10,14 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from tehon.disk import make_folder, write_whole
+from tehon.disk import make_folder, unwritable, write_whole
+from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
 from tehon.settings.settings import Settings
@@ -47,17 +49,22 @@ class Draft:
 
     All windows of the page share one: `watchers` are told the names of the settings that have changed. Two servers
     share the file: what the other has written is taken over before each change. `replaced` can be taken back, the last
-    one first."""
+    one first. A file that can't be read whole, as by a slip of somebody who changed it by hand, is put beside before
+    it is written over: `kept` says why and where."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.defaults = {one.name: None if one.required else one.default for one in fields()}
         self.watchers: list[Callable[[Collection[str]], None]] = []
         self.replaced: list[Replaced] = []
+        self.kept: tuple[str, Path] | None = None
         self.values: dict[str, Any] = {}
+        self._broken = ""  # what is wrong with the file as it is now
         self._written = _stamp(file)
         if self._written is not None:
             self._read()
+            if self._broken:
+                self.save()
 
     def get(self, name: str) -> Any:
         return self.values.get(name, self.defaults[name])
@@ -114,17 +121,41 @@ class Draft:
         there = _stamp(self.file)
         if there is None or there == self._written:
             return
-        self._written, before, self.values = there, self.values, {}
-        try:
-            self._read()
-        except Problem:  # an editor is not done with it
-            self.values = before
+        before = dict(self.values)
+        self._written = there
+        self._read()
         self.tell([name for name in self.defaults if before.get(name) != self.values.get(name)])
 
     def _read(self) -> None:
+        """Takes over the file's values. Of one that is no TOML, with which an editor may not be done, none."""
         from tehon.settings.files import read_toml
 
-        self._put(_by_name(read_toml(self.file)))
+        try:
+            given = _by_name(read_toml(self.file))
+        except Problem as problem:
+            self._broken = str(problem.values.get("reason", problem))
+            return
+        strangers = sorted(given.keys() - self.defaults.keys())
+        self._broken = say("web.form_strangers", names=", ".join(strangers)) if strangers else ""
+        self.values = {}
+        self._put(given)
+
+    def _put_beside(self) -> None:
+        """Gives a file that can't be read whole another name."""
+        if self._broken and self.file.exists():
+            names = (self.file.with_name(f"{self.file.stem}-kept-{number}{self.file.suffix}") for number in count(1))
+            place = next(place for place in names if not place.exists())
+            try:
+                self.file.rename(place)
+            except OSError as error:
+                raise unwritable(place, error) from None
+            self.kept = self._broken, place
+        self._broken = ""
+
+    def close_kept(self) -> None:
+        """Says no more that a file was put beside."""
+        self.kept = None
+        self.tell([])
 
     def tell(self, names: Collection[str]) -> None:
         for watcher in list(self.watchers):
@@ -151,6 +182,7 @@ class Draft:
 
     def save(self) -> None:
         """Comes after the watchers are told: where the file can't be written, the form goes on without it."""
+        self._put_beside()
         make_folder(self.file.parent)
         write_whole(self.file, self.toml().encode())
         self._written = _stamp(self.file)

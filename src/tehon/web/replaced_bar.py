@@ -1,4 +1,5 @@
-"""Under the toolbar: what a preset or a file has changed in the form, and the way back.
+"""Under the toolbar: what a preset or a file has changed in the form, and the way back; and that a saved form could not
+be read.
 
 >>> bar = ReplacedBar(draft, go_to=form.go_to)
 >>> bar.show()
@@ -25,10 +26,17 @@ class ReplacedBar:
         self.draft = draft
         self.go_to = go_to
         self.shown: Replaced | None = None
+        with ui.element("div").classes("form-kept").props('role="status"') as self.kept:
+            self.kept_label = ui.label()
+            ui.button(say("web.close"), icon="check", on_click=draft.close_kept).props("flat dense no-caps")
         self.box = ui.element("div").classes("replaced").props('role="status"')
         self.show()
 
     def show(self) -> None:
+        self.kept.set_visibility(self.draft.kept is not None)
+        if self.draft.kept is not None:
+            reason, path = self.draft.kept
+            self.kept_label.text = say("web.form_kept", reason=reason, path=path)
         last = self.draft.replaced[-1] if self.draft.replaced else None
         self.box.set_visibility(last is not None)
         if last is self.shown:

@@ -60,6 +60,21 @@ def test_the_demo_replaces_nothing_unasked(name: str, tmp_path: Path, capsys: py
     assert [place for place in tmp_path.rglob("*") if place.is_file()] == [tmp_path / name]
 
 
+def test_pictures_that_are_there_stay_and_what_is_not_as_it_was_is_replaced_at_once(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    files = sorted(place for place in (tmp_path / "pictures").rglob("*") if place.is_file())
+    before = {place: (place.stat().st_ino, place.read_bytes()) for place in files}
+    changed, gone = tmp_path / "pictures/10_mofu/03.txt", tmp_path / "pictures/1_scene/007.png"
+    changed.write_text("a caption of mine\n", "utf8")
+    gone.unlink()
+    with changed.open() as reader:
+        prepared(tmp_path)
+        assert reader.read() == "a caption of mine\n", "who is reading the old file reads all of it"
+    assert {place: place.read_bytes() for place in files} == {place: content for place, (_, content) in before.items()}
+    assert {place for place in files if place.stat().st_ino != before[place][0]} <= {changed, gone}
+    assert changed.stat().st_ino != before[changed][0]
+
+
 def test_the_pictures_of_an_earlier_demo_are_drawn_anew(tmp_path: Path) -> None:
     for name in ("10_mofu/17.png", ".tehon-captions.json"):
         (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@
 'tehon-demo/pictures'
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def prepared(folder: Path) -> dict[str, Any]:
-    """Draws the pictures into `folder`, in the place of those of an earlier time, and gives the settings as tables."""
+    """Draws the pictures into `folder`, where they are not there from an earlier time, and gives the settings as
+    tables."""
     pictures = folder / "pictures"
-    for name in FOLDERS:
-        if (pictures / name).exists():
-            shutil.rmtree(pictures / name)
     write_data_set(pictures)
     write_known_scenes(pictures)
     tree = {section: dict(values) for section, values in SETTINGS.items()}

@@ -9,6 +9,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
+from tehon.demo.drawn import write_drawn
 from tehon.demo.scenes import BACKGROUNDS, POSITIONS, TEXTURES, finish, paint_background
 
 TRIGGER = "mofu"
@@ -89,8 +90,5 @@ def pictures(count: int = COUNT) -> list[tuple[str, Image.Image, str]]:
 def write_data_set(folder: Path) -> Path:
     """Writes kohya's layout, `folder/10_mofu/01.png` with `01.txt` and so on, and returns `folder/10_mofu`."""
     inner = folder / f"{REPEATS}_{TRIGGER}"
-    inner.mkdir(parents=True, exist_ok=True)
-    for stem, picture, caption in pictures():
-        picture.save(inner / f"{stem}.png", compress_level=1)
-        (inner / f"{stem}.txt").write_bytes(f"{caption}\n".encode())
+    write_drawn(inner, pictures())
     return inner

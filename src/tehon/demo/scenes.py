@@ -11,6 +11,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
+from tehon.demo.drawn import write_drawn
 from tehon.demo.shapes import SHAPES, outline
 
 SIDE = 128
@@ -188,9 +189,6 @@ def _pair(rng: Random, shape: str, colour: str, named: dict[str, str]) -> tuple[
 def write_known_scenes(folder: Path, count: int = 160) -> Path:
     """Writes `folder/1_scene` with pictures of what the model knows, so that training does not make it forget them."""
     inner = folder / "1_scene"
-    inner.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        known = scene(2024, number)
-        known.draw().save(inner / f"{number:03}.png", compress_level=1)
-        (inner / f"{number:03}.txt").write_bytes(f"{known.caption}\n".encode())
+    known = ((f"{number:03}", scene(2024, number)) for number in range(count))
+    write_drawn(inner, ((stem, one.draw(), one.caption) for stem, one in known))
     return inner

@@ -47,8 +47,13 @@ def _fill(form: "Form", menu: ui.dropdown_button) -> None:
         if name == DEMO:
             from tehon.demo.lesson import prepared  # draws, and so loads numpy, which nothing else here needs
 
-            form.draft.replace(await run.io_bound(prepared, form.workplace.folder / DEMO) or {}, say("preset.demo"))
-            form.draft.tell(["data.folder"])  # whose pictures were drawn anew, also where the form was the same
+            try:
+                tree = await run.io_bound(prepared, form.workplace.folder / DEMO)
+            except Problem as problem:
+                complain(problem)
+                return
+            form.draft.replace(tree or {}, say("preset.demo"))
+            form.draft.tell(["data.folder"])  # whose pictures may have been drawn anew where the form was the same
             return
         chosen = [addition for addition, box in additions.items() if box.value]
         what = " + ".join(say(f"preset.{one}") for one in (name, *chosen))

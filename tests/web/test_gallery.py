@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +135,36 @@ def test_what_is_typed_as_the_folder_outlives_a_look_at_the_pictures(shown: Any)
     shown.wait_for_timeout(1500)
     assert field.input_value() == "half a path"
     field.fill(before)
+
+
+def test_the_pictures_follow_the_form_in_this_window_and_in_another(
+    server: Any, visit: Any, shown: Any, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "1_blue thing").mkdir()
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "1_blue thing" / "blue.png")
+    shown.locator(".chip", has_text="caption 7 1").click()
+    shown.locator('.tile[title="00.png"]').wait_for(state="detached")
+    shown.locator('.tile[title="07.png"]').click()
+    caption = shown.get_by_label("Caption", exact=True).locator("visible=true")
+    caption.fill("typed until now")
+    other = visit(server.url)
+    field = other.locator('.setting[data-name="data.folder"]').get_by_role("textbox")
+    field.fill(str(tmp_path))
+    shown.locator('.tile[title="blue.png"]').wait_for()
+    shown.locator(".mark", has_text="being measured").wait_for(state="detached")
+    expect(shown.locator(".tile")).to_have_count(1)  # and the filter is gone
+    assert (folder / "1_red thing" / "07.txt").read_text("utf8").strip() == "typed until now"
+    (folder / "1_red thing" / "07.txt").write_text("caption 7", "utf8")
+    turn = other.get_by_role("tab", name="Pictures")
+    turn.click()
+    other.locator('.tile[title="blue.png"]').wait_for()
+    other.get_by_role("tab", name="Train").click()
+    field.fill(str(folder))
+    other.locator('.setting[data-name="data.folder"].changed').wait_for()
+    other.wait_for_timeout(800)
+    turn.click()
+    other.locator('.tile[title="00.png"]').wait_for()
+    shown.locator('.tile[title="00.png"]').wait_for()
 
 
 def test_a_caption_that_is_being_typed_is_saved_before_another_window_changes_the_language(

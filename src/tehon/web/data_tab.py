@@ -1,7 +1,7 @@
 """The tab Pictures: thumbnails with their crops, captions to edit alone or many at once, what is wrong."""
 
 from asyncio import Lock
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,14 @@ from tehon.web.picker import pick
 from tehon.web.workplace import Desk
 
 _TAGS = 60  # shown as filters
+_WAIT = 0.3  # seconds without a change of the form before the pictures are read again
 
 
 def data_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
     """Builds the tab in the element at hand; gives what is to be done when it is first looked at."""
-    return DataTab(desk).load
+    tab = DataTab(desk)
+    desk.on_front["data"] = tab.follow
+    return tab.load
 
 
 class DataTab:
@@ -38,6 +41,7 @@ class DataTab:
         self.tag = ""
         self.text = ""
         self.told: Any = desk.draft.get("data.folder")  # what the field last showed of the draft
+        self.stale = False  # whether the form says something else of the pictures than when they were read
         with ui.element("div").classes("data"):
             with ui.element("div").classes("data-main"):
                 self._bar()
@@ -46,6 +50,8 @@ class DataTab:
                 self.gallery = Gallery(say("web.pictures_of_set"), self._choose)
             with ui.element("aside").classes("panel data-side"):
                 self.editor = CaptionEditor(self)
+        self.draft.watchers.append(self._changed)
+        self.gallery.client.on_delete(lambda: self.draft.watchers.remove(self._changed))
 
     def _bar(self) -> None:
         with ui.element("div").classes("toolbar"):
@@ -71,6 +77,9 @@ class DataTab:
 
     async def load(self) -> None:
         """Reads the folders again and shows them; at first the pictures alone, before anything is known of them."""
+        self.stale = False
+        if self.draft.get("data.folder") != self.told:
+            await self._leave()
         if not self.album.entries and (tiles := await run.io_bound(self.album.glance)):
             self._tell_folder()
             self.gallery.show(tiles)
@@ -80,6 +89,28 @@ class DataTab:
         async with self.working:
             await run.io_bound(self.album.load)
         self.show()
+
+    async def _leave(self) -> None:
+        """Puts away what belongs to the pictures of another folder."""
+        self.chosen, self.tag = [], ""
+        await self.editor.save()
+        self.album.entries = []
+        self.gallery.select([])
+
+    def _changed(self, names: Collection[str]) -> None:
+        if any(name.startswith("data.") for name in names):
+            self.stale = True
+            self.follow()
+
+    def follow(self) -> None:
+        """Reads what has changed in the form, in this window or in another, when this tab is in front."""
+        if self.stale and self.desk.front == "data":
+            with self.gallery:
+                ui.timer(_WAIT, self._read_stale, once=True)
+
+    async def _read_stale(self) -> None:
+        if self.stale:
+            await self.load()
 
     def show(self) -> None:
         """Shows the album as it is now."""
@@ -146,12 +177,11 @@ class DataTab:
             await self._open(chosen)
 
     async def _open(self, folder: str) -> None:
-        await self.editor.save()
+        await self._leave()
         self.draft.set("data.folder", folder, tell=False)
-        self.chosen, self.album.entries = [], []
-        self.gallery.select([])
         await self.load()
         self.draft.tell(["data.folder"])  # now that the pictures are measured, and not twice at once
+        self.stale = False
 
     def _new(self) -> None:
         from tehon.web.new_set import new_set  # checks pictures, and so loads PIL, which the tab itself does not need

@@ -69,6 +69,9 @@ class Sheets:
     def look_at(self, name: str) -> None:
         """To be called when the browser brings a sheet to the front."""
         self._build(name)
+        self.desk.front = name
+        if name in self.looks and name in self.desk.on_front:
+            self.desk.on_front[name]()
         if name not in self.looks:
             task = self.looks[name] = background_tasks.create(self._look(name), name=f"first look at {name}")
             self.sheets[name].client.on_delete(lambda: task.cancel())

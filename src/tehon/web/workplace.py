@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -77,6 +77,9 @@ class Desk:
     show_tab: Callable[[str], None]
     open_run: Callable[[RunDirectory], None] | None = None
     go_to: Callable[[str], None] | None = None
+    front: str = ""
+    on_front: dict[str, Callable[[], None]] = field(default_factory=dict[str, Callable[[], None]])
+    """What is to be done whenever a tab is brought to the front, by its name."""
 
     @property
     def draft(self) -> Draft:

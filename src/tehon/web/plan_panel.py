@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ class PlanPanel:
         if checked.settings is not None:
             slow = asyncio.get_running_loop().call_later(_SLOW, self._say_lookup, turn, checked.settings)
             try:
-                plan, problems = await _planned(checked.settings)
+                plan, problems = await self.desk.workplace.plans.of(checked.settings)
             except Problem as problem:
                 found = by_field(problem)
             else:
@@ -165,25 +164,7 @@ class PlanPanel:
                 ui.notify(say("web.enqueued", number=job.number, name=job.name))
 
 
-async def _planned(settings: Settings) -> "tuple[Plan, list[Problem]]":
-    found = await run.io_bound(_plan, settings)
-    if found is None:  # the server is going down
-        raise asyncio.CancelledError
-    return found
-
-
 # These run in threads, and import there what the form does not need.
-
-
-def _plan(settings: Settings) -> "tuple[Plan, list[Problem]]":
-    """The plan, and what stands in the way of its start."""
-    from tehon.planning.handover import taken
-    from tehon.planning.plan import draft_plan
-
-    import_module("tehon.web.plan_view")  # which then is there when the plan is shown
-    plan = draft_plan(settings)
-    there = taken(plan)
-    return plan, [*plan.troubles.problems, *([there] if there else [])]
 
 
 def _start(settings: Settings) -> "RunDirectory":

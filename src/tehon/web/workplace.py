@@ -14,6 +14,7 @@ from tehon.messages.catalogue import language, languages, say
 from tehon.runs.layout import RunDirectory
 from tehon.web.draft import Draft
 from tehon.web.pictures import Pictures
+from tehon.web.plans import Plans
 
 _PAGES = 20  # made pages that are kept for the browser
 
@@ -34,6 +35,7 @@ class Workplace:
         self.folder = folder
         self.file = folder / "preferences.json"
         self.draft = Draft(folder / "form.toml")
+        self.plans = Plans()
         self.pages: dict[str, str] = {}
         self._pictures: Pictures | None = None
         self._making = Lock()

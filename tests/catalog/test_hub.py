@@ -16,7 +16,7 @@ import pytest
 
 import tehon
 from tehon.catalog.detect import find_model
-from tehon.catalog.hub import PRESETS, hub_folder, is_hub_id, wanted_weights
+from tehon.catalog.hub import PRESETS, asked, hub_folder, is_hub_id, wanted_weights
 from tehon.messages.problem import Problem
 
 Models = Callable[[str, str], Path]
@@ -97,13 +97,17 @@ def test_a_network_that_fails_in_its_own_way_is_one_sentence(cache: Path, monkey
     class LostError(Exception):
         """As the library underneath the hub's raises them: of no kind that is known here."""
 
+    said: list[str] = []
+
     def lost(*_: object, **__: object) -> list[str]:
+        said.append(asked())
         raise LostError("no route to host\nmore")
 
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lost)
     with pytest.raises(Problem, match="no route to host") as caught:
         find_model("somebody/something")
     assert caught.value.key == "hub_failed"
+    assert [*said, asked()] == ["somebody/something", ""], "who waits is told what for, as long as it is asked for"
 
 
 def test_each_network_is_fetched_once() -> None:

@@ -1,12 +1,17 @@
 """What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
 
+import os
+import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+
+from tehon.catalog.detect import demo_folder
 
 pytestmark = pytest.mark.slow
 # Whether what is shown is of settings that are no more, and none of them can be started.
@@ -123,6 +128,38 @@ def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
         finally:
             server.process.kill()
             server.process.wait(20)
+
+
+def test_of_a_cached_model_no_lookup_is_told_however_long_its_plan_takes(
+    visit: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    helpers: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    cached, commit = tmp_path / "hub" / "models--somebody--model", "0" * 40
+    shutil.copytree(demo_folder(), cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    pictures = tmp_path / "pictures" / "1_thing"
+    pictures.mkdir(parents=True)
+    Image.new("RGB", (256, 256)).save(pictures / "0.png")
+    for number in range(1, 3000):
+        os.link(pictures / "0.png", pictures / f"{number}.png")
+    server = helpers.start_server(tmp_path, helpers.free_port(), HF_HUB_CACHE=str(tmp_path / "hub"))
+    try:
+        page = visit(server.url)
+        page.evaluate(
+            "window.said = 0; setInterval(() => { said += document.querySelector('.lookup').checkVisibility() })"
+        )
+        for name, text in (("model.path", "somebody/model"), ("output.folder", str(tmp_path / "out"))):
+            page.locator(f'.setting[data-name="{name}"] input').fill(text)
+        page.locator('.setting[data-name="data.folder"] input').fill(str(tmp_path / "pictures"))
+        page.locator(".panel .q-spinner").wait_for()
+        began = time.monotonic()
+        page.locator(".figure-number", has_text="3000").first.wait_for()
+        assert time.monotonic() - began > 1.2, "else nothing could have been told"
+        assert page.evaluate("said") == 0
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 def test_lines_of_the_plan_stand_alone_here(demo: Any) -> None:

@@ -7,6 +7,8 @@ are fetched: configurations, vocabularies, and of the weights those in safetenso
 """
 
 import re
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from tehon.catalog.weight_files import shards_of
@@ -32,6 +34,21 @@ _VOCABULARY = "openai/clip-vit-large-patch14"
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 _CONFIGURATIONS = ["model_index.json", *(f"{part}/*.{end}" for part in _PARTS for end in ("json", "txt"))]
 _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_asked: list[str] = []  # by the threads of this process
+
+
+def asked() -> str:
+    """A repository that the hub is being asked for at this moment, or ''; what the cache has is not asked for."""
+    return _asked[-1] if _asked else ""
+
+
+@contextmanager
+def _asking(name: str) -> Generator[None, None, None]:
+    _asked.append(name)
+    try:
+        yield
+    finally:
+        _asked.remove(name)
 
 
 def is_hub_id(path: str) -> bool:
@@ -52,8 +69,9 @@ def hub_folder(name: str, revision: str = "") -> Path:
             return folder
     today = PRESETS.get(name, name)
     try:
-        files = HfApi().list_repo_files(today, revision=revision or None)
-        return _fetch(today, revision, [*_CONFIGURATIONS, *wanted_weights(files)])
+        with _asking(today):
+            files = HfApi().list_repo_files(today, revision=revision or None)
+            return _fetch(today, revision, [*_CONFIGURATIONS, *wanted_weights(files)])
     except Exception as error:  # noqa: BLE001  the library underneath has errors of its own for a missing network
         raise Problem("hub_failed", field="model.path", path=today, reason=reason_of(error)) from None
 
@@ -124,7 +142,8 @@ def vocabulary_folder() -> Path:
     files = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
     for only_here in (True, False):
         try:
-            folder = Path(snapshot_download(_VOCABULARY, allow_patterns=files, local_files_only=only_here))
+            with nullcontext() if only_here else _asking(_VOCABULARY):
+                folder = Path(snapshot_download(_VOCABULARY, allow_patterns=files, local_files_only=only_here))
         except Exception:  # noqa: BLE001  as above
             continue
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():

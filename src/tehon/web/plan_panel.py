@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nicegui import run, ui
 
-from tehon.catalog.hub import is_hub_id
+from tehon.catalog.hub import asked
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.settings import Settings
@@ -75,13 +74,15 @@ class PlanPanel:
             button.set_enabled(not waiting)
         self.lookup.set_visibility(False)
 
-    def _say_lookup(self, turn: int, settings: Settings) -> None:
-        """Where a plan takes long because of a model that is not on this machine."""
-        path = settings.model.path
-        if turn == self.turn and is_hub_id(path) and not Path(path).exists():
-            self.lookup.text = self.short.text = say("web.looking_up", path=path)
-            self.lookup.set_visibility(True)
-            self.short.classes(remove="stale")
+    async def _say_lookup(self, turn: int) -> None:
+        """Where a plan takes long because the hub is asked for something that is not on this machine."""
+        while turn == self.turn:
+            await asyncio.sleep(_SLOW)
+            if turn == self.turn and (name := asked()):
+                self.lookup.text = self.short.text = say("web.looking_up", path=name)
+                self.lookup.set_visibility(True)
+                self.short.classes(remove="stale")
+                return
 
     async def _make(self, turn: int) -> None:
         if turn != self.turn:
@@ -89,7 +90,7 @@ class PlanPanel:
         checked = self.draft.checked()
         found, plan = dict(checked.by_field), None
         if checked.settings is not None:
-            slow = asyncio.get_running_loop().call_later(_SLOW, self._say_lookup, turn, checked.settings)
+            slow = asyncio.create_task(self._say_lookup(turn))
             try:
                 plan, problems = await self.desk.workplace.plans.of(checked.settings)
             except Problem as problem:

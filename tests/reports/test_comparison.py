@@ -15,6 +15,7 @@ from tehon.reports.curves import chart, smoothed, thinned, ticks
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import open_run
 from tehon.runs.record import append_rows
+from tehon.runs.status import look
 from tehon.settings.files import to_toml, validate
 
 Tree = dict[str, Any]
@@ -75,10 +76,22 @@ def test_what_differs_is_told_and_nothing_else(pair: list[str]) -> None:
     found = compare([open_run(Path(path)) for path in pair])
     assert dict(found.settings) == {"network.rank": ("2", "8"), "output.training_comment": ("one", EVIL)}
     assert [run.steps for run in found.runs] == [2, 3]
-    assert [run.loss for run in found.runs] == [0.3, 0.1]
+    assert [run.loss for run in found.runs] == pytest.approx([0.35, 0.7 / 3])
     assert found.runs[0].best is not None
     assert found.runs[0].best.loss == 0.25
     assert found.runs[1].best is None
+
+
+@pytest.mark.parametrize("count", [12, 250])
+def test_the_loss_is_the_one_that_is_shown_of_each_run_by_itself(tree: Tree, tmp_path: Path, count: int) -> None:
+    """Of two runs that learn the same, one must not seem the better by the noise of their last steps."""
+    steps = [1.0 + (-1) ** n for n in range(count)]
+    runs = [make_run(tmp_path / name, tree, losses, {}, "red") for name, losses in (("a", steps), ("b", steps[1:]))]
+    found = compare(runs)
+    assert [run.loss for run in found.runs] == pytest.approx([1.0, 1.0], abs=0.1)
+    assert found.runs[0].loss == pytest.approx(look(runs[0]).loss)
+    ends = [loss for _, loss in found.runs[0].training[-3:]]
+    assert max(ends) - min(ends) <= 0.7, "of 2 from step to step"
 
 
 def test_the_command_writes_one_page_that_holds_everything(
@@ -88,7 +101,7 @@ def test_the_command_writes_one_page_that_holds_everything(
     assert main(["compare", *pair, "--out", str(out)]) == 0
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["network.rank", "2", "8"] in shown
-    assert ["loss", "at", "the", "end", "0.3000", "0.1000"] in shown
+    assert ["loss,", "mean", "of", "the", "last", "100", "steps", "0.3500", "0.2333"] in shown
     assert shown[-1] == ["Page", str(out)]
     text = out.read_text("utf8")
     page = Page(text)
@@ -96,6 +109,7 @@ def test_the_command_writes_one_page_that_holds_everything(
     assert page.tags.count("img") == 3, "the base model's picture and the last of each run"
     assert page.tags.count("polyline") == 5, "two of the loss, one held-out, two of the rate"
     assert any(EVIL in words for words in page.texts)
+    assert "Network rank (dimension) · network.rank" in page.texts
     assert "default-src 'none'" in text
 
     assert main(["compare", *pair, pair[0], "--out", str(out)]) == 2

@@ -5,26 +5,27 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from PIL import Image
 from rich.cells import cell_len
 
 from tehon.messages.catalogue import say
-from tehon.reports.curves import Points, chart, smoothed
+from tehon.reports.curves import Points, chart, smoothed_loss
 from tehon.reports.page import heading, page, paragraph, picture_table, table
 from tehon.runs.judge import Best, best_measurement, losses
 from tehon.runs.layout import RunDirectory
-from tehon.runs.read import rows
+from tehon.runs.read import RECENT, rows
+from tehon.settings.fields import fields
 from tehon.settings.files import read_toml
 
 _PROMPT = ("prompt", "negative_prompt", "width", "height", "seed", "scale", "sample_steps", "sample_sampler")
-_SMOOTH = 20  # the loss is shown as the mean over a twentieth of the run
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the records say of one run. `loss` is the mean over the last twentieth of its steps."""
+    """What the records say of one run. `loss` is the mean over its last hundred steps."""
 
     name: str
     steps: int
@@ -62,15 +63,14 @@ def _names(directories: Sequence[RunDirectory]) -> list[str]:
 def _seen(directory: RunDirectory, name: str) -> Seen:
     table = [row for row in rows(directory.metrics) if "loss" in row]
     training = [(row["step"], row["loss"]) for row in table]
-    width = max(1, len(training) // _SMOOTH)
-    curve = smoothed(training, width)
+    recent = [loss for _, loss in training[-RECENT:]]
     groups = dict.fromkeys(group for row in table for group in row["rates"])
     return Seen(
         name=name,
         steps=max((row["step"] for row in table), default=0),
-        loss=curve[-1][1] if curve else None,
+        loss=fmean(recent) if recent else None,
         best=best_measurement(directory),
-        training=curve,
+        training=smoothed_loss(training),
         validation=[(step, loss) for step, _, loss in losses(directory)],
         rates={g: [(row["step"], row["rates"][g]) for row in table if g in row["rates"]] for g in groups},
     )
@@ -121,7 +121,7 @@ def _summary(found: Comparison) -> list[tuple[str, ...]]:
     best = [run.best for run in found.runs]
     lines = [
         (say("compare.steps"), *(str(run.steps) for run in found.runs)),
-        (say("compare.loss"), *(number(run.loss) for run in found.runs)),
+        (say("compare.loss", count=RECENT), *(number(run.loss) for run in found.runs)),
     ]
     if any(best):
         lines.append((say("compare.best"), *(number(one and one.loss) for one in best)))
@@ -135,7 +135,7 @@ def as_page(found: Comparison) -> str:
     parts = [paragraph(str(directory.path)) for directory in found.directories]
     parts += [heading(say("compare.summary")), table(["", *names], _summary(found))]
     parts.append(heading(say("compare.settings")))
-    lines = [(name, *values) for name, values in found.settings]
+    lines = [(_label(name), *values) for name, values in found.settings]
     parts.append(table(["", *names], lines) if lines else paragraph(say("compare.same_settings")))
     parts.append(heading(say("compare.curves")))
     parts.append(chart(say("compare.training_loss"), {run.name: run.training for run in found.runs}))
@@ -145,6 +145,11 @@ def as_page(found: Comparison) -> str:
         parts.append(chart(title, {run.name: run.rates.get(group, []) for run in found.runs}))
     parts += _pictures(found)
     return page(say("compare.title", names=", ".join(names)), parts)
+
+
+def _label(name: str) -> str:
+    """A setting's label before its name, if it is one that there still is."""
+    return f"{say(f'label.{name}')} · {name}" if name in {one.name for one in fields()} else name
 
 
 def _pictures(found: Comparison) -> list[str]:

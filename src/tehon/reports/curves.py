@@ -62,6 +62,12 @@ def smoothed(points: Points, width: int) -> list[tuple[float, float]]:
     return found
 
 
+def smoothed_loss(points: Points) -> list[tuple[float, float]]:
+    """The mean over a fortieth of the run, or ten steps, but never over more than a quarter."""
+    count = len(points)
+    return smoothed(points, max(1, min(count // 4, max(count // 40, 10))))
+
+
 def thinned(points: Points) -> list[tuple[float, float]]:
     """At most so many points as can be seen, the first and the last among them."""
     if len(points) <= _MOST:

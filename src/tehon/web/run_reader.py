@@ -10,7 +10,7 @@ from tehon.catalog.families import FAMILIES
 from tehon.catalog.header import read_header
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.reports.curves import smoothed
+from tehon.reports.curves import smoothed_loss
 from tehon.runs.follow import Follower
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import read_json, rows
@@ -20,7 +20,6 @@ from tehon.settings.optimizer_rules import resolved_name
 from tehon.web.pictures import Pictures
 
 _MOST = 1000  # points of a curve; more are not seen
-_SMOOTH, _LEAST = 40, 10  # a curve is smoothed over a fortieth of it, or ten steps, but never over more than a quarter
 _LOG = 16_384  # bytes of the log that are shown
 _ROOTS = sorted({root for family in FAMILIES.values() for root in family.adapter_roots}, key=len, reverse=True)
 Points = list[tuple[float, float]]
@@ -51,8 +50,7 @@ class Curves:
         return bool(news)
 
     def smooth(self) -> Points:
-        count = len(self.loss)
-        return smoothed(self.loss, max(1, min(count // 4, max(count // _SMOOTH, _LEAST))))
+        return smoothed_loss(self.loss)
 
 
 def group_label(group: str) -> str:

@@ -1,5 +1,7 @@
 """The queue on the tab Runs, in a real browser: why a job could not begin, trying it again, and a pause."""
 
+import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -56,3 +58,21 @@ def test_a_queue_that_is_worked_is_paused_and_goes_on(server: Any, visit: Any, q
         card.get_by_role("button", name="Go on").click()
         card.get_by_role("button", name="Pause").wait_for()
         assert not queue.paused
+
+
+def test_who_adds_a_job_hears_whether_it_begins_by_itself(server: Any, visit: Any, queue: Queue) -> None:
+    page = visit(server.url)
+    page.get_by_role("button", name="Presets").click()
+    page.get_by_text("Demo", exact=True).click()
+    page.locator(".figure-number", has_text="176").wait_for()
+    name = page.locator('.setting[data-name="output.name"] input')
+    begin = " No job begins by itself: choose “{}” on the tab Runs."
+    wanted = {"idle": begin.format("Start"), "paused": begin.format("Go on"), "worked": ""}
+    for state, more in wanted.items():
+        queue.pause(paused=state == "paused")
+        name.fill(state)
+        page.wait_for_timeout(1500)  # until the form has it
+        with holding(queue.worker_lock("cpu")) if state == "worked" else nullcontext():
+            page.get_by_role("button", name="Add to queue").click()
+            said = re.compile(rf"^{state} is job \d+ in the queue\.{more}$")
+            page.locator(".q-notification__message", has_text=said).wait_for()

@@ -18,7 +18,6 @@ from tehon.web.workplace import Desk
 if TYPE_CHECKING:
     from tehon.planning.plan import Plan
     from tehon.runs.layout import RunDirectory
-    from tehon.runs.queue import Job
     from tehon.web.train import Form
 
 _WAIT = 0.35  # seconds without typing before a plan is made
@@ -157,12 +156,12 @@ class PlanPanel:
         if settings is None:
             return
         try:
-            job = await run.io_bound(_enqueue, settings)
+            said = await run.io_bound(_enqueue, settings)
         except Problem as problem:
             complain(problem)
         else:
-            if job is not None:
-                ui.notify(say("web.enqueued", number=job.number, name=job.name))
+            if said is not None:
+                ui.notify(said, multi_line=True)
 
 
 # These run in threads, and import there what the form does not need.
@@ -174,7 +173,14 @@ def _start(settings: Settings) -> "RunDirectory":
     return start(settings)
 
 
-def _enqueue(settings: Settings) -> "Job":
+def _enqueue(settings: Settings) -> str:
+    """What came of it; also where no job begins by itself, which else would be found out in the morning."""
+    from tehon.runs.queue import Queue
     from tehon.web.actions import enqueue
 
-    return enqueue(settings)
+    job, queue = enqueue(settings), Queue()
+    said = say("web.enqueued", number=job.number, name=job.name)
+    if queue.paused or not queue.workers():
+        button = say("web.queue_resume" if queue.paused else "web.queue_start")
+        said += " " + say("web.enqueued_idle", button=button, tab=say("web.tab_runs"))
+    return said

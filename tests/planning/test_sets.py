@@ -14,6 +14,7 @@ from PIL import Image
 from tehon.data.plan.captions_beside import CaptionsBeside
 from tehon.data.plan.epochs import Read
 from tehon.messages.problem import Problem
+from tehon.planning.notices import picture_notices
 from tehon.planning.plan import Plan, draft_plan, make_plan
 from tehon.planning.report import as_data, as_text
 from tehon.settings.files import validate
@@ -58,6 +59,19 @@ def test_class_words_caption_a_plain_folder(tmp_path: Path) -> None:
     folder = draw(tmp_path / "cats", 1)
     assert shown(plan_of(tmp_path, {"folder": str(folder), "repeats": 1, "class_words": "a cat"}))[0][2] == "a cat"
     assert shown(plan_of(tmp_path, {"folder": str(folder), "repeats": 1}))[0][2] == ""
+
+
+@pytest.mark.parametrize(("name", "data"), [("cats", {"repeats": 1}), ("10_cats", {"repeats": 1}), ("10_", {})])
+def test_pictures_that_no_word_calls_are_told_once_with_the_remedy(tmp_path: Path, name: str, data: Tree) -> None:
+    folder = draw(tmp_path / name, 2)
+    (folder / "01.txt").write_text("", "utf8")
+    plan = plan_of(tmp_path, {"folder": str(folder if data else tmp_path), **data})
+    assert plan.troubles.odd["captions_wordless"] == [str(folder / "00.png")]
+    assert plan.troubles.odd["captions_missing"] == []
+    assert plan.troubles.odd["captions_empty"] == [str(folder / "01.png")]
+    (said,) = [notice for notice in picture_notices(plan) if "class words" in notice]
+    assert said.startswith("1 of 2 pictures have neither a caption nor class words")
+    assert "data.class_words" in said
 
 
 def test_a_plain_folder_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ class Captions:
             if self._metadata or not isinstance(text, str):
                 self._elsewhere(folder, names[number], text, number, chosen)
         for number in numbers:
-            if not chosen.texts[number] and number not in chosen.without:
+            wordless = chosen.sources[number] == CLASS_WORDS and not self._data.is_reg
+            if not chosen.texts[number] and number not in chosen.without and not wordless:
                 self._troubles.note("captions_empty", folder.path / names[number])
         return chosen
 
@@ -93,7 +94,7 @@ class Captions:
         elif self._data.is_reg or self._data.missing_captions == "class_words":
             chosen.texts[number], chosen.sources[number] = folder.words, CLASS_WORDS
             if not self._data.is_reg:
-                self._troubles.note("captions_missing", folder.path / name)
+                self._troubles.note("captions_missing" if folder.words else "captions_wordless", folder.path / name)
         elif self._data.missing_captions == "file_name":
             chosen.texts[number], chosen.sources[number] = caption_of_name(name), FILE_NAME
         else:

@@ -17,6 +17,7 @@ KINDS = (
     "duplicates",
     "without_alpha",
     "captions_missing",
+    "captions_wordless",
     "captions_empty",
     "captions_unused",
     "metadata_unused",

@@ -162,6 +162,35 @@ def test_of_a_cached_model_no_lookup_is_told_however_long_its_plan_takes(
         server.process.wait(20)
 
 
+def test_what_is_wrong_with_pictures_is_told_before_all_else_is_chosen(
+    visit: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    helpers: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    (tmp_path / "cats").mkdir()
+    Image.new("RGB", (640, 640)).save(tmp_path / "cats" / "a.png")
+    server = helpers.start_server(tmp_path / "home", helpers.free_port())
+    try:
+        page = visit(server.url)
+        page.locator('.setting[data-name="data.folder"] input').fill(str(tmp_path / "cats"))
+        page.locator(".panel .mark.problem", has_text="pictures lie directly in").wait_for()
+        open_ones = page.locator(".panel .mark.needed")
+        assert open_ones.all_inner_texts() == [
+            "edit\nBase model is still to be chosen.",
+            "edit\nOutput folder is still to be chosen.",
+        ]
+        page.locator('.setting[data-name="model.path"] input').fill("/nowhere/model.safetensors")
+        page.locator(".panel .mark.problem", has_text="/nowhere/model.safetensors").wait_for()
+        page.locator('.setting[data-name="model.path"] input').fill("demo")
+        (tmp_path / "cats").rename(tmp_path / "3_cats")
+        page.locator('.setting[data-name="data.folder"] input').fill(str(tmp_path))
+        expect(page.locator(".panel .mark")).to_have_text(["editOutput folder is still to be chosen."])
+        assert page.locator(".figure-number").count() == 0, "nothing is shown of a plan with stand-ins"
+        assert page.get_by_role("button", name="Start training").is_disabled()
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
+
+
 def test_lines_of_the_plan_stand_alone_here(demo: Any) -> None:
     demo.get_by_text("Steps: 320 readings / 4 at once in 1 bucket").wait_for()
     demo.get_by_text("Network: lora, rank 16").wait_for()

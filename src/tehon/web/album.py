@@ -105,11 +105,8 @@ class Album:
         from tehon.settings.files import validate
 
         self.plan, self.entries, self.trouble, self.sentences = None, [], "", []
-        tree = self.draft.tree()
-        tree.setdefault("model", {}).setdefault("path", "demo")
-        tree.setdefault("output", {}).setdefault("folder", "output")
         try:
-            plan = self.plan = draft_plan(validate(tree))
+            plan = self.plan = draft_plan(validate(self.draft.tree_for_pictures()))
         except Problem as problem:
             no_folder = any(one.key == "key_missing" and one.values["field"] == "data.folder" for one in problem.all)
             self.trouble = say("web.needed", name=say("label.data.folder")) if no_folder else str(problem)

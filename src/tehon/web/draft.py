@@ -33,6 +33,8 @@ class Checked:
     by_field: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
     needed: tuple[str, ...] = ()
     """Settings without a default that are still empty."""
+    so_far: Settings | None = None
+    """Where nothing is wrong but that: settings with stand-ins for these, to see what is wrong with the pictures."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,23 @@ class Draft:
             return Checked(validate(self.tree()))
         except Problem as problem:
             needed = tuple(str(one.values["field"]) for one in problem.all if one.key == "key_missing")
-            return Checked(None, by_field(problem), needed)
+            wrong = by_field(problem)
+        return Checked(None, wrong, needed, None if wrong or "data.folder" in needed else self._so_far())
+
+    def _so_far(self) -> Settings | None:
+        from tehon.settings.files import validate
+
+        try:
+            return validate(self.tree_for_pictures())
+        except Problem:
+            return None
+
+    def tree_for_pictures(self) -> dict[str, Any]:
+        """The values as tables, with stand-ins where a model and an output folder are still to be chosen."""
+        tree = self.tree()
+        tree.setdefault("model", {}).setdefault("path", "demo")
+        tree.setdefault("output", {}).setdefault("folder", "output")
+        return tree
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

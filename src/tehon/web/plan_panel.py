@@ -88,18 +88,21 @@ class PlanPanel:
             return
         checked = self.draft.checked()
         found, plan = dict(checked.by_field), None
-        if checked.settings is not None:
+        settings = checked.settings or checked.so_far
+        if settings is not None:
             slow = asyncio.create_task(self._say_lookup(turn))
             try:
-                plan, problems = await self.desk.workplace.plans.of(checked.settings)
+                plan, problems = await self.desk.workplace.plans.of(settings)
             except Problem as problem:
-                found = by_field(problem)
-            else:
-                for problem in problems:
-                    for name, sentences in by_field(problem).items():
-                        found.setdefault(name, []).extend(sentences)
+                problems = problem.all
             finally:
                 slow.cancel()
+            for problem in problems:
+                for name, sentences in by_field(problem).items():
+                    found.setdefault(name, []).extend(sentences)
+            if checked.settings is None:
+                found = {name: found[name] for name in found if _is_true_so_far(name, plan, checked.needed)}
+                plan = None
         if turn != self.turn:
             return
         self.form.complain(found)
@@ -162,6 +165,14 @@ class PlanPanel:
         else:
             if said is not None:
                 ui.notify(said, multi_line=True)
+
+
+def _is_true_so_far(name: str, plan: "Plan | None", needed: Sequence[str]) -> bool:
+    """Whether a sentence about a setting, or about pictures where that is '', stays true whatever is chosen of what is
+    needed."""
+    if "model.path" in needed or not name:
+        return name.startswith("data.") or (not name and plan is not None)
+    return not name.startswith("output.")
 
 
 # These run in threads, and import there what the form does not need.

@@ -1,9 +1,12 @@
 """Sentences on the page name settings by the labels that stand there."""
 
+import re
+
 import pytest
 
 from tehon.messages.problem import Problem
-from tehon.web.naming import pieces, worded
+from tehon.settings.fields import fields
+from tehon.web.naming import pieces, worded, worded_help
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,14 @@ def test_a_name_becomes_the_label(sentence: str, wanted: str) -> None:
     assert worded(sentence) == wanted
 
 
+def test_a_help_text_calls_settings_by_their_labels_too() -> None:
+    assert worded_help("data.repeats", "where `folder` holds `10_cat`") == "where “Image folder” holds `10_cat`"
+    helps = {one.name: worded_help(one.name, one.help) for one in fields()}
+    inner = {one.name.partition(".")[2] for one in fields()}
+    bare = {name: found for name, text in helps.items() if (found := inner & set(re.findall(r"`(\w+)`", text)))}
+    assert bare == {}
+
+
 def test_each_piece_knows_its_setting() -> None:
     assert pieces("set data.repeats.") == [("set ", ""), ("“Repeats”", "data.repeats"), (".", "")]
     assert pieces("nothing") == [("nothing", "")]
@@ -32,5 +43,5 @@ def test_in_japanese_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEHON_LANG", "ja")
     said = worded(str(Problem("folder_unnamed", field="data.folder", path="/cats", name="10_cats")))
     assert said.startswith("画像フォルダ: ")
-    assert "「繰り返し回数」" in said
+    assert "「繰り返し回数」を" in said, "no space beside the brackets"
     assert "data." not in said

@@ -12,7 +12,7 @@ from nicegui.elements.mixins.value_element import ValueElement
 from tehon.messages.catalogue import say
 from tehon.settings.fields import SettingField
 from tehon.web.draft import Draft
-from tehon.web.naming import worded
+from tehon.web.naming import worded, worded_help
 from tehon.web.picker import pick
 from tehon.web.placing import FILES, FOLDERS, LONG
 from tehon.web.values import as_text, from_text
@@ -27,7 +27,7 @@ class Setting(ui.element, component="setting.js"):
             id=f"set-{_id(field.name)}",
             name=field.name,
             label=field.label,
-            help=worded(field.help),
+            help=worded_help(field.name, field.help),
             back=say("web.reset", name=field.label),
         )
         self.on("back", on_back, [])

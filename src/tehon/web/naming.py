@@ -13,9 +13,17 @@ from nicegui import ui
 from tehon.messages.catalogue import say
 from tehon.settings.fields import fields
 
+_INNER = re.compile(r"`(\w+)`")
+
 
 def worded(sentence: str) -> str:
     return "".join(text for text, _ in pieces(sentence))
+
+
+def worded_help(name: str, text: str) -> str:
+    """A setting's help, in which those of its own section stand by their last name, in code."""
+    section = name.partition(".")[0]
+    return worded(_INNER.sub(lambda one: f"`{full}`" if (full := f"{section}.{one[1]}") in _known() else one[0], text))
 
 
 def pieces(sentence: str) -> list[tuple[str, str]]:
@@ -31,8 +39,12 @@ def pieces(sentence: str) -> list[tuple[str, str]]:
         elif row:
             label += match[0].partition(name)[2].rstrip("`")
         opens = match.start() == 0 and sentence[match.end() :].startswith(":")
-        found += [(sentence[end : match.start()], ""), (label if opens else say("web.named", label=label), name)]
-        end = match.end()
+        before, end = sentence[end : match.start()], match.end()
+        if not opens:
+            label = say("web.named", label=label)
+            if label.endswith("」"):  # beside these no space is set, as is beside a name in Latin letters
+                before, end = before.removesuffix(" "), end + sentence[end:].startswith(" ")
+        found += [(before, ""), (label, name)]
     return [piece for piece in [*found, (sentence[end:], "")] if piece[0]]
 
 

@@ -78,3 +78,19 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(server: Any, visit: Any
     picture = {"name": "cat.png", "mimeType": "image/png", "buffer": b"x"}
     page.locator("input[type=file]").set_input_files(picture)
     page.get_by_text("This file is not taken; give one that ends in .toml, .json").wait_for()
+
+
+@pytest.mark.slow
+def test_a_picture_of_a_kind_that_is_not_read_is_refused_in_a_sentence(server: Any, visit: Any) -> None:
+    page = visit(f"{server.url}/data")
+    page.get_by_role("button", name="New data set").click()
+    picture = {"name": "IMG_0001.HEIC", "mimeType": "image/heic", "buffer": b"x"}
+    page.locator("input[type=file]").set_input_files(picture)
+    page.get_by_text("This file is not taken; give one that ends in .png, .jpg").wait_for()
+
+
+@pytest.mark.slow
+def test_without_pictures_there_are_no_tools_for_captions(server: Any, visit: Any) -> None:
+    page = visit(f"{server.url}/data")
+    page.get_by_text("No captions to edit: no pictures are shown.").wait_for()
+    assert page.locator(".data-side").get_by_role("button").count() == 0

@@ -88,6 +88,9 @@ class CaptionEditor:
 
     def _many(self) -> None:
         targets = self.tab.targets()
+        if not targets:
+            ui.label(say("web.edit_none")).classes("small")
+            return
         ui.label(say("web.edit_many", count=len(targets))).classes("panel-title")
         new = ui.input(say("web.tags")).props("outlined dense").classes("wide")
         with ui.row():

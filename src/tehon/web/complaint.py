@@ -1,5 +1,7 @@
 """What went wrong with something that was asked for, where there is no better place on the page to say it."""
 
+from collections.abc import Sequence
+
 from nicegui import context, ui
 
 from tehon.messages.catalogue import say
@@ -19,3 +21,8 @@ def complain_of_problem(error: Exception) -> None:
     """For what nobody has caught: a Problem is said where somebody sees it, besides in the server's log."""
     if isinstance(error, Problem) and context.slot_stack:
         complain(error)
+
+
+def refuse_upload(endings: Sequence[str], largest: int) -> None:
+    """What may be given where a file was of another kind or too large, of which the browser tells nothing more."""
+    ui.notify(say("web.load_refused", endings=", ".join(endings), limit=largest // 1_000_000), type="negative")

@@ -13,10 +13,11 @@ from tehon.data.plan.entries import EXTENSIONS
 from tehon.disk import write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
-from tehon.web.complaint import complain
+from tehon.web.complaint import complain, refuse_upload
 from tehon.web.picker import pick
 
 _LARGEST = 50_000_000  # bytes of a picture
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".txt", ".caption")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -56,8 +57,13 @@ def new_set(made: Callable[[str], Awaitable[None]]) -> None:
                 await made(parent.value or "")
 
         ui.upload(
-            label=say("web.upload"), multiple=True, auto_upload=True, max_file_size=_LARGEST, on_upload=take
-        ).props('accept=".png,.jpg,.jpeg,.webp,.bmp,.avif,.txt,.caption"').classes("wide")
+            label=say("web.upload"),
+            multiple=True,
+            auto_upload=True,
+            max_file_size=_LARGEST,
+            on_upload=take,
+            on_rejected=lambda: refuse_upload(_ENDINGS, _LARGEST),
+        ).props(f'accept="{",".join(_ENDINGS)}"').classes("wide")
         with ui.row().classes("dialog-buttons"):
             ui.button(say("web.done"), on_click=finish)
     dialog.open()

@@ -12,7 +12,7 @@ from nicegui import events, run, ui
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem, Problems
 from tehon.settings.fields import fields
-from tehon.web.complaint import complain
+from tehon.web.complaint import complain, refuse_upload
 from tehon.web.presets import ADDITIONS, PRESETS, preset_values
 from tehon.web.search import search_box
 
@@ -107,14 +107,18 @@ def _load(form: "Form") -> None:
                 form.draft.replace(loaded.tree, event.file.name)
                 _report(event.file.name, loaded)
 
-        def refuse() -> None:
-            ui.notify(
-                say("web.load_refused", endings=", ".join(_ENDINGS), limit=_LARGEST // 1_000_000), type="negative"
+        upload = (
+            ui.upload(
+                label=say("web.upload_here"),
+                on_upload=take,
+                on_rejected=lambda: refuse_upload(_ENDINGS, _LARGEST),
+                auto_upload=True,
+                max_file_size=_LARGEST,
+                max_files=1,
             )
-
-        upload = ui.upload(
-            on_upload=take, on_rejected=refuse, auto_upload=True, max_file_size=_LARGEST, max_files=1
-        ).props(f'accept="{",".join(_ENDINGS)}"')
+            .props(f'accept="{",".join(_ENDINGS)}"')
+            .classes("wide")
+        )
     dialog.open()
 
 

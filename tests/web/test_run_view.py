@@ -71,6 +71,29 @@ def test_samples_stand_in_rows_by_prompt_and_new_ones_come(server: Any, visit: A
     assert page.locator(".enlarged-row").inner_text() == "step 30 · a cat"
 
 
+def test_before_the_runs_are_read_nobody_is_told_that_there_are_none(
+    server: Any, visit: Any, run: RunDirectory
+) -> None:
+    watch = """window.told = 0; setInterval(() => {
+        const seen = [...document.querySelectorAll(".runs-side .small")].filter((one) => one.checkVisibility());
+        if (seen.some((one) => one.textContent === "Nothing was trained yet.")) told += 1;
+    }, 5)"""
+    page = visit(f"{server.url}/runs", script=watch)
+    page.locator(".run-card").wait_for()
+    assert page.evaluate("told") == 0
+
+
+def test_on_a_phone_a_value_stands_below_its_name_and_not_in_a_narrow_column(
+    server: Any, visit: Any, run: RunDirectory
+) -> None:
+    page = visit(f"{server.url}/runs", width=390, height=844)
+    page.get_by_role("tab", name="Settings").click()
+    name, value = (page.locator(f".settings-table {cell}").first for cell in ("th", "td"))
+    name.wait_for()
+    assert value.bounding_box()["y"] > name.bounding_box()["y"]
+    assert value.bounding_box()["width"] > 300
+
+
 def test_a_run_that_ended_early_says_from_where_it_goes_on(server: Any, visit: Any, run: RunDirectory) -> None:
     page = visit(f"{server.url}/runs")
     page.get_by_text("No state was saved yet: Resume begins at the first step.").wait_for()

@@ -54,6 +54,7 @@ class RunsTab:
                 ui.label(say("web.tab_runs")).classes("panel-title")
                 self._filter()
                 self.empty = ui.label(say("web.no_runs")).classes("small")
+                self.empty.set_visibility(False)  # until that is known
                 self.list = (
                     ui.element("div").classes("run-list").props(f'role="list" aria-label="{say("web.tab_runs")}"')
                 )

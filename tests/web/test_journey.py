@@ -134,6 +134,16 @@ def test_names_within_a_help_text_are_set_as_code(server: Any, visit: Any) -> No
     assert "`" not in row.inner_text()
 
 
+def test_a_name_in_code_is_not_broken_at_its_hyphens(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    codes = page.locator('.setting[data-name="samples.prompts"] .setting-help code')
+    codes.first.wait_for()
+    for width in range(400, 900, 25):
+        page.set_viewport_size({"width": width, "height": 800})
+        rows = codes.evaluate_all("all => all.map((one) => [one.textContent, one.getClientRects().length])")
+        assert [text for text, count in rows if count > 1] == [], width
+
+
 @pytest.mark.parametrize("path", ["/", "/data", "/runs", "/tools"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_accessibility_fault(server: Any, visit: Any, path: str, scheme: str) -> None:

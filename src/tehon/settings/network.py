@@ -97,7 +97,7 @@ class NetworkSettings(Section):
     """The factor on the U-Net's learning rate for the block MID."""
 
     up_lr_weight: Numbers = ""
-    """As down_lr_weight, for the blocks OUT00 to OUT11."""
+    """As `down_lr_weight`, for the blocks OUT00 to OUT11."""
 
     block_lr_zero_threshold: float = Field(default=0.0, ge=0)
     """Blocks whose factor in the three lists is not above this get no adapter."""

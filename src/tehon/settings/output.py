@@ -74,7 +74,7 @@ class OutputSettings(Section):
     """Save the state after the last step too, so that the run can be made longer."""
 
     save_last_n_states: int | None = Field(default=None, ge=0)
-    """How many saved states are kept; 0 keeps all. Empty: 2, or no such limit when save_last_n_steps_state is set."""
+    """How many saved states are kept; 0 keeps all. Empty: 2, or no such limit when `save_last_n_steps_state` is set."""
 
     save_last_n_steps_state: int = Field(default=0, ge=0)
     """Keep the states of the last so many steps; 0: their number decides. With both set, a state stays that one of

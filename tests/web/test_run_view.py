@@ -204,6 +204,16 @@ def test_a_grid_of_no_strength_is_not_drawn(server: Any, visit: Any, run: RunDir
     dialog.get_by_text("Choose at least one strength.").wait_for()
 
 
+def test_a_grid_without_prompts_asks_for_one_in_the_pages_words(server: Any, visit: Any, run: RunDirectory) -> None:
+    page = visit(f"{server.url}/runs")
+    page.locator(".run-title").wait_for()
+    page.get_by_role("button", name="Grid").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Draw").click()
+    dialog.get_by_text("This run has no sample prompts; write a prompt above.").wait_for()
+    assert not (run.path / "grid").exists()
+
+
 def test_a_comparison_with_nothing_is_not_made(server: Any, visit: Any, run: RunDirectory) -> None:
     new_run_directory(server.home / "output", "other").settings.write_text("", "utf8")
     page = visit(f"{server.url}/runs")

@@ -5,18 +5,31 @@ import time
 from nicegui import run, ui
 
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 from tehon.runs.layout import RunDirectory
+from tehon.settings.files import read_toml
 from tehon.web.actions import draw_grid
 from tehon.web.workplace import Workplace
 
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
 
 
+def has_prompts(directory: RunDirectory) -> bool:
+    """Whether a run has sample prompts, with which a grid can be drawn."""
+    try:
+        samples = read_toml(directory.settings).get("samples", {})
+    except Problem:  # drawing says what is wrong with it
+        return True
+    return bool(samples.get("prompts", "").strip() or samples.get("prompts_file"))
+
+
 def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:
     """Opens it for a run."""
     with ui.dialog().props("persistent") as dialog, ui.card().classes("picker"):
         ui.label(say("web.grid")).classes("panel-title")
-        prompt = ui.input(say("web.grid_prompt")).props("outlined dense").classes("wide")
+        own = has_prompts(directory)
+        prompt = ui.input(say("web.grid_prompt") if own else say("web.grid_prompt_needed"))
+        prompt.props("outlined dense").classes("wide")
         strengths = ui.select(list(_STRENGTHS), multiple=True, value=[0.5, 0.75, 1.0], label=say("web.strengths"))
         strengths.props("outlined dense use-chips").classes("wide")
         said = ui.label("").classes("small").props('aria-live="polite"')
@@ -24,6 +37,9 @@ def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:
         async def draw() -> None:
             if not strengths.value:
                 said.text = say("web.grid_nothing")
+                return
+            if not own and not (prompt.value or "").strip():
+                said.text = say("web.grid_no_prompt")
                 return
             out = directory.path / "grid" / time.strftime("%Y%m%d-%H%M%S")
             process = draw_grid(directory, prompt.value or "", sorted(strengths.value), out)

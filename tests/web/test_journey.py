@@ -48,14 +48,17 @@ def find(page: Any, words: str) -> None:
 
 
 def test_from_a_new_user_to_a_grid(visit: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    helpers: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     port = helpers.free_port()
     server = helpers.start_server(tmp_path / "home", port)
     try:
         page = visit(server.url)
         page.locator(".mark", has_text="Base model is still to be chosen.").wait_for()
         assert page.get_by_role("button", name="Start training").is_disabled()
+        hint = page.locator(".mark", has_text="For the first time? “Presets” has usual settings")
+        hint.wait_for()
         choose_preset(page, "Demo")
+        hint.wait_for(state="detached")
         page.locator(".figure-number", has_text="176").wait_for()
         for label, words, text in (
             ("Max resolution", "resolution", "64"),

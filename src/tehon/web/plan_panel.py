@@ -123,6 +123,9 @@ class PlanPanel:
             self.short.text = say("web.in_short", pictures=len(plan.pictures), steps=plan.steps)
         self.body.clear()
         with self.body:
+            if not self.draft.values:
+                presets, demo = say("web.presets"), say("preset.demo")
+                ui.label(say("web.first_time", presets=presets, demo=demo)).classes("mark notice")
             for sentence, name in open_ones:
                 mark(sentence, "edit", "needed", self.form.go_to, name)
             for sentence, name in wrong:

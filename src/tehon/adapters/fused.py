@@ -3,7 +3,8 @@
 PyTorch's own derivative of x Wᵀ + s (x Aᵀ) Bᵀ takes five products apart, keeps s B and adds three tensors of the
 input's size. Here what is added is added in place by the products themselves, and the gradients of A and B are written
 where `FlatParameters` keeps them (the idea: RunLoRA, arXiv 2312.03415). Layers with the same input, as query, key and
-value, share the product with their stacked A, and one tensor takes up the gradients of their input.
+value, share the product with their stacked A, and one tensor takes up the gradients of their input. On a CPU in float32
+two loops do it for low ranks (`by_loops.py`), on a graphics card the borders of the weights (`bordered.py`).
 
 >>> query, key, value = fused(x, [of_query, of_key, of_value], scales=[1.0, 1.0, 1.0])
 """

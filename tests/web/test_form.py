@@ -91,3 +91,10 @@ def test_a_form_that_was_broken_by_hand_is_told_until_that_is_closed(server: Any
     bar.get_by_role("button", name="Close").click()
     bar.wait_for(state="hidden")
     assert (server.home / "form-kept-1.toml").read_text("utf8") == "[network\nrank = 3\n"
+
+
+def test_a_demo_that_cannot_be_written_is_said(server: Any, visit: Any) -> None:
+    page = visit(server.url)
+    (server.home / "demo").write_text("a file")
+    choose_preset(page, "Demo")
+    page.locator(".q-notification").get_by_text(str(server.home / "demo")).wait_for()

@@ -17,9 +17,9 @@ def complain(problem: Exception) -> None:
     ui.notify(worded(str(problem)), type="negative", multi_line=True, timeout=_STAYS, actions=[close])
 
 
-def complain_of_problem(error: Exception) -> None:
-    """For what nobody has caught: a Problem is said where somebody sees it, besides in the server's log."""
-    if isinstance(error, Problem) and context.slot_stack:
+def complain_of_uncaught(error: Exception) -> None:
+    """For what nobody has caught: what a person can put right is said where it is seen, besides in the server's log."""
+    if isinstance(error, (Problem, OSError)) and context.slot_stack:
         complain(error)
 
 

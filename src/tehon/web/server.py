@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from tehon.runs.home import user_data_folder
-from tehon.web.complaint import complain_of_problem
+from tehon.web.complaint import complain_of_uncaught
 from tehon.web.files import Files
 from tehon.web.guard import Guard
 from tehon.web.late_api import LateApi
@@ -48,7 +48,7 @@ def serve(listeners: list[socket.socket], host: str, port: int, password: str) -
     packing = Middleware(GZipMiddleware, compresslevel=_EFFORT)
     app.user_middleware[:0] = [Middleware(Guard, hosts=hosts, password=password), Middleware(Files), packing]
     app.on_startup(_collect_garbage)
-    app.on_exception(complain_of_problem)
+    app.on_exception(complain_of_uncaught)
     setattr(Server, "run", partialmethod(Server.run, sockets=listeners))  # noqa: B010  ui.run has no way to say it
     ui.run(
         host=host,

@@ -498,6 +498,13 @@ def test_whoever_asks_to_enlarge_no_picture_hears_that_this_takes_buckets(tree: 
     assert said(data__bucket_no_upscale=True) == ["data.sets[0].bucket_no_upscale"], "the other set has buckets"
 
 
+def test_a_comment_that_is_not_written_is_said(tree: Tree) -> None:
+    tree["output"] |= {"training_comment": "hello", "no_metadata": True}
+    said = "output.training_comment has no effect: output.no_metadata leaves it out."
+    assert said in data_of(tree)["warnings"]
+    assert said not in data_of(tree, output__no_metadata=False)["warnings"]
+
+
 def test_bucket_steps_that_the_network_cannot_halve_are_named(tree: Tree) -> None:
     tree["data"]["bucket_reso_steps"] = 32
     assert any("data.bucket_reso_steps is 32: this model halves" in text for text in data_of(tree)["warnings"])

@@ -208,6 +208,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "output.overwrite": st.booleans(),
     "output.save_precision": st.sampled_from(["float", "fp16", "bf16"]),
     "output.training_comment": text,
+    "output.no_metadata": st.booleans(),
     "output.metadata_title": text,
     "output.metadata_author": text,
     "output.metadata_description": text,

@@ -135,6 +135,21 @@ def test_a_lora_says_of_itself_what_people_wrote(tree: Tree) -> None:
     assert {name: back[f"metadata_{name}"] for name in about} == about
 
 
+def test_a_lora_may_keep_to_itself_how_it_was_trained(tree: Tree) -> None:
+    """sd-scripts' minimum, and that by which a run knows its own files again and samples are drawn as trained."""
+    tree["training"]["epochs"] = 2
+    output = {"no_metadata": True, "training_comment": "hello", "metadata_author": "me", "save_last_n_epochs": 1}
+    outcome = run(tree, output=output)
+    assert outcome.lora is not None
+    metadata = read_header(outcome.lora).metadata
+    own = {name for name in metadata if not name.startswith(("modelspec.", "sshs_"))}
+    network = {"ss_network_module", "ss_network_dim", "ss_network_alpha"}
+    assert own == {"ss_v2", "ss_base_model_version", "ss_session_id", "ss_zero_terminal_snr"} | network
+    assert metadata["modelspec.author"] == "me"
+    assert "red thing" not in str(metadata)
+    assert run(tree, output=output | {"overwrite": True}).lora
+
+
 def test_the_file_has_all_modules_and_says_how_it_was_made(tree: Tree) -> None:
     outcome = run(tree, output={"training_comment": "hello"})
     assert outcome.lora is not None

@@ -159,6 +159,8 @@ def _schedule(plan: Plan) -> Iterator[str]:
 def _observers(plan: Plan) -> Iterator[str]:
     """Settings of what looks on while the training runs."""
     logs = plan.given.logs
+    if plan.settings.output.no_metadata and plan.settings.output.training_comment:
+        yield say("notice.without_effect", field="output.training_comment", reason=say("reason.no_metadata"))
     validation = plan.given.validation
     if plan.given.samples.sampler != "euler_a" and not plan.samples.prompts:
         yield say("notice.without_effect", field="samples.sampler", reason=say("reason.no_prompts"))

@@ -24,6 +24,10 @@ class OutputSettings(Section):
     training_comment: str = ""
     """A text that is stored in the LoRA file and shown by programs that read it."""
 
+    no_metadata: bool = False
+    """Leave out of the LoRA file how it was trained: settings, names of folders, tags, the comment. What programs need
+    to use it stays, and what metadata_* say."""
+
     metadata_title: str = ""
     """The LoRA's title for programs and sites that list LoRAs. Empty: its name."""
 

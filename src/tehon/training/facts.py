@@ -10,6 +10,15 @@ from tehon.planning.network_facts import network_facts
 from tehon.planning.plan import Plan
 from tehon.weights.hashes import file_hashes
 
+NEEDED = frozenset(
+    (
+        *("session_id", "v2", "base_model_version", "zero_terminal_snr"),
+        *("network_module", "network_dim", "network_alpha", "network_args"),
+    )
+)
+"""The facts that a file without metadata has all the same: sd-scripts' own, by which programs use it, whose it is, and
+with which noise it draws."""
+
 
 def run_facts(plan: Plan, session: int, started: float) -> dict[str, Any]:
     """Facts under kohya's names, without their `ss_`; the same for all files of a run."""

@@ -37,7 +37,7 @@ from tehon.planning.saves import (
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import state_step, states
 from tehon.training.chores import Tell
-from tehon.training.facts import run_facts
+from tehon.training.facts import NEEDED, run_facts
 from tehon.training.loop import Report
 from tehon.training.state import State, save_state
 from tehon.weights.lora_file import check_readers, write_lora
@@ -180,22 +180,21 @@ class Loras:
         plan, output = self.plan, self.plan.settings.output
         facts = run_facts(plan, self.made.session, self.made.started)
         facts |= {"training_finished_at": time.time(), "steps": step, "epoch": self._epoch(step)}
+        told = recipe_metadata(plan) | kohya_metadata(facts)
+        if output.no_metadata:
+            told = kohya_metadata({name: value for name, value in facts.items() if name in NEEDED})
         resolution = plan.settings.data.resolution
         assert isinstance(resolution, list), "a plan's settings are resolved"
-        return (
-            recipe_metadata(plan)
-            | kohya_metadata(facts)
-            | modelspec_metadata(
-                architecture=plan.family.labels[plan.model.prediction].architecture,
-                title=output.metadata_title or output.name,
-                resolution=(resolution[0], resolution[1]),
-                prediction_type=plan.model.prediction,
-                version=__version__,
-                implementation=plan.family.implementation,
-                encoder_layer=plan.settings.text.clip_skip,
-                timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
-                about={name: getattr(output, f"metadata_{name}") for name in _ABOUT},
-            )
+        return told | modelspec_metadata(
+            architecture=plan.family.labels[plan.model.prediction].architecture,
+            title=output.metadata_title or output.name,
+            resolution=(resolution[0], resolution[1]),
+            prediction_type=plan.model.prediction,
+            version=__version__,
+            implementation=plan.family.implementation,
+            encoder_layer=plan.settings.text.clip_skip,
+            timestep_range=(plan.settings.objective.min_timestep, plan.settings.objective.max_timestep),
+            about={name: getattr(output, f"metadata_{name}") for name in _ABOUT},
         )
 
 

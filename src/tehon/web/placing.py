@@ -43,7 +43,7 @@ GROUPS = (
         _of("output", "folder name save_precision save_every_n_epochs"),
         _of("output", "training_comment overwrite save_every_n_steps save_last_n_epochs save_last_n_steps")
         + _of("output", "metadata_title metadata_author metadata_description metadata_license metadata_tags")
-        + _of("output", "metadata_trigger_phrase metadata_usage_hint"),
+        + _of("output", "metadata_trigger_phrase metadata_usage_hint no_metadata"),
     ),
     Group(
         "length",

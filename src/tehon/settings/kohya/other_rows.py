@@ -118,7 +118,6 @@ SCRIPT = (
     needless("ddp_gradient_as_bucket_view", SWITCH, "only_processes"),
     needless("ddp_static_graph", SWITCH, "only_processes"),
     # saving, resuming, validation
-    lacking("no_metadata", SWITCH, "metadata_always"),
     lacking("initial_epoch", WHOLE, "initial_step"),
     Row("initial_step", WHOLE, carry=_initial),
     lacking("skip_until_initial_step", SWITCH, "initial_step"),

@@ -110,6 +110,7 @@ ROWS = (
     Row("save_precision", TEXT, "output.save_precision", "float", carry=_PRECISION, back=_PRECISION_BACK),
     Row("save_model_as", TEXT, carry=_format, back=lambda own: "safetensors"),
     Row("training_comment", TEXT, "output.training_comment", carry=_comment),
+    Row("no_metadata", SWITCH, "output.no_metadata"),
     *(Row(f"metadata_{name}", TEXT, f"output.metadata_{name}") for name in ABOUT),
     Row("save_every_n_epochs", WHOLE, "output.save_every_n_epochs", 0),
     Row("save_every_n_steps", WHOLE, "output.save_every_n_steps", carry=_every_steps),

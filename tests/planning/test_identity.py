@@ -1,10 +1,13 @@
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tehon.catalog.detect import demo_folder
+from tehon.messages.problem import Problem
 from tehon.planning.identity import Identity, differences, identity
 from tehon.planning.plan import make_plan
 from tehon.settings.files import validate
@@ -40,6 +43,25 @@ def test_a_model_that_differs_anywhere_is_another(tree: Tree, tmp_path: Path) ->
     content[len(content) * 3 // 4 :] = bytes(len(content) - len(content) * 3 // 4)
     file.write_bytes(content)
     assert of(tree, model={"path": str(model)}).model != before.model
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need no rights on other systems")
+def test_parts_that_are_links_are_looked_at_and_links_to_nothing_are_not(tree: Tree, tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    other.mkdir()
+    for place in demo_folder().iterdir():
+        (other / place.name).symlink_to(place)
+    (other / "extra").mkdir()
+    (other / "extra" / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    assert of(tree, model={"path": str(other)}).model == of(tree).model
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that nobody can read is one of Linux here")
+def test_a_weight_file_that_can_not_be_read_is_named(tree: Tree, tmp_path: Path) -> None:
+    model = shutil.copytree(demo_folder(), tmp_path / "model")
+    (model / "extra.bin").symlink_to("/proc/self/mem")
+    with pytest.raises(Problem, match=r"extra.bin: the file cannot be read \(Input/output error\)"):
+        of(tree, model={"path": str(model)})
 
 
 def test_each_change_is_listed_by_name(tree: Tree) -> None:

@@ -72,8 +72,10 @@ class Model:
             if start is not None and start.is_file():
                 yield f"{place}{start.suffix}", start
             elif start is not None:
-                found = (file for file in sorted(start.rglob("*")) if file.suffix in _WEIGHTS)
-                yield from ((f"{place}{file.relative_to(start)}", file) for file in found)
+                found = (Path(at, name) for at, _, names in os.walk(start, followlinks=True) for name in names)
+                for file in sorted(found):
+                    if file.suffix in _WEIGHTS and file.is_file():  # and no link to what is gone
+                        yield f"{place}{file.relative_to(start)}", file
 
 
 def expanded(path: str) -> Path:

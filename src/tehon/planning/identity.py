@@ -8,6 +8,7 @@ files lie, how they are read ahead and what is saved when may change freely.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tehon.catalog.model import Model
+from tehon.messages.problem import Problem
 from tehon.planning.notices import listed
 from tehon.planning.plan import Plan
 from tehon.planning.planned import PlannedPicture
@@ -135,12 +137,15 @@ def _of_model(model: Model) -> str:
     """Reads blocks from all over each file: fine-tuned models often share their first parts."""
     digest = blake2b(digest_size=16)
     for name, file in model.files():
-        size = file.stat().st_size
-        digest.update(f"{name} {size}".encode())
-        with file.open("rb") as stream:
-            for number in range(_BLOCKS):
-                stream.seek(number * max(_BLOCK, size // _BLOCKS))
-                digest.update(stream.read(_BLOCK))
+        try:
+            with file.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                digest.update(f"{name} {size}".encode())
+                for number in range(_BLOCKS):
+                    stream.seek(number * max(_BLOCK, size // _BLOCKS))
+                    digest.update(stream.read(_BLOCK))
+        except OSError as error:
+            raise Problem("file_unreadable", path=file, reason=error.strerror or error) from None
     return digest.hexdigest()
 
 

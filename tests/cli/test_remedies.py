@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,15 @@ def test_the_list_of_settings_is_where_it_is_said_to_be(capsys: pytest.CaptureFi
             (place,) = re.findall(r"docs/settings[.\w]*\.md", sentence)
             listed = (MESSAGES.parents[2] / place).read_text("utf8")
             assert all(f"| `{field.name}` |" in listed for field in fields())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there such a name is one that nothing has")
+@pytest.mark.parametrize(
+    "line", ["captions list NAME", "stop NAME", "grid NAME", "convert --to peft NAME", "train two --run NAME"]
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a" * 300
+    assert main(line.replace("NAME", name).split()) == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert said.endswith(": the system takes no name as long as this; check the path.\n")

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 an error of tehon's own; 2 something to put right in the i
 on with; 130 interrupted at once, with nothing saved.
 """
 
+import errno
 import gc
 import os
 import sys
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(say("cli.interrupted"), file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # whoever asks whether a file is there expects no error
+            print(Problem("path_too_long", path=error.filename), file=sys.stderr)
+            return EXIT_PROBLEM
         if sys.stdout is None or error.filename is not None or not _takes_nothing(sys.stdout):
             raise
         silence(sys.stdout)

@@ -118,6 +118,18 @@ def test_changes_are_taken_back_one_after_the_other(folder: Path, capsys: pytest
     assert "no change of its captions is remembered" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("killed", ["add", "undo"])
+def test_what_a_killed_change_has_left_goes_with_the_next(
+    folder: Path, killed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["captions", "add", str(folder), "night"]) == 0
+    beside = next(folder.rglob("*.txt")).parent
+    for place in (folder, beside):
+        (place / ".01.txt.tehon-0123abcd").write_text("half")
+    assert main(["captions", killed, str(folder), *(["moon"] if killed == "add" else [])]) == 0
+    assert not list(folder.rglob("*.tehon-0123abcd"))
+
+
 def test_what_somebody_else_changed_since_is_not_lost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["captions", "add", str(folder), "x"]) == 0
     (folder / "a" / "2.txt").write_text("by hand")

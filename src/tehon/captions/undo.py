@@ -5,12 +5,12 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tehon.captions.files import change_to, content_of, make, take_back
-from tehon.disk import remove, write_whole
+from tehon.disk import clear_leftovers, remove, write_whole
 from tehon.messages.problem import Problem
 
 NAME = ".tehon-captions.json"
@@ -30,6 +30,7 @@ def change_files(folder: Path, texts: Mapping[Path, str]) -> int:
             for file, (was, new) in change.items()
         }
         history = [*_history(folder), row]
+        _clear(folder, change)
         write_whole(folder / NAME, json.dumps(history[-_KEPT:], ensure_ascii=False).encode())
         make(change)
     return len(change)
@@ -42,14 +43,20 @@ def undo_last(folder: Path) -> list[Path]:
     if not history:
         raise Problem("captions_no_undo", path=folder)
     row = history.pop()
-    back = take_back(
-        {folder / name: (None if was is None else was.encode(), new.encode()) for name, (was, new) in row.items()}
-    )
+    change = {folder / name: (None if was is None else was.encode(), new.encode()) for name, (was, new) in row.items()}
+    _clear(folder, change)
+    back = take_back(change)
     if history:
         write_whole(folder / NAME, json.dumps(history, ensure_ascii=False).encode())
     else:
         remove(folder / NAME)
     return back
+
+
+def _clear(folder: Path, files: Iterable[Path]) -> None:
+    """Removes what a change that was killed has left beside the files."""
+    for place in {folder, *(file.parent for file in files)}:
+        clear_leftovers(place)
 
 
 def _history(folder: Path) -> list[Row]:

@@ -66,6 +66,7 @@ def _prepare(folder: Path, overwrite: bool) -> Any:
         others = [place for place in inside if place.name not in FOLDERS and not place.name.startswith(".")]
         if others or (found and not overwrite):
             raise Problem("demo_exists", path=(others or found)[0])
+        pictures.mkdir(parents=True, exist_ok=True)  # ahead of the rest, to name DIR where nothing can be made
         tree = prepared(folder)
         tree["output"]["overwrite"] = overwrite
         settings = validate(tree)

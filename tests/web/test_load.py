@@ -1,12 +1,16 @@
 """Files that are loaded into the form: what is wrong with them, under the name that the person gave."""
 
+import io
 import json
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tehon.messages.problem import Problem
+from tehon.settings.files import read_toml
 from tehon.web.import_report import grouped
 from tehon.web.toolbar import load
 
@@ -94,3 +98,25 @@ def test_without_pictures_there_are_no_tools_for_captions(server: Any, visit: An
     page = visit(f"{server.url}/data")
     page.get_by_text("No captions to edit: no pictures are shown.").wait_for()
     assert page.locator(".data-side").get_by_role("button").count() == 0
+
+
+@pytest.mark.slow
+def test_a_new_set_is_shown_where_the_form_was_for_a_plain_folder(server: Any, visit: Any, tmp_path: Path) -> None:
+    form = server.home / "form.toml"
+    form.write_text('[data]\nrepeats = 3\nclass_words = "dog"\nfolder = "/dogs"\n', "utf8")
+    page = visit(f"{server.url}/data")
+    page.get_by_role("button", name="New data set").click()
+    page.get_by_label("Parent folder").fill(str(tmp_path))
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "PNG")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    )
+    page.locator(".q-uploader__file--uploaded").wait_for()
+    page.get_by_role("button", name="Done").click()
+    page.locator('.tile[title="a.png"]').wait_for()
+    page.get_by_role("tab", name="Train").click()
+    bar = page.locator(".replaced", has_text="New data set: 2 settings changed.")
+    bar.get_by_role("button", name="Undo").click()
+    bar.wait_for(state="detached")
+    assert read_toml(form) == {"data": {"repeats": 3, "class_words": "dog", "folder": str(tmp_path)}}

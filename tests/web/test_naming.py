@@ -43,5 +43,6 @@ def test_in_japanese_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEHON_LANG", "ja")
     said = worded(str(Problem("folder_unnamed", field="data.folder", path="/cats", name="10_cats")))
     assert said.startswith("画像フォルダ: ")
-    assert "「繰り返し回数」を" in said, "no space beside the brackets"
+    assert "。「繰り返し回数」（まずは 10）を" in said
     assert "data." not in said
+    assert worded("前に data.repeats を") == "前に「繰り返し回数」を", "no space beside the brackets"

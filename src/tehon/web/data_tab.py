@@ -186,7 +186,13 @@ class DataTab:
     def _new(self) -> None:
         from tehon.web.new_set import new_set  # checks pictures, and so loads PIL, which the tab itself does not need
 
-        new_set(self._open)
+        new_set(self._open_new)
+
+    async def _open_new(self, parent: str) -> None:
+        """A new set lies in a folder inside, whose name says repeats and words."""
+        names = ("data.repeats", "data.class_words")
+        self.draft.apply({name: self.draft.defaults[name] for name in names}, say("web.new_set"))
+        await self._open(parent)
 
     async def edited(self, change: Callable[[], int]) -> None:
         """Runs an edit of the album and says how many captions it changed; a Problem is said too."""

@@ -92,7 +92,8 @@ def test_pictures_without_a_named_folder_say_how_to_name_one(tmp_path: Path) -> 
     picture(tmp_path / "cats")
     assert complaint(tmp_path / "cats") == (
         f"data.folder: pictures lie directly in {tmp_path / 'cats'}; "
-        "set data.repeats, or move them into a folder inside it named with repeats and words, like 10_cats."
+        "set data.repeats, to 10 for a start, "
+        "or move them into a folder inside it named with repeats and words, like 10_cats."
     )
 
 

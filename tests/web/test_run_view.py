@@ -75,11 +75,11 @@ def test_before_the_runs_are_read_nobody_is_told_that_there_are_none(
     server: Any, visit: Any, run: RunDirectory
 ) -> None:
     watch = """window.told = 0; setInterval(() => {
-        const seen = [...document.querySelectorAll(".runs-side .small")].filter((one) => one.checkVisibility());
+        const seen = [...document.querySelectorAll(".runs-side .small:not(.hidden)")];
         if (seen.some((one) => one.textContent === "Nothing was trained yet.")) told += 1;
     }, 5)"""
     page = visit(f"{server.url}/runs", script=watch)
-    page.locator(".run-card").wait_for()
+    page.locator(".run-card").first.wait_for()
     assert page.evaluate("told") == 0
 
 

@@ -12,18 +12,20 @@ from torch import Tensor
 from tehon.loops.threads import share
 
 _ALONE = 2**16  # multiplications of a product, with fewer of which one thread is done before it has called a second
+_FASTER = 16  # ranks
 _PART, _MOST = 32, 8  # rows of a part, and parts; not of how many threads there are, so that any number gives the same
 
 
 def suits(down: Tensor, up: Tensor) -> bool:
     """Whether loops have room for A (rank, in) and B (out, rank), and are faster, which they aren't for high ranks."""
-    plain = all(one.is_cpu and one.dtype == torch.float32 and one.is_contiguous() for one in (down, up))
     rank, widest = len(down), max(down.shape[1], len(up))
-    return plain and rank % 4 == 0 and rank <= _loops().HIGHEST and widest <= _loops().WIDEST
+    if not (readable(down) and readable(up)) or rank % 4 or rank > _FASTER:
+        return False
+    return rank <= _loops().HIGHEST and widest <= _loops().WIDEST
 
 
 def readable(rows: Tensor) -> bool:
-    """Whether loops can read an input as it lies."""
+    """Whether loops can read a tensor as it lies."""
     return rows.is_cpu and rows.dtype == torch.float32 and rows.is_contiguous()
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from tehon.catalog.kinds import KINDS, LOCON_IN_LYCORIS
 from tehon.planning.plan import make_plan
 from tehon.planning.recipe import recipe_metadata
 from tehon.settings.files import validate
@@ -68,6 +69,28 @@ def test_a_lora_gives_back_what_was_set(tree: Tree, tmp_path: Path) -> None:
     metadata = metadata_of(tree)
     drawn = brought(tmp_path, metadata).tree["training"]["seed"]
     assert drawn == int(metadata["ss_seed"])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"kind": "ia3"},
+        *({"kind": kind, "rank": 4} for kind in KINDS if kind != "ia3"),
+        *({"kind": kind, "rank": 4, "conv_rank": 3} for kind in KINDS if kind != "ia3"),
+        *({"kind": "lora", name: True} for name in sorted(LOCON_IN_LYCORIS - {"tucker"})),
+        *({"kind": "locon", name: True} for name in sorted(LOCON_IN_LYCORIS)),
+        {"kind": "lora", "dora": True, "include": "attn1"},
+        {"kind": "loha", "exclude": "ff", "conv_rank": 3, "tucker": True},
+    ],
+    ids=str,
+)
+def test_a_lora_gives_back_the_layers_that_it_trained(tree: Tree, tmp_path: Path, network: dict[str, Any]) -> None:
+    tree["network"] = network
+    plan = make_plan(validate(tree))
+    found = brought(tmp_path, metadata_of(tree)).tree
+    places = {section: tree[section] for section in ("model", "output")}
+    again = make_plan(validate({**found, **places, "data": found["data"] | {"folder": tree["data"]["folder"]}}))
+    assert again.modules == plan.modules
 
 
 def test_no_place_is_told(tree: Tree, tmp_path: Path) -> None:

@@ -127,9 +127,12 @@ def test_a_recipe_that_is_none_is_left_out_and_said(tree: Tree, tmp_path: Path, 
 
 
 def test_settings_of_other_versions_and_wrong_values_are_named(tree: Tree, tmp_path: Path) -> None:
-    told = json.dumps({"data.new": 1, "model.path": "x", "text.clip_skip": "far", "text.weighted_captions": True})
+    told = json.dumps(
+        {"data.new": 1, "network.rank": 3, "model.path": "x", "text.clip_skip": "far", "text.weighted_captions": True}
+    )
     found = brought(tmp_path, metadata_of(tree) | {RECIPE: told})
     lines = {line.key: line.outcome for line in found.lines}
+    assert found.tree["network"]["rank"] == 2, "kohya's keys still tell what this version's recipe does not"
     assert found.tree["text"] == {"weighted_captions": True, "max_token_length": 75}
     assert [str(lines[key].reasons[0]) for key in ("data.new", "model.path")] == ["this tehon has no such setting"] * 2
     assert "text.clip_skip: 'far' does not fit" in str(lines["text.clip_skip"].reasons[0])

@@ -24,9 +24,10 @@ def take_recipe(metadata: Mapping[str, str], found: Read) -> None:
     if rows is None:
         found.lines.append(Line(RECIPE, "…", dropped(Remark("unreadable", {"value": "…"}))))
         return
-    for option in [name for name in found.given if ROWS[name].targets and set(ROWS[name].targets) <= rows.keys()]:
-        del found.given[option]
     defaults = {field.name: field.info.get_default() for field in fields() if in_recipe(field.name)}
+    told = rows.keys() & defaults.keys()
+    for option in [name for name in found.given if ROWS[name].targets and told.issuperset(ROWS[name].targets)]:
+        del found.given[option]
     for name, value in rows.items():
         if name not in defaults:
             found.lines.append(Line(name, value, dropped(Remark("newer_setting"))))

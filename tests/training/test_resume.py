@@ -224,6 +224,20 @@ def test_a_state_of_other_groups_of_weights_is_refused_and_the_run_stays_what_it
     assert resume_run(short.run, quiet, {"training.epochs": 2}).lora
 
 
+@pytest.mark.parametrize("name", ["Lion", "SGDNesterov", "AdEMAMix8bit"])
+def test_the_memory_of_another_optimizer_is_refused_and_the_run_stays_what_it_was(tree: Tree, name: str) -> None:
+    """Each of these takes AdamW8bit's memory, and would fail at its first step or go by numbers of another meaning."""
+    short = start_run(planned(tree, **with_optimizer("AdamW8bit")), quiet)
+    files = short.run.origin, short.run.data, short.run.settings
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(Problem, match=f"does not fit .*AdamW8bit → {name}"):
+        resume_run(short.run, quiet, {"training.epochs": 2, "optimizer.name": name})
+    with pytest.raises(Problem, match=f"does not fit .*AdamW8bit → {name}"):
+        start_run(planned(tree, training={"resume": str(short.run.path)}, **with_optimizer(name)), quiet)
+    assert [file.read_bytes() for file in files] == before
+    assert resume_run(short.run, quiet, {"training.epochs": 2, "optimizer.name": "adamw8BIT"}).lora
+
+
 def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:
     first = start_run(planned(tree, output={"save_state_every_n_steps": 2}), quiet)
     at = {"resume": str(first.run.state_file(2))}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tehon.catalog.optimizers import optimizer_row
 from tehon.messages.catalogue import Notice, say
 from tehon.messages.problem import Problem
 from tehon.planning.identity import MODEL, PICTURES, START, Change, Identity, differences
@@ -77,7 +78,9 @@ def changes_since(start: Start, now: Identity) -> list[Change]:
 
 
 def check_same(start: Start, now: Identity, allowed: Collection[str]) -> list[Change]:
-    """The changes since the state was saved; a Problem that lists those which are not allowed."""
+    """The changes since the state was saved; a Problem that lists those which are not allowed, and one where allowing
+    doesn't help."""
+    _check_optimizer(start, now)
     found = changes_since(start, now)
     known = {*now.settings, MODEL, START, PICTURES}
     for name in allowed:
@@ -88,3 +91,12 @@ def check_same(start: Start, now: Identity, allowed: Collection[str]) -> list[Ch
         names = " ".join(dict.fromkeys(change.name for change in refused))
         raise Problem("resume_changed", path=start.file, changes="; ".join(map(str, refused)), names=names)
     return found
+
+
+def _check_optimizer(start: Start, now: Identity) -> None:
+    """A Problem when the memory is another optimizer's: some take it without a word, and fail at their first step."""
+    name = "optimizer.name"
+    before: str = start.about.get("identity", {}).get("settings", {}).get(name, "")
+    after: str = now.settings[name]
+    if before and optimizer_row(before).path != optimizer_row(after).path:
+        raise Problem("state_unfit", path=start.file, reason=f"{name}: {before} → {after}")

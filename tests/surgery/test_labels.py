@@ -12,6 +12,7 @@ from tehon.catalog.header import read_header
 from tehon.catalog.lora_names import TEXT_WIDTHS
 from tehon.catalog.model import Model
 from tehon.cli.main import main
+from tehon.settings.kohya.read import bring
 from tehon.surgery.labels import label, prediction_of_base, told_prediction
 
 Draw = Callable[..., Path]
@@ -118,6 +119,21 @@ def test_tools_keep_what_the_base_predicts(words: str, lora: Path, bare: Path) -
         assert main([*words.format(file).split(), "-o", str(out), "--overwrite"]) == 0
         assert told(out) == wanted | {"modelspec.title": "out"}
         assert a1111(read_header(out).metadata) == "SD2"
+
+
+@pytest.mark.parametrize("words", ["resize {} --rank 2", "cut {} 2"])
+@pytest.mark.parametrize(
+    ("title", "wanted"), [("lora", "out"), ("mine", "out"), ("", "out"), (None, "out"), ("Mofu", "Mofu")]
+)
+def test_a_title_that_somebody_chose_stays_and_one_that_was_the_files_name_does_not(
+    words: str, title: str | None, wanted: str, lora: Path
+) -> None:
+    said = {"ss_output_name": "mine", "ss_network_dim": "4"} | ({} if title is None else {"modelspec.title": title})
+    file, out = lora.with_name("lora.safetensors"), lora.with_name("out.safetensors")
+    save_file(load_file(lora), file, said)
+    assert main([*words.format(file).split(), "-o", str(out)]) == 0
+    assert read_header(out).metadata["modelspec.title"] == wanted
+    assert bring(out).tree["output"].get("metadata_title") == (None if wanted == "out" else wanted)
 
 
 def test_a_sum_says_what_all_its_parts_agree_on(lora: Path, bare: Path, capsys: pytest.CaptureFixture[str]) -> None:

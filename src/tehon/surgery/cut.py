@@ -13,7 +13,7 @@ from tehon.catalog.header import read_header
 from tehon.catalog.lora_names import family_of_lora
 from tehon.messages.problem import Problem
 from tehon.surgery.factors import is_plain
-from tehon.surgery.written import check_result, precision_of, write_result
+from tehon.surgery.written import check_result, precision_of, without_name, write_result
 from tehon.weights.lora_file import read_lora
 
 Layers = Mapping[str, Mapping[str, Tensor]]
@@ -38,7 +38,7 @@ def cut_file(file: Path, rank: int, out: Path, overwrite: bool = False) -> dict[
     check_result(out, overwrite)
     smaller = cut_ranks(layers, rank)
     family = family_of_lora(header.layers(), header.metadata)
-    write_result(out, smaller, header.metadata, precision_of(file), overwrite, family)
+    write_result(out, smaller, without_name(header.metadata, file), precision_of(file), overwrite, family)
     return smaller
 
 

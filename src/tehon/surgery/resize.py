@@ -17,7 +17,7 @@ from tehon.messages.problem import Problem
 from tehon.surgery.factors import as_layers, check_ranks, cut, is_plain, kept, singular_of_product
 from tehon.surgery.fitting import shaped
 from tehon.surgery.lora_layers import LoraLayers
-from tehon.surgery.written import check_result, precision_of, write_result
+from tehon.surgery.written import check_result, precision_of, without_name, write_result
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def resize_file(
     how = f"{rule} {number:g}, at most {rank}" if rule else f"{rank}"
     comments = [f"resized to {how}", lora.metadata.get("ss_training_comment", "")]
     told = {"ss_training_comment": "; ".join(filter(None, comments))}
-    metadata, own = {**lora.metadata, **told}, precision or precision_of(lora.path)
+    metadata, own = {**without_name(lora.metadata, lora.path), **told}, precision or precision_of(lora.path)
     write_result(out, layers, metadata, own, overwrite, lora.family)
     return rows
 

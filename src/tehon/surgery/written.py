@@ -19,6 +19,7 @@ from tehon.surgery.labels import label, told_prediction
 from tehon.weights.lora_file import PRECISIONS, as_saved, write_lora
 
 _MANY = "Dynamic"
+_TITLE = "modelspec.title"
 _OF_CONV = ("conv_dim", "conv_alpha")
 _OF_BLOCKS = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 _NAMES = {"F16": "fp16", "BF16": "bf16"}
@@ -39,7 +40,8 @@ def write_result(
     family: Family | None = None,
 ) -> None:
     """Writes {layer: {tensor's name: tensor}} with kohya's hashes. Rank and alpha in the metadata are those of these
-    layers, the title is the file's name, and what says for which models a LoRA is is added where it is missing."""
+    layers. A missing title is the file's name, and what says for which models a LoRA is is added where it is missing
+    too."""
     check_result(out, overwrite)
     assert precision in PRECISIONS
     if not layers:
@@ -49,11 +51,18 @@ def write_result(
         finite(tensor, name, precision)
     own = label(family, told_prediction(metadata)) if family else {}
     own |= {key: text for key, text in metadata.items() if not key.startswith("sshs_")}
-    own["modelspec.title"] = out.stem
+    own[_TITLE] = own.get(_TITLE) or out.stem
     try:
         write_lora(out, tensors, _told(own, layers), precision)
     except OSError as error:
         raise unwritable(out, error) from None
+
+
+def without_name(metadata: Mapping[str, str], file: Path) -> dict[str, str]:
+    """The metadata without the title where that is a name of the file and nobody's choice: what is made of it has
+    another name."""
+    names = (file.stem, metadata.get("ss_output_name"))
+    return {key: text for key, text in metadata.items() if key != _TITLE or text not in names}
 
 
 def finite(tensor: Tensor, name: str, precision: str = "float") -> Tensor:

@@ -6,7 +6,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tehon.catalog.optimizers import OPTIMIZERS
 from tehon.settings.kohya.lines import Line, Outcome, Remark, dropped
@@ -27,22 +27,24 @@ _SPEC = "modelspec."
 _UNTITLED = "LoRA@"  # and the time, as sd-scripts calls a file without a name
 
 
-def read_metadata(metadata: Mapping[str, str]) -> Read:
-    """Options by what the file says of its training; what says nothing about settings is a line that says so."""
+def read_metadata(metadata: Mapping[str, str], name: str = "") -> Read:
+    """Options by what the file called `name` says of its training; what says nothing about settings is a line that
+    says so."""
+    names = (name, metadata.get("ss_output_name"), "")
     found = Read(sdxl="xl" in metadata.get("ss_base_model_version", ""))
     for key, value in metadata.items():
         text = str(value)
-        name = key.removeprefix("ss_")
+        word = key.removeprefix("ss_")
         if key.startswith(_SPEC):
-            _spec(key, text, metadata, found)
+            _spec(key, text, names, found)
         elif key == "sshs_legacy_hash" or (key == "sshs_model_hash" and text.startswith("0x")):
             remark = Remark("hash_by_tensor" if text.startswith("0x") else "legacy_hash_of_no_file")
             found.lines.append(Line(key, text, Outcome("dropped", {}, (Remark("recorded"),), (remark,))))
         elif not key.startswith("ss_"):
             found.lines.append(Line(key, text, dropped(Remark("recorded"))))
-        elif name in _SPECIAL:
-            _SPECIAL[name](key, text, metadata, found)
-        elif (option := _OPTION_OF.get(name, name)) in ROWS:
+        elif word in _SPECIAL:
+            _SPECIAL[word](key, text, metadata, found)
+        elif (option := _OPTION_OF.get(word, word)) in ROWS:
             found.given[option] = Given(None if text in _NONE else text, key, text)
         else:
             found.lines.append(Line(key, _short(text), dropped(Remark("recorded"))))
@@ -53,9 +55,10 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _spec(key: str, text: str, metadata: Mapping[str, str], found: Read) -> None:
+def _spec(key: str, text: str, names: Collection[str | None], found: Read) -> None:
+    """`names` are those that a file has for a title where nobody chose one."""
     name = key.removeprefix(_SPEC)
-    own = text not in (metadata.get("ss_output_name"), "") and not text.startswith(_UNTITLED)
+    own = text not in names and not text.startswith(_UNTITLED)
     if name in ABOUT and (name != "title" or own):
         found.given[f"metadata_{name}"] = Given(text, key, text)
     elif key == f"{_SPEC}prediction_type" and text == "v":

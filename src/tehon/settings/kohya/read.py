@@ -40,7 +40,7 @@ def bring(file: Path) -> Import:
         metadata = read_header(file).metadata
         if not any(key.startswith("ss_") for key in metadata):
             raise Problem("metadata_none", path=file)
-        found = read_metadata(metadata)
+        found = read_metadata(metadata, file.stem)
         if RECIPE in metadata:
             take_recipe(metadata, found)
         return _carried(found)

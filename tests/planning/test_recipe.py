@@ -136,3 +136,10 @@ def test_settings_of_other_versions_and_wrong_values_are_named(tree: Tree, tmp_p
     assert found.tree["text"] == {"weighted_captions": True, "max_token_length": 75}
     assert [str(lines[key].reasons[0]) for key in ("data.new", "model.path")] == ["this tehon has no such setting"] * 2
     assert "text.clip_skip: 'far' does not fit" in str(lines["text.clip_skip"].reasons[0])
+
+
+def test_a_number_that_is_too_large_is_refused_in_a_short_sentence(tree: Tree, tmp_path: Path) -> None:
+    found = brought(tmp_path, metadata_of(tree) | {RECIPE: json.dumps({"optimizer.learning_rate": 10**400})})
+    line = next(line for line in found.lines if line.key == "optimizer.learning_rate")
+    assert (line.fate, line.outcome.blocks) == ("dropped", True)
+    assert f"optimizer.learning_rate: 1{'0' * 56}... does not fit" in line.reason

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,14 +130,15 @@ def _fitting(section: str, name: str, value: Any) -> tuple[Any, list[Problem]]:
     """The value as its field takes it, or what is wrong with it."""
     model: Any = Settings.model_fields[section].annotation
     if isinstance(value, int) and not isinstance(value, bool) and model.model_fields[name].annotation is float:
-        value = float(value)
+        with suppress(OverflowError):  # one that is too large stays, for its field to refuse
+            value = float(value)
     others = {other: "demo" for other, info in model.model_fields.items() if info.is_required()}
     try:
         model.model_validate(others | {name: value})
     except ValidationError as error:
         field = f"{section}.{name}"
         expected = next(one.expected for one in fields() if one.name == field)
-        shown = repr(error.errors()[0]["input"])
+        shown = _short(error.errors()[0]["input"])
         return value, [Problem("wrong_value", field=field, value=shown, expected=expected)]
     return value, []
 

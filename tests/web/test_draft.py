@@ -1,5 +1,6 @@
 """The form's values: what was set, what is wrong, and the way to TOML and back."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,13 @@ def test_two_servers_lose_nothing_of_each_other_and_hear_of_it(draft: Draft) -> 
     assert draft.get("training.seed") == 7
 
 
+def kept_at(draft: Draft) -> Path:
+    assert draft.kept is not None
+    place = draft.kept[1]
+    assert isinstance(place, Path)
+    return place
+
+
 @pytest.mark.parametrize(
     ("broken", "values"),
     [
@@ -213,8 +221,7 @@ def test_a_form_that_was_broken_by_hand_is_kept_beside(draft: Draft, broken: str
     draft.file.write_bytes(text)
     first = Draft(draft.file)
     assert first.values == Draft(draft.file).values == values, "also at the second start"
-    assert first.kept is not None
-    assert first.kept[1].read_bytes() == text
+    assert kept_at(first).read_bytes() == text
     first.set("network.alpha", 2.0)
     draft.file.write_bytes(text)  # while the page is open
     first.catch_up()
@@ -222,7 +229,80 @@ def test_a_form_that_was_broken_by_hand_is_kept_beside(draft: Draft, broken: str
     first.set("network.alpha", 4.0)
     assert [place.read_bytes() for place in sorted(draft.file.parent.glob("form-kept-*.toml"))] == [text, text]
     assert Draft(draft.file).values["network.alpha"] == 4.0
-    assert first.kept[1].name == "form-kept-2.toml"
+    assert kept_at(first).name == "form-kept-2.toml"
+
+
+@pytest.mark.parametrize("room", ["none", "-kept-"])
+def test_a_form_that_can_neither_be_read_whole_nor_kept_beside_stays_and_is_told(
+    room: str, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[data]\nfolder = "/x"\nnewer_thing = 1\n'
+    draft.file.parent.mkdir()
+    draft.file.write_text(text, "utf8")
+    touch = Path.touch
+
+    def full(path: Path) -> None:
+        if room not in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", full)
+    assert Draft(draft.file).values == {"data.folder": "/x"}
+    again = Draft(draft.file)
+    assert again.kept is not None
+    assert again.kept[0] == "not known: data.newer_thing"
+    assert isinstance(again.kept[1], Problem)
+    assert again.kept[1].key == "disk_full_at"
+    with pytest.raises(Problem, match="the disk is full"):
+        again.set("network.alpha", 4.0)
+    assert [(one.name, one.read_text("utf8")) for one in draft.file.parent.iterdir()] == [("form.toml", text)]
+    monkeypatch.undo()
+    again.set("network.rank", 16)
+    assert kept_at(again).read_text("utf8") == text
+    assert Draft(draft.file).values == {"data.folder": "/x", "network.alpha": 4.0, "network.rank": 16}
+
+
+def test_a_folder_in_the_place_of_the_form_stays_and_is_told_until_it_is_gone(draft: Draft) -> None:
+    draft.file.mkdir(parents=True)
+    first = Draft(draft.file)
+    assert first.kept is not None
+    assert isinstance(first.kept[1], Problem)
+    with pytest.raises(Problem, match="cannot be written"):
+        first.set("network.rank", 16)
+    assert list(draft.file.parent.iterdir()) == [draft.file]
+    draft.file.rmdir()
+    first.set("network.alpha", 4.0)
+    assert first.kept is None
+    assert Draft(draft.file).values == {"network.rank": 16, "network.alpha": 4.0}
+
+
+def test_who_watches_is_told_when_the_form_is_kept_beside_already(draft: Draft) -> None:
+    draft.set("network.rank", 16)
+    seen: list[Any] = []
+    draft.watchers.append(lambda names: seen.append(draft.kept and draft.kept[1]))
+    draft.file.write_text("[network\n", "utf8")
+    draft.catch_up()
+    draft.set("network.alpha", 4.0)
+    assert seen[-1] == kept_at(draft)
+
+
+def test_a_change_is_saved_whatever_who_watches_does(draft: Draft) -> None:
+    def broken(names: Any) -> None:
+        raise RuntimeError("a fault of a window")
+
+    draft.set("network.rank", 16)
+    other = Draft(draft.file)
+    draft.watchers.append(broken)
+    other.set("training.seed", 7)
+    with pytest.raises(RuntimeError):
+        draft.set("network.alpha", 4.0)
+    assert Draft(draft.file).values == {"network.rank": 16, "network.alpha": 4.0, "training.seed": 7}
+    with pytest.raises(RuntimeError):
+        draft.apply({"network.rank": 24}, "mine")
+    assert Draft(draft.file).values["network.rank"] == 24
+    with pytest.raises(RuntimeError):
+        draft.undo()
+    assert Draft(draft.file).values["network.rank"] == 16
 
 
 def test_a_form_that_was_mended_while_the_page_is_open_is_taken_over(draft: Draft) -> None:

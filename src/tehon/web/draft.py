@@ -10,13 +10,15 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import tomli_w
 
-from tehon.disk import make_folder, unwritable, write_whole
+from tehon.disk import fill_whole, make_folder, remove, write_whole
 from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.settings.fields import fields
@@ -51,22 +53,22 @@ class Draft:
 
     All windows of the page share one: `watchers` are told the names of the settings that have changed. Two servers
     share the file: what the other has written is taken over before each change. `replaced` can be taken back, the last
-    one first. A file that can't be read whole, as by a slip of somebody who changed it by hand, is put beside before
-    it is written over: `kept` says why and where."""
+    one first. A file that can't be read whole, as by a slip of somebody who changed it by hand, is kept beside before
+    it is written over: `kept` says why, and where or, where the disk refuses at the start, what is in the way."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.defaults = {one.name: None if one.required else one.default for one in fields()}
         self.watchers: list[Callable[[Collection[str]], None]] = []
         self.replaced: list[Replaced] = []
-        self.kept: tuple[str, Path] | None = None
+        self.kept: tuple[str, Path | Problem] | None = None
         self.values: dict[str, Any] = {}
         self._broken = ""  # what is wrong with the file as it is now
         self._written = _stamp(file)
         if self._written is not None:
             self._read()
             if self._broken:
-                self.save()
+                self._save_or_say()
 
     def get(self, name: str) -> Any:
         return self.values.get(name, self.defaults[name])
@@ -76,11 +78,9 @@ class Draft:
 
     def set(self, name: str, value: Any, *, tell: bool = True) -> None:
         """Sets a value; the default, or None, takes it back. Who wants to tell the watchers later does so."""
-        self.catch_up()
+        others = self._take_over()
         self._put({name: value})
-        if tell:
-            self.tell([name])
-        self.save()
+        self._save_and_tell([*others, name] if tell else others)
 
     def replace(self, tree: Mapping[str, Any], what: str = "") -> list[str]:
         """Takes over all settings of a tree of tables, and no others; gives the names in it that no setting has."""
@@ -90,7 +90,7 @@ class Draft:
 
     def apply(self, values: Mapping[str, Any], what: str = "") -> bool:
         """Sets several values, as a preset does, and remembers what they were; whether one of them was another."""
-        self.catch_up()
+        others = self._take_over()
         before = {name: self.get(name) for name in values}
         self._put(values)
         changed = [name for name, value in before.items() if self.get(name) != value]
@@ -98,20 +98,20 @@ class Draft:
             after = {name: self.get(name) for name in changed}
             own = Replaced(what, {name: before[name] for name in changed}, after)
             self.replaced = [*self.replaced[-_KEPT + 1 :], own]
-            self.tell(changed)
-            self.save()
+            self._save_and_tell([*others, *changed])
+        elif others:
+            self.tell(others)
         return bool(changed)
 
     def undo(self) -> None:
         """Takes the last replacement back, but for settings that were changed again since."""
         if not self.replaced:
             return
-        self.catch_up()
+        others = self._take_over()
         last = self.replaced.pop()
         back = {name: value for name, value in last.before.items() if self.get(name) == last.after[name]}
         self._put(back)
-        self.tell(back)
-        self.save()
+        self._save_and_tell([*others, *back])
 
     def keep(self) -> None:
         """Forgets the way back."""
@@ -120,13 +120,18 @@ class Draft:
 
     def catch_up(self) -> None:
         """Takes over what another server of the page has written into the file since, which would else be lost."""
+        if others := self._take_over():
+            self.tell(others)
+
+    def _take_over(self) -> list[str]:
+        """The same, without telling: the names of the settings that the other has changed."""
         there = _stamp(self.file)
         if there is None or there == self._written:
-            return
+            return []
         before = dict(self.values)
         self._written = there
         self._read()
-        self.tell([name for name in self.defaults if before.get(name) != self.values.get(name)])
+        return [name for name in self.defaults if before.get(name) != self.values.get(name)]
 
     def _read(self) -> None:
         """Takes over the file's values. Of one that is no TOML, with which an editor may not be done, none."""
@@ -142,20 +147,13 @@ class Draft:
         self.values = {}
         self._put(given)
 
-    def _put_beside(self) -> None:
-        """Gives a file that can't be read whole another name."""
-        if self._broken and self.file.exists():
-            names = (self.file.with_name(f"{self.file.stem}-kept-{number}{self.file.suffix}") for number in count(1))
-            place = next(place for place in names if not place.exists())
-            try:
-                self.file.rename(place)
-            except OSError as error:
-                raise unwritable(place, error) from None
-            self.kept = self._broken, place
-        self._broken = ""
+    def _beside(self) -> Path:
+        """A place for a file that can't be read whole, which nobody has yet."""
+        names = (self.file.with_name(f"{self.file.stem}-kept-{number}{self.file.suffix}") for number in count(1))
+        return next(place for place in names if not place.exists())
 
     def close_kept(self) -> None:
-        """Says no more that a file was put beside."""
+        """Says no more that a file could not be read whole."""
         self.kept = None
         self.tell([])
 
@@ -183,11 +181,39 @@ class Draft:
         return tomli_w.dumps(self.tree())
 
     def save(self) -> None:
-        """Comes after the watchers are told: where the file can't be written, the form goes on without it."""
-        self._put_beside()
+        """A Problem where the file can't be written; what was there is then there still, whether it can be read or not,
+        and the form goes on without it."""
         make_folder(self.file.parent)
-        write_whole(self.file, self.toml().encode())
+        beside = self._beside() if self._broken and self.file.is_file() else None
+        if beside is not None:
+            fill_whole(beside, partial(copyfile, self.file))
+        try:
+            write_whole(self.file, self.toml().encode())
+        except Problem:
+            if beside is not None:
+                remove(beside)  # the next try would leave another
+            raise
+        if beside is not None:
+            self.kept = self._broken, beside
+        elif self.kept is not None and isinstance(self.kept[1], Problem):
+            self.kept = None  # what was in the way at the start is gone
+        self._broken = ""
         self._written = _stamp(self.file)
+
+    def _save_or_say(self) -> None:
+        """At the start, where a Problem would leave no page to say it on."""
+        try:
+            self.save()
+        except Problem as problem:
+            self.kept = self._broken, problem
+
+    def _save_and_tell(self, names: Collection[str]) -> None:
+        """Neither keeps the other from being done: a full disk stops no window, and a window's fault no saving."""
+        try:
+            self.save()
+        finally:
+            if names:
+                self.tell(names)
 
     def checked(self) -> Checked:
         """What the model of all settings says of the values, each mistake under its field."""

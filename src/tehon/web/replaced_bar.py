@@ -12,6 +12,7 @@ from typing import Any
 from nicegui import ui
 
 from tehon.messages.catalogue import say
+from tehon.messages.problem import Problem
 from tehon.web.draft import Draft, Replaced
 from tehon.web.values import as_text
 
@@ -35,8 +36,11 @@ class ReplacedBar:
     def show(self) -> None:
         self.kept.set_visibility(self.draft.kept is not None)
         if self.draft.kept is not None:
-            reason, path = self.draft.kept
-            self.kept_label.text = say("web.form_kept", reason=reason, path=path)
+            reason, place = self.draft.kept
+            if isinstance(place, Problem):
+                self.kept_label.text = say("web.form_unkept", reason=reason, problem=place)
+            else:
+                self.kept_label.text = say("web.form_kept", reason=reason, path=place)
         last = self.draft.replaced[-1] if self.draft.replaced else None
         self.box.set_visibility(last is not None)
         if last is self.shown:

@@ -26,6 +26,10 @@ class Plans:
         self._settings: Settings | None = None
         self._task: asyncio.Task[Made] | None = None
 
+    def forget(self, *_: object) -> None:
+        """The form has changed, or with the same settings the pictures: what is being made may be of earlier ones."""
+        self._task = None
+
     async def of(self, settings: Settings) -> Made:
         """Made in a thread; a Problem when it can't be."""
         if self._task is None or self._task.done() or self._settings != settings:

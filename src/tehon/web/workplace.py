@@ -36,6 +36,7 @@ class Workplace:
         self.file = folder / "preferences.json"
         self.draft = Draft(folder / "form.toml")
         self.plans = Plans()
+        self.draft.watchers.append(self.plans.forget)  # before the windows, who then ask for a plan
         self.pages: dict[str, str] = {}
         self._pictures: Pictures | None = None
         self._making = Lock()

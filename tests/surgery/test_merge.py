@@ -1,6 +1,8 @@
 """Merging into a model: the same numbers as a live LoRA, and as diffusers, in every layout and for every kind."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +264,23 @@ def test_parts_that_are_links_are_copied_whole(networks_of: Find, draw: Draw, tm
     merge_into_model(model, [open_lora(draw(model))], out)
     assert {file.relative_to(out) for file in out.rglob("*")} == {file.relative_to(own) for file in own.rglob("*")}
     assert not any(file.is_symlink() for file in out.rglob("*"))
+
+
+def test_a_folder_of_the_model_that_cannot_be_listed_is_a_sentence(
+    networks_of: Find, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, scandir = networks_of("sd1", "folder"), os.scandir
+    loras = [open_lora(draw(model))]
+
+    def refuse(path: Any) -> Any:
+        if str(path) == str(model.path / "tokenizer"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(Problem, match=r"tokenizer: this folder of the model cannot be read \(Permission denied\)"):
+        merge_into_model(model, loras, tmp_path / "out")
+    assert list(tmp_path.glob("*out*")) == []
 
 
 @pytest.mark.parametrize("out", ["", "..", "unet/inside"])

@@ -130,7 +130,7 @@ class _Work:
 
 def _write_folder(model: Model, files: Mapping[str, list[Tensors]], work: _Work, out: Path) -> None:
     """Everything that is no weight of a changed part is copied."""
-    for folder, _, names in os.walk(model.path, followlinks=True):
+    for folder, _, names in os.walk(model.path, followlinks=True, onerror=_unlistable):
         part = Path(folder).relative_to(model.path)
         (out / part).mkdir(exist_ok=True)
         for name in names:
@@ -144,6 +144,11 @@ def _write_folder(model: Model, files: Mapping[str, list[Tensors]], work: _Work,
             return work.tensor(owner[name], name)
 
         write_tensors(out / part_file(part, model.family), rows, {"format": "pt"}, tensor)
+
+
+def _unlistable(error: OSError) -> None:
+    """os.walk itself goes on without such a folder."""
+    raise Problem("part_unlistable", path=error.filename, reason=error.strerror or error) from None
 
 
 def _told(metadata: Mapping[str, str], loras: Sequence[LoraLayers]) -> dict[str, str]:

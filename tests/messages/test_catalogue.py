@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -204,6 +206,31 @@ def test_english_has_a_form_for_one_wherever_it_counts() -> None:
 
 def test_braces_in_a_value_are_left_alone() -> None:
     assert say("problem.state_missing", path="{path} {0}").startswith("{path} {0}: this run")
+
+
+@pytest.mark.parametrize("name", ["my cat", "cat's", "$cat", "cat", "a\\b", "猫 2"])
+def test_a_command_in_a_sentence_can_be_copied_whatever_the_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for code in languages():
+        monkeypatch.setenv("TEHON_LANG", code)
+        command = say("cli.launched_at", path=name, name=name).partition("tehon stop")[2]
+        assert shlex.split(command) == [name]
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("C:\\sets\\a.toml",) * 2, ("C:\\my sets\\a.toml", '"C:\\my sets\\a.toml"')]
+)
+def test_a_command_for_windows_has_double_quotes_alone(path: str, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("TEHON_LANG", "en")
+    assert say("problem.ours_already", path=path) == (
+        f"{path}: these are tehon's own settings; train with them at once: tehon train {word}."
+    )
+
+
+def test_whatever_a_command_names_is_written_as_a_word_of_it() -> None:
+    bare = re.compile(r"(tehon [a-z]+|--config_file) \{(path|run|folder|name|file)\}")
+    assert [key for texts in (ENGLISH, JAPANESE) for key, text in texts.items() if bare.search(text)] == []
 
 
 @pytest.mark.parametrize(

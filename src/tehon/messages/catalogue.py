@@ -7,6 +7,9 @@
 import json
 import locale
 import os
+import re
+import shlex
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 Notice = Callable[[str], None]
 """Told in a sentence what is odd but no reason to stop."""
 _HERE = Path(__file__).parent
+_PLAIN = re.compile(r"[\w+:./\\-]+")
 
 
 @cache
@@ -42,17 +46,27 @@ def language() -> str:
 
 def say(key: str, **values: object) -> str:
     """The sentence for a key in the language to speak, its blanks filled in. {count:# picture|# pictures} becomes what
-    stands before the bar for 1, and else what stands behind it, with the number for #."""
+    stands before the bar for 1, and else what stands behind it, with the number for #. {path:word} is one word of a
+    command, to be copied into a shell."""
     known = sentences(language())
     return _FILLER.vformat(known.get(key) or sentences("en")[key], (), values)
 
 
 class _Filler(Formatter):
     def format_field(self, value: Any, format_spec: str) -> Any:
+        if format_spec == "word":
+            return _word(str(value))
         one, bar, more = format_spec.partition("|")
         if not bar:
             return super().format_field(value, format_spec)
         return (one if str(value) == "1" else more).replace("#", str(value))
+
+
+def _word(text: str) -> str:
+    """In quotes where it needs them; cmd on Windows knows none but double ones, in which a path needs no more."""
+    if sys.platform != "win32":
+        return shlex.quote(text)
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
 
 
 _FILLER = _Filler()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tehon.cli.main import main
-from tehon.reports.comparison import compare
+from tehon.reports.comparison import as_text, compare
 from tehon.reports.curves import chart, smoothed, thinned, ticks
 from tehon.runs.layout import RunDirectory
 from tehon.runs.read import open_run
@@ -90,6 +90,7 @@ def test_the_loss_is_the_one_that_is_shown_of_each_run_by_itself(tree: Tree, tmp
     found = compare(runs)
     assert [run.loss for run in found.runs] == pytest.approx([1.0, 1.0], abs=0.1)
     assert found.runs[0].loss == pytest.approx(look(runs[0]).loss)
+    assert ("where there are fewer" in as_text(found)) == (count == 12)
     ends = [loss for _, loss in found.runs[0].training[-3:]]
     assert max(ends) - min(ends) <= 0.7, "of 2 from step to step"
 
@@ -101,7 +102,8 @@ def test_the_command_writes_one_page_that_holds_everything(
     assert main(["compare", *pair, "--out", str(out)]) == 0
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["network.rank", "2", "8"] in shown
-    assert ["loss,", "mean", "of", "the", "last", "100", "steps", "0.3500", "0.2333"] in shown
+    said = "loss, mean of the last 100 steps, of all where there are fewer"
+    assert [*said.split(), "0.3500", "0.2333"] in shown
     assert shown[-1] == ["Page", str(out)]
     text = out.read_text("utf8")
     page = Page(text)

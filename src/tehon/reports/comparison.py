@@ -25,7 +25,7 @@ _PROMPT = ("prompt", "negative_prompt", "width", "height", "seed", "scale", "sam
 
 @dataclass(frozen=True)
 class Seen:
-    """What the records say of one run. `loss` is the mean over its last hundred steps."""
+    """What the records say of one run. `loss` is the mean over its last RECENT steps, or all where it has fewer."""
 
     name: str
     steps: int
@@ -119,9 +119,13 @@ def _summary(found: Comparison) -> list[tuple[str, ...]]:
         return "" if value is None else f"{value:.4f}"
 
     best = [run.best for run in found.runs]
+    short = any(run.steps < RECENT for run in found.runs)
     lines = [
         (say("compare.steps"), *(str(run.steps) for run in found.runs)),
-        (say("compare.loss", count=RECENT), *(number(run.loss) for run in found.runs)),
+        (
+            say("compare.loss_of_few" if short else "compare.loss", count=RECENT),
+            *(number(run.loss) for run in found.runs),
+        ),
     ]
     if any(best):
         lines.append((say("compare.best"), *(number(one and one.loss) for one in best)))

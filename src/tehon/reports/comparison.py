@@ -120,12 +120,10 @@ def _summary(found: Comparison) -> list[tuple[str, ...]]:
 
     best = [run.best for run in found.runs]
     short = any(run.steps < RECENT for run in found.runs)
+    loss = say("compare.loss_of_few", count=RECENT) if short else say("compare.loss", count=RECENT)
     lines = [
         (say("compare.steps"), *(str(run.steps) for run in found.runs)),
-        (
-            say("compare.loss_of_few" if short else "compare.loss", count=RECENT),
-            *(number(run.loss) for run in found.runs),
-        ),
+        (loss, *(number(run.loss) for run in found.runs)),
     ]
     if any(best):
         lines.append((say("compare.best"), *(number(one and one.loss) for one in best)))

@@ -18,7 +18,7 @@ def _alone(name: str) -> Any:
 
     def carry(value: str, around: Around) -> Outcome:
         heeded = any(f"{ARGUMENT}{other}" in around.values for other in _PLAIN_LISTS)
-        differences = [] if heeded else [Remark("conv_lists_alone" if name.startswith("conv") else "lists_alone")]
+        differences = [] if heeded else [Remark("lists_alone")]
         return carried({f"network.{name}": value}, *differences, *_other_count(value, around))
 
     return carry

@@ -19,7 +19,7 @@ _TRAPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("epoch, max_train_steps", "steps_end_it_too", {}),
     ("prior_loss_weight, max_grad_norm, learning_rate", "zero_is_zero", {"value": "…"}),
     ("conv_dims, conv_alphas", "old_name", {}),
-    ("block_alphas, conv_block_dims, conv_block_alphas", "conv_lists_alone", {}),
+    ("block_alphas, conv_block_dims, conv_block_alphas", "lists_alone", {}),
     ("conv_dim, conv_block_dims", "conv_alpha_absent", {}),
     ("no_token_padding", "padding_ignored", {}),
     ("stop_text_encoder_training", "stop_ignored", {}),

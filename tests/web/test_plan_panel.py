@@ -64,6 +64,8 @@ def test_while_a_plan_is_made_the_one_before_is_dim_and_cannot_be_started(demo: 
     demo.locator('.setting[data-name="training.max_train_steps"] input').fill("8")
     demo.wait_for_function(WAITS)
     demo.locator(".figure-number", has_text="8").first.wait_for()
+    figures = demo.locator(".figure").all_inner_texts()
+    assert [text.split() for text in figures] == [["176", "pictures"], ["8", "steps"], ["1", "epoch"]]
     demo.locator(".panel-body.stale").wait_for(state="detached")
     expect(start).to_be_enabled()
 

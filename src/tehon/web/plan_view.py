@@ -27,9 +27,9 @@ _ROWS = 12  # buckets shown
 def show_plan(plan: Plan, on_notice: Callable[[str], None]) -> None:
     """Builds it in the element at hand; `on_notice` builds what stands there for a notice."""
     with ui.element("div").classes("figures"):
-        _figure(str(len(plan.pictures)), say("web.pictures"))
-        _figure(str(plan.steps), say("web.steps"))
-        _figure(str(plan.epochs), say("web.epochs"))
+        _figure(len(plan.pictures), say("web.pictures", count=len(plan.pictures)))
+        _figure(plan.steps, say("web.steps", count=plan.steps))
+        _figure(plan.epochs, say("web.epochs", count=plan.epochs))
     ui.label(worded(_alone(arithmetic(plan)))).classes("small")
     for notice in notices_for(plan):
         on_notice(notice)
@@ -57,9 +57,9 @@ def _alone(line: str) -> str:
     return f"{head}: {rest.strip()}"
 
 
-def _figure(number: str, what: str) -> None:
+def _figure(number: int, what: str) -> None:
     with ui.element("div").classes("figure"):
-        ui.label(number).classes("figure-number")
+        ui.label(str(number)).classes("figure-number")
         ui.label(what).classes("figure-what")
 
 

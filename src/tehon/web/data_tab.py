@@ -178,10 +178,10 @@ class DataTab:
 
     async def _open(self, folder: str) -> None:
         await self._leave()
-        self.draft.set("data.folder", folder, tell=False)
-        await self.load()
-        self.draft.tell(["data.folder"])  # now that the pictures are measured, and not twice at once
-        self.stale = False
+        try:
+            self.draft.set("data.folder", folder)
+        finally:  # the form has the folder also where it can't be saved
+            await self.load()
 
     def _new(self) -> None:
         from tehon.web.new_set import new_set  # checks pictures, and so loads PIL, which the tab itself does not need
@@ -191,8 +191,10 @@ class DataTab:
     async def _open_new(self, parent: str) -> None:
         """A new set lies in a folder inside, whose name says repeats and words."""
         names = ("data.repeats", "data.class_words")
-        self.draft.apply({name: self.draft.defaults[name] for name in names}, say("web.new_set"))
-        await self._open(parent)
+        try:
+            self.draft.apply({name: self.draft.defaults[name] for name in names}, say("web.new_set"))
+        finally:  # as above
+            await self._open(parent)
 
     async def edited(self, change: Callable[[], int]) -> None:
         """Runs an edit of the album and says how many captions it changed; a Problem is said too."""

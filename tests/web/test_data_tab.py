@@ -1,0 +1,91 @@
+"""The tab Pictures and the form: which pictures are read when, in a real browser."""
+
+import os
+import resource
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+
+def pictures_in(parent: Path, count: int, size: tuple[int, int] = (96, 64)) -> Path:
+    """The parent of a folder with the same picture so many times."""
+    folder = parent / "3_thing"
+    folder.mkdir(parents=True)
+    Image.new("RGB", size, "blue").save(folder / "0.png")
+    for number in range(1, count):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    return parent
+
+
+def setting(page: Any, name: str) -> Any:
+    return page.locator(f'.setting[data-name="{name}"] input')
+
+
+@pytest.fixture
+def form(server: Any, visit: Any, tmp_path: Path) -> Any:
+    """The form with four pictures and a model."""
+    page = visit(server.url)
+    wanted = {"data.folder": pictures_in(tmp_path / "first", 4), "model.path": "demo", "output.folder": tmp_path}
+    for name, value in wanted.items():
+        setting(page, name).fill(str(value))
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    return page
+
+
+def open_folder(page: Any, folder: Path) -> None:
+    page.get_by_role("tab", name="Pictures").click()
+    page.locator(".tile, .sentences .mark").first.wait_for()
+    field = page.locator(".data-main input").first
+    field.fill(str(folder))
+    field.press("Enter")
+
+
+@contextmanager
+def nothing_can_be_written(process: int) -> Generator[None, None, None]:
+    _, most = before = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (10, most))
+    try:
+        yield
+    finally:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.slow
+def test_a_form_that_cannot_be_saved_shows_the_pictures_that_it_would_train(
+    server: Any, visit: Any, form: Any, tmp_path: Path
+) -> None:
+    other = visit(server.url)
+    expect(setting(other, "data.folder")).to_have_value(str(tmp_path / "first"))
+    pictures_in(tmp_path / "second", 2)
+    with nothing_can_be_written(server.process.pid):
+        open_folder(form, tmp_path / "second")
+        form.locator(".q-notification", has_text="form.toml").wait_for()
+        expect(form.locator(".tile")).to_have_count(2)
+        for page in (form, other):
+            expect(setting(page, "data.folder")).to_have_value(str(tmp_path / "second"))
+            page.locator(".figure-number", has_text="2").first.wait_for(state="attached")
+
+
+@pytest.mark.slow
+def test_while_a_folder_is_read_the_form_has_it_and_heeds_what_is_changed_meanwhile(
+    server: Any, visit: Any, form: Any, tmp_path: Path
+) -> None:
+    other = visit(server.url)
+    start = other.get_by_role("button", name="Start training")
+    expect(start).to_be_enabled()
+    pictures_in(tmp_path / "many", 2000, (300, 200))
+    open_folder(form, tmp_path / "many")
+    measured = form.locator(".mark", has_text="being measured")
+    measured.wait_for()
+    expect(setting(other, "data.folder")).to_have_value(str(tmp_path / "many"))
+    assert measured.is_visible(), "the pictures are still being read"
+    assert start.is_disabled(), "what is shown is a plan of other pictures"
+    setting(other, "data.resolution").fill("64")
+    setting(other, "data.resolution").blur()
+    measured.wait_for(state="detached")
+    expect(form.locator(".tile").first).to_contain_text("300×200 → 64×")

@@ -1,15 +1,21 @@
 """The tab Pictures and the form: which pictures are read when, in a real browser."""
 
+import asyncio
 import os
 import resource
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+
+from tehon.web import data_tab
+from tehon.web.data_tab import DataTab
 
 
 def pictures_in(parent: Path, count: int, size: tuple[int, int] = (96, 64)) -> Path:
@@ -89,3 +95,58 @@ def test_while_a_folder_is_read_the_form_has_it_and_heeds_what_is_changed_meanwh
     setting(other, "data.resolution").blur()
     measured.wait_for(state="detached")
     expect(form.locator(".tile").first).to_contain_text("300×200 → 64×")
+
+
+@pytest.mark.slow
+def test_a_mistake_that_hid_the_pictures_is_gone_when_it_is_mended(form: Any, tmp_path: Path) -> None:
+    train, pictures = (form.get_by_role("tab", name=name) for name in ("Train", "Pictures"))
+    said = form.locator(".sentences .mark.problem")
+    for name, wrong, right in (("network.rank", "0", "8"), ("model.path", "/nowhere.safetensors", "demo")):
+        setting(form, name).fill(wrong)
+        form.locator(".panel .mark.problem").wait_for()
+        pictures.click()
+        said.wait_for()
+        train.click()
+        setting(form, name).fill(right)
+        form.locator(".panel .mark.problem").wait_for(state="detached")
+        pictures.click()
+        said.wait_for(state="detached")
+        expect(form.locator(".tile")).to_have_count(4)
+        train.click()
+
+
+def test_the_pictures_are_read_once_when_the_form_has_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tab without its page: the timers are asyncio's."""
+    begun: list[asyncio.Task[None]] = []
+
+    def timer(seconds: float, call: Callable[[], Any], once: bool) -> None:
+        async def later() -> None:
+            await asyncio.sleep(seconds)
+            await call()
+
+        begun.append(asyncio.create_task(later()))
+
+    tab: Any = DataTab.__new__(DataTab)
+    tab.stale, tab.turn, tab.desk, tab.gallery = False, 0, SimpleNamespace(front="data"), nullcontext()
+    tab.album, tab.working = SimpleNamespace(trouble=""), asyncio.Lock()
+    reads: list[int] = []
+
+    async def load() -> None:
+        tab.stale = False
+        reads.append(len(changes))
+
+    tab.load = load
+    monkeypatch.setattr(data_tab, "ui", SimpleNamespace(timer=timer))
+    monkeypatch.setattr(data_tab, "_WAIT", 0.1)
+    changes: list[str] = []
+
+    async def type_something() -> None:
+        for _ in range(8):
+            changes.append("data.folder")
+            tab._changed(changes[-1:])
+            await asyncio.sleep(0.06)
+        await asyncio.gather(*begun)
+
+    with ThreadPoolExecutor() as beside:  # as Playwright has a loop at work in this thread
+        beside.submit(asyncio.run, type_something()).result()
+    assert reads == [8]

@@ -19,6 +19,7 @@ from tehon.web.workplace import Desk
 
 _TAGS = 60  # shown as filters
 _WAIT = 0.3  # seconds without a change of the form before the pictures are read again
+_FOLLOWED = ("data.", "model.", "training.")  # what the pictures shown, and the readings of one, follow from
 
 
 def data_tab(desk: Desk) -> Callable[[], Awaitable[None]]:
@@ -42,6 +43,7 @@ class DataTab:
         self.text = ""
         self.told: Any = desk.draft.get("data.folder")  # what the field last showed of the draft
         self.stale = False  # whether the form says something else of the pictures than when they were read
+        self.turn = 0  # of the latest wait for the form to come to rest
         with ui.element("div").classes("data"):
             with ui.element("div").classes("data-main"):
                 self._bar()
@@ -98,18 +100,21 @@ class DataTab:
         self.gallery.select([])
 
     def _changed(self, names: Collection[str]) -> None:
-        if any(name.startswith("data.") for name in names):
+        """Whatever changes can put right what stands in the way of the pictures, or will do so when they are read."""
+        in_the_way = self.album.trouble or self.working.locked()
+        if names and (in_the_way or any(name.startswith(_FOLLOWED) for name in names)):
             self.stale = True
             self.follow()
 
     def follow(self) -> None:
         """Reads what has changed in the form, in this window or in another, when this tab is in front."""
         if self.stale and self.desk.front == "data":
+            self.turn += 1
             with self.gallery:
-                ui.timer(_WAIT, self._read_stale, once=True)
+                ui.timer(_WAIT, partial(self._read_stale, self.turn), once=True)
 
-    async def _read_stale(self) -> None:
-        if self.stale:
+    async def _read_stale(self, turn: int) -> None:
+        if self.stale and turn == self.turn:
             await self.load()
 
     def show(self) -> None:

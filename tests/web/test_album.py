@@ -95,8 +95,7 @@ def test_without_a_folder_the_reason_is_said(drafted: Draft, tmp_path: Path) -> 
 
 
 def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> None:
-    tokens = [entry.token for entry in shown.entries]
-    assert shown.edit(tokens, partial(tags.add, ["owl"], first=True)) == 2
+    assert shown.edit(shown.entries, partial(tags.add, ["owl"], first=True)) == 2
     assert [entry.caption for entry in shown.entries] == ["owl, caption 0", "owl"]
     files = [entry.path.with_suffix(".txt") for entry in shown.entries]
     assert [file.read_text("utf8") for file in files] == ["owl, caption 0\n", "owl\n"]
@@ -107,9 +106,9 @@ def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> 
 
 
 def test_changes_are_taken_back_one_after_the_other(shown: Album) -> None:
-    token = shown.entries[0].token
+    entry = shown.entries[0]
     for text in ("first", "second"):
-        shown.edit([token], lambda _, text=text: text)
+        shown.edit([entry], lambda _, text=text: text)
     for left in ("first", "caption 0"):
         assert shown.undo() == 1
         assert shown.entries[0].caption == left
@@ -118,8 +117,7 @@ def test_changes_are_taken_back_one_after_the_other(shown: Album) -> None:
 
 
 def test_what_somebody_else_changed_since_is_not_lost_but_shown(shown: Album, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = [entry.token for entry in shown.entries]
-    assert shown.edit(tokens, lambda _: "from the page") == 2
+    assert shown.edit(shown.entries, lambda _: "from the page") == 2
     file = shown.entries[0].path.with_suffix(".txt")
     file.write_text("by hand", "utf8")
     with pytest.raises(Problem, match=r"00\.txt: this file was changed by something else since") as refused:
@@ -137,7 +135,7 @@ def test_an_edit_goes_to_the_file_that_is_trained_on_however_its_extension_is_wr
     (folder / "00.txt").rename(folder / "00.TXT")
     shown.load()
     assert shown.entries[0].caption == "caption 0"
-    assert shown.edit([shown.entries[0].token], lambda text: f"{text}, new") == 1
+    assert shown.edit(shown.entries[:1], lambda text: f"{text}, new") == 1
     assert [(file.name, file.read_text("utf8")) for file in folder.glob("0*.[Tt]*")] == [("00.TXT", "caption 0, new\n")]
     assert shown.entries[0].caption == "caption 0, new"
     assert shown.undo() == 1
@@ -157,9 +155,20 @@ def test_a_new_caption_gets_the_extension_that_is_asked_for_in_its_set(shown: Al
     shown.draft.set("data.sets", [one, two | {"caption_extension": ".cap"}])
     shown.load()
     assert [entry.path.name for entry in shown.entries] == ["00.png", "01.png", "my.cat.png"]
-    assert shown.edit([entry.token for entry in shown.entries], lambda _: "new") == 3
+    assert shown.edit(shown.entries, lambda _: "new") == 3
     assert sorted(file.name for file in tmp_path.rglob("*.[tc]a[gp]*")) == ["00.tags", "01.tags", "my.cat.cap"]
     assert [entry.caption for entry in shown.entries] == ["new"] * 3
+
+
+def test_an_edit_goes_to_the_files_that_were_shown_whatever_the_form_says_by_now(shown: Album) -> None:
+    entry = shown.entries[0]
+    for name, value in (("data.reg_folder", "/nowhere"), ("data.caption_extension", ".cap")):
+        shown.draft.set(name, value)
+        shown.load()
+        assert shown.edit([entry], lambda _, name=name: name) == 1
+        assert entry.path.with_suffix(".txt").read_text("utf8") == f"{name}\n"
+        shown.draft.set(name, None)
+    assert not list(entry.path.parent.glob("*.cap"))
 
 
 @pytest.mark.parametrize(("wildcards", "wanted"), [(False, "one, new\ntwo\n"), (True, "one\ntwo, new\n")])
@@ -168,19 +177,19 @@ def test_lines_that_are_no_captions_stay(shown: Album, drafted: Draft, wildcards
     file.write_text("one\ntwo\n")
     drafted.set("data.enable_wildcard", wildcards)
     shown.load()
-    shown.edit([shown.entries[0].token], lambda text: f"{text}, new")
+    shown.edit(shown.entries[:1], lambda text: f"{text}, new")
     assert file.read_text() == wanted
 
 
 def test_an_edit_is_of_what_another_program_has_written_meanwhile(shown: Album) -> None:
     file = shown.entries[0].path.with_suffix(".txt")
     file.write_text("from elsewhere\n")
-    shown.edit([shown.entries[0].token], lambda text: f"{text}, new")
+    shown.edit(shown.entries[:1], lambda text: f"{text}, new")
     assert file.read_text() == "from elsewhere, new\n"
 
 
 def test_an_edit_is_for_the_chosen_alone(shown: Album) -> None:
-    shown.edit([shown.entries[0].token], lambda _: "new")
+    shown.edit(shown.entries[:1], lambda _: "new")
     assert [entry.caption for entry in shown.entries] == ["new", "red thing"]
 
 

@@ -54,7 +54,7 @@ def open_folder(page: Any, folder: Path) -> None:
 @contextmanager
 def nothing_can_be_written(process: int) -> Generator[None, None, None]:
     _, most = before = resource.prlimit(process, resource.RLIMIT_FSIZE)
-    resource.prlimit(process, resource.RLIMIT_FSIZE, (10, most))
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (5, most))
     try:
         yield
     finally:
@@ -113,6 +113,35 @@ def test_a_mistake_that_hid_the_pictures_is_gone_when_it_is_mended(form: Any, tm
         said.wait_for(state="detached")
         expect(form.locator(".tile")).to_have_count(4)
         train.click()
+
+
+@pytest.mark.slow
+def test_a_caption_that_is_being_typed_outlives_a_mistake_in_another_window_and_a_full_disk(
+    server: Any, visit: Any, form: Any, tmp_path: Path
+) -> None:
+    other = visit(server.url)
+    batch = setting(other, "data.batch_size")
+    form.get_by_role("tab", name="Pictures").click()
+    form.locator('.tile[title="2.png"]').click()
+    form.locator(".data-side .panel-title", has_text="2.png").wait_for()
+    caption, file = form.get_by_label("Caption", exact=True), tmp_path / "first" / "3_thing" / "2.txt"
+    caption.fill("typed with care")
+    batch.fill("0")
+    said = form.locator(".sentences .mark.problem")
+    said.wait_for()
+    expect(caption).to_have_value("typed with care")
+    with nothing_can_be_written(server.process.pid):
+        caption.blur()
+        form.locator(".q-notification", has_text="2.txt").wait_for()
+        expect(caption).to_have_value("typed with care")
+        assert not file.exists()
+    caption.focus()
+    caption.blur()
+    form.get_by_text("1 caption changed").wait_for()
+    assert file.read_text("utf8") == "typed with care\n"
+    batch.fill("1")
+    said.wait_for(state="detached")
+    expect(caption).to_have_value("typed with care")
 
 
 def test_the_pictures_are_read_once_when_the_form_has_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:

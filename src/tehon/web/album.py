@@ -160,16 +160,15 @@ class Album:
     def tag_counts(self) -> list[tuple[str, int]]:
         return tags.count(entry.caption for entry in self.entries if entry.captioned)
 
-    def edit(self, tokens: Iterable[str], change: tags.Edit) -> int:
+    def edit(self, entries: Iterable[Entry], change: tags.Edit) -> int:
         """Changes the captions of some pictures, as they are on the disk now, in one step that `undo` takes back; how
-        many. Lines that are no captions stay."""
-        wanted = set(tokens)
+        many. Lines that are no captions stay. Their files are those of the entries, whatever the form says by now."""
         try:
             with self.turn:
                 texts = {
                     entry.caption_file: _edited(entry.caption_file, entry.every_line, change)
-                    for entry in self.entries
-                    if entry.token in wanted and entry.caption_file is not None
+                    for entry in entries
+                    if entry.caption_file is not None
                 }
                 new = change_to(texts)
                 if new:

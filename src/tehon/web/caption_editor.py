@@ -106,16 +106,20 @@ class CaptionEditor:
 
     def _tool(self, label: str, edit: Callable[[], tags.Edit]) -> None:
         async def work() -> None:
-            tokens = [entry.token for entry in self.tab.targets()]
-            await self.tab.edited(partial(self.tab.album.edit, tokens, edit()))
+            await self.tab.edited(partial(self.tab.album.edit, self.tab.targets(), edit()))
 
         ui.button(label, on_click=work).props("outline dense no-caps")
 
     async def save(self) -> None:
         """Saves the caption that is being typed, if it is another one than is in its file."""
         if typed := self._typed():
-            self.told = typed[1]
-            await self._write(*typed)
+            before, self.told = self.told, typed[1]
+            await self._write(*typed, refused=lambda: self._still(typed[0], before))
+
+    def _still(self, entry: Entry, told: str) -> None:
+        """A caption that can't be written goes on being typed, if its picture has not been left."""
+        if self.typing is not None and self.typing[0] is entry:
+            self.told = told
 
     def _typed(self) -> tuple[Entry, str] | None:
         """A picture and its caption that are not saved yet."""
@@ -123,9 +127,10 @@ class CaptionEditor:
             return None
         return self.typing[0], text
 
-    async def _write(self, entry: Entry, text: str) -> None:
+    async def _write(self, entry: Entry, text: str, refused: Callable[[], None] = lambda: None) -> None:
+        """Into the file that stands under the field, whatever the form says by now."""
         with self.box:
-            await self.tab.edited(partial(self.tab.album.edit, [entry.token], lambda _: text))
+            await self.tab.edited(partial(self.tab.album.edit, [entry], lambda _: text), refused)
 
     async def _undo(self) -> None:
         await self.tab.edited(self.tab.album.undo)

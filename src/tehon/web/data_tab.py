@@ -201,12 +201,13 @@ class DataTab:
         finally:  # as above
             await self._open(parent)
 
-    async def edited(self, change: Callable[[], int]) -> None:
-        """Runs an edit of the album and says how many captions it changed; a Problem is said too."""
+    async def edited(self, change: Callable[[], int], refused: Callable[[], None] = lambda: None) -> None:
+        """Runs an edit of the album and says how many captions it changed; a Problem is said too, `refused` called."""
         try:
             async with self.working:
                 changed = await run.io_bound(change)
         except Problem as problem:
+            refused()
             complain(problem)
         else:
             ui.notify(say("web.captions_changed", count=changed))

@@ -327,8 +327,11 @@ def test_every_save_is_checked_by_the_rules_of_other_programs(small: Tree) -> No
     assert Path(outcome.lora).exists()
 
 
-def test_a_run_that_learns_too_little_for_fp16_says_so(small: Tree) -> None:
+def test_a_run_that_learns_too_little_for_fp16_says_so_once(small: Tree) -> None:
     small["optimizer"]["learning_rate"] = 1e-9
+    small["output"]["save_every_n_steps"] = 1
     outcome = start_run(planned(small), lambda event, facts: None)
-    said = " ".join(row["text"] for row in rows(outcome.run.events) if row["event"] == "notice")
-    assert "are so small that fp16 made them zero" in said
+    found = rows(outcome.run.events)
+    said = [row["text"] for row in found if row["event"] == "notice" and "so small that fp16 made" in row["text"]]
+    assert len([row for row in found if row["event"] == "lora_saved"]) == 3
+    assert [text.partition(" of the LoRA")[0] for text in said] == ["48 tensors"]

@@ -73,6 +73,7 @@ class Loras:
         self.made = made
         self.tensors = tensors
         self.precision = plan.settings.output.save_precision
+        self.lost = 0  # tensors of which it was said that they became zero; again only when there are more
         self.tell = tell
 
     def due(self, report: Report) -> bool:
@@ -144,7 +145,8 @@ class Loras:
         precision = self.precision
         with self.tensors() as tensors:
             lost = write_lora(kept, tensors, self._metadata(step), precision)
-        if lost:
+        if len(lost) > self.lost:
+            self.lost = len(lost)
             self.tell("notice", text=say("notice.lora_lost", name=lost[0], count=len(lost), precision=precision))
         return [asdict(row) for row in check_readers(kept)]
 

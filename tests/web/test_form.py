@@ -1,5 +1,6 @@
 """The form in a real browser: what replaces it can be taken back, and every window shows the same."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_form_that_was_broken_by_hand_is_told_until_that_is_closed(server: Any
     bar.get_by_role("button", name="Close").click()
     bar.wait_for(state="hidden")
     assert (server.home / "form-kept-1.toml").read_text("utf8") == "[network\nrank = 3\n"
+
+
+def test_a_form_that_can_neither_be_read_nor_saved_at_the_start_is_told_until_it_is_saved(
+    visit: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    helpers: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    file = tmp_path / "form.toml"
+    file.mkdir()
+    server = helpers.start_server(tmp_path, helpers.free_port())
+    try:
+        page = visit(server.url)
+        bar = page.locator(".form-kept", has_text="what is set here is not saved")
+        bar.get_by_text(f"{file}: this cannot be written").wait_for()
+        file.rmdir()
+        row(page, "network.rank").fill("24")
+        bar.wait_for(state="hidden")
+        assert read_toml(file)["network"]["rank"] == 24
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 def test_a_demo_that_cannot_be_written_is_said(server: Any, visit: Any) -> None:

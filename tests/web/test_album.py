@@ -94,6 +94,18 @@ def test_without_a_folder_the_reason_is_said(drafted: Draft, tmp_path: Path) -> 
     assert album.trouble == "Image folder is still to be chosen."
 
 
+def test_the_resolution_of_the_stand_in_for_a_model_is_nobodys_mistake(shown: Album, drafted: Draft) -> None:
+    drafted.apply({"data.resolution": None, "data.enable_bucket": True, "data.bucket_no_upscale": False})
+    shown.load()
+    assert shown.trouble == "Base model is still to be chosen."
+    drafted.set("data.resolution", [128, 128])
+    shown.load()
+    assert shown.trouble == (
+        "data.resolution: with enlarging buckets its sides must lie between 256 and 1024; "
+        "change it, or data.min_bucket_reso and data.max_bucket_reso."
+    )
+
+
 def test_an_edit_of_many_is_on_the_disk_and_taken_back_at_once(shown: Album) -> None:
     assert shown.edit(shown.entries, partial(tags.add, ["owl"], first=True)) == 2
     assert [entry.caption for entry in shown.entries] == ["owl, caption 0", "owl"]

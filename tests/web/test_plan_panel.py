@@ -1,5 +1,6 @@
 """What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
 
+import json
 import os
 import shutil
 import socket
@@ -188,6 +189,10 @@ def test_what_is_wrong_with_pictures_is_told_before_all_else_is_chosen(
         expect(page.locator(".panel .mark")).to_have_text(["editOutput folder is still to be chosen."])
         assert page.locator(".figure-number").count() == 0, "nothing is shown of a plan with stand-ins"
         assert page.get_by_role("button", name="Start training").is_disabled()
+        form = f"[data]\nfolder = {json.dumps(str(tmp_path))}\nbucket_no_upscale = false\n"
+        (tmp_path / "home" / "form.toml").write_text(form, "utf8")
+        wanted = ["editBase model is still to be chosen.", "editOutput folder is still to be chosen."]
+        expect(page.locator(".panel .mark")).to_have_text(wanted)  # the stand-in's own resolution is nobody's mistake
     finally:
         server.process.terminate()
         server.process.wait(20)

@@ -17,6 +17,7 @@ from tehon.messages.catalogue import say
 from tehon.messages.problem import Problem
 from tehon.web.draft import Draft
 from tehon.web.pictures import Pictures
+from tehon.web.stand_ins import of_stand_in
 
 if TYPE_CHECKING:
     from tehon.planning.plan import Plan
@@ -108,11 +109,18 @@ class Album:
         try:
             plan = self.plan = draft_plan(validate(self.draft.tree_for_pictures()))
         except Problem as problem:
-            no_folder = any(one.key == "key_missing" and one.values["field"] == "data.folder" for one in problem.all)
-            self.trouble = say("web.needed", name=say("label.data.folder")) if no_folder else str(problem)
+            self.trouble = self._why_nothing(problem)
             return
         self.entries = self._entries(plan)
         self.sentences = [*map(str, plan.troubles.problems), *picture_notices(plan)]
+
+    def _why_nothing(self, problem: Problem) -> str:
+        """What is still to be chosen before the pictures can be shown, or else what is wrong."""
+        if any(one.key == "key_missing" and one.values["field"] == "data.folder" for one in problem.all):
+            return say("web.needed", name=say("label.data.folder"))
+        if any(of_stand_in(one, self.draft) for one in problem.all):
+            return say("web.needed", name=say("label.model.path"))
+        return str(problem)
 
     def _entries(self, plan: "Plan") -> list[Entry]:
         from tehon.data.plan.captions import CLASS_WORDS, METADATA, new_suffix

@@ -13,6 +13,7 @@ from tehon.settings.settings import Settings
 from tehon.web.complaint import complain
 from tehon.web.draft import by_field
 from tehon.web.naming import mark, worded
+from tehon.web.stand_ins import of_stand_in
 from tehon.web.workplace import Desk
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class PlanPanel:
                 problems = problem.all
             finally:
                 slow.cancel()
-            for problem in problems:
+            for problem in (one for several in problems for one in several.all if not of_stand_in(one, self.draft)):
                 for name, sentences in by_field(problem).items():
                     found.setdefault(name, []).extend(sentences)
             if checked.settings is None:

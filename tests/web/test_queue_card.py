@@ -2,7 +2,8 @@
 
 import re
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -10,6 +11,8 @@ from tehon.messages.problem import Problem
 from tehon.runs.layout import new_run_directory
 from tehon.runs.lock import holding
 from tehon.runs.queue import WAITING, Queue
+from tehon.web import plan_panel
+from tehon.web.queue_card import sight
 
 pytestmark = pytest.mark.slow
 GONE = "data.folder: the folder /mofu does not exist; give the folder that holds your picture folders."
@@ -60,6 +63,22 @@ def test_a_queue_that_is_worked_is_paused_and_goes_on(server: Any, visit: Any, q
         assert not queue.paused
 
 
+def test_a_job_that_the_worker_at_work_will_not_take_can_be_begun(server: Any, visit: Any, queue: Queue) -> None:
+    job = queue.add("", "for-a-card", server.home / "output", "cuda")
+    assert sight(queue, []).idle == "cuda"
+    with holding(queue.worker_lock("cpu")):
+        assert not queue.is_served(job)
+        page = visit(f"{server.url}/runs")
+        card = page.locator(".panel.queue")
+        card.get_by_role("button", name="Pause").wait_for()
+        start = card.get_by_role("button", name="Start")
+        start.wait_for()
+        with holding(queue.worker_lock("cuda:0")):
+            start.wait_for(state="detached")
+            assert queue.is_served(job)
+            assert card.get_by_role("button", name="Pause").is_visible()
+
+
 def test_who_adds_a_job_hears_whether_it_begins_by_itself(server: Any, visit: Any, queue: Queue) -> None:
     page = visit(server.url)
     page.get_by_role("button", name="Presets").click()
@@ -76,3 +95,17 @@ def test_who_adds_a_job_hears_whether_it_begins_by_itself(server: Any, visit: An
             page.get_by_role("button", name="Add to queue").click()
             said = re.compile(rf"^{state} is job \d+ in the queue\.{more}$")
             page.locator(".q-notification__message", has_text=said).wait_for()
+
+
+@pytest.mark.parametrize(("worker", "idle"), [("cpu", True), ("cuda:1", False)])
+def test_of_a_worker_for_another_device_a_job_has_nothing(
+    worker: str, idle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the button says of a job for a graphics card, which need not be here."""
+    queue = Queue(tmp_path / "queue")
+    settings, panel = None, cast(Any, plan_panel)
+    job = queue.add("", "for-a-card", tmp_path, "cuda")
+    monkeypatch.setattr("tehon.web.actions.enqueue", lambda settings: job)
+    monkeypatch.setattr("tehon.runs.queue.Queue", lambda: queue)
+    with holding(queue.worker_lock(worker)):
+        assert ("No job begins by itself" in panel._enqueue(settings)) == idle

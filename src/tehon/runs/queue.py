@@ -52,6 +52,10 @@ class Job:
     def directory(self) -> RunDirectory | None:
         return RunDirectory(Path(self.run)) if self.run else None
 
+    def fits(self, device: str) -> bool:
+        """Whether it may be trained on a device, which is cpu, mps or cuda:N."""
+        return self.device in ("auto", device.partition(":")[0])
+
 
 class Queue:
     """The queue in tehon's folder among the user's data, or in the one given."""
@@ -84,6 +88,12 @@ class Queue:
     def is_worked(self, job: Job) -> bool:
         """Whether a living worker has this job."""
         return job.state == TAKEN and is_held(self.worker_lock(job.worker))
+
+    def is_served(self, job: Job) -> bool:
+        """Whether a living worker has this job or will come to it."""
+        if job.state == TAKEN:
+            return self.is_worked(job)
+        return any(job.fits(device) for device in self.workers())
 
     def add(self, settings: str, name: str, output: Path, device: str) -> Job:
         """Behind all others. A Problem when a job that is not over yet is to write the same LoRA."""

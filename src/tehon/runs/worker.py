@@ -61,7 +61,7 @@ class Worker:
 
     def fits(self, job: Job) -> bool:
         """Whether the job may be trained on this device."""
-        return job.device in ("auto", self._kind)
+        return job.fits(self.device)
 
     @property
     def _kind(self) -> str:

@@ -42,9 +42,9 @@ def enqueue(settings: Settings) -> Job:
     return Queue().add(ready(plan), output.name, Path(output.folder), plan.settings.training.device)
 
 
-def work_the_queue() -> None:
+def work_the_queue(device: str = "auto") -> None:
     """A worker as a process of its own, until the queue is empty; a second one for the device ends at once."""
-    _look_after(detached(["queue", "start"], subprocess.DEVNULL))
+    _look_after(detached(["queue", "start", "--device", device], subprocess.DEVNULL))
 
 
 def draw_grid(run: RunDirectory, prompt: str, strengths: Sequence[float], out: Path) -> "subprocess.Popen[bytes]":

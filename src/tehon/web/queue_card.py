@@ -26,11 +26,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Sight:
-    """All that is shown of the queue. `worked` says whether a worker is there."""
+    """All that is shown of the queue. `worked` says whether a worker is there, `idle` which device the first job wants
+    that no worker will come to, or is ''."""
 
     rows: tuple[Row, ...]
     paused: bool
     worked: bool
+    idle: str
 
 
 def sight(queue: Queue, known: Iterable[Status]) -> Sight:
@@ -44,7 +46,9 @@ def sight(queue: Queue, known: Iterable[Status]) -> Sight:
         if job.state != ENDED or state in _UNFINISHED:
             reason = job.trouble or (status.reason if status and state == "failed" else "")
             rows.append(Row(job, state, reason or ""))
-    return Sight(tuple(rows), queue.paused, bool(queue.workers()))
+    left = (row.job for row in rows if row.job.state != ENDED and not queue.is_served(row.job))
+    idle = next((job.worker or job.device for job in left), "")
+    return Sight(tuple(rows), queue.paused, bool(queue.workers()), idle)
 
 
 class QueueCard:
@@ -83,12 +87,13 @@ class QueueCard:
                 self._row(row, waiting)
 
     def _switch(self, now: Sight) -> None:
-        """The one button that makes sense now."""
+        """What makes sense now: where one device is at work, another one may have to be begun with."""
         if now.paused:
             self._button(say("web.queue_resume"), self._go_on)
-        elif now.worked:
+            return
+        if now.worked:
             self._button(say("web.queue_pause"), partial(self._try, self.queue.pause))
-        elif any(row.job.state != ENDED for row in now.rows):
+        if now.idle:
             self._button(say("web.queue_start"), self._start)
 
     def _button(self, label: str, action: Callable[[], object]) -> None:
@@ -123,18 +128,19 @@ class QueueCard:
         self.refresh()
 
     async def _start(self) -> None:
-        await run.io_bound(_work)
+        device = self.shown.idle if self.shown else ""
+        await run.io_bound(_work, device or "auto")
         ui.notify(say("web.queue_started"))
 
     async def _go_on(self) -> None:
         """Also where no worker is left, as after a restart of the machine."""
         self._try(partial(self.queue.pause, paused=False))
-        if self.shown and not self.shown.worked:
+        if self.shown and self.shown.idle:
             await self._start()
 
 
-def _work() -> None:
+def _work(device: str) -> None:
     """Run in a thread, as it imports the plan, which the tab itself does not need."""
     from tehon.web.actions import work_the_queue
 
-    work_the_queue()
+    work_the_queue(device)

@@ -100,14 +100,16 @@ def test_a_network_that_fails_in_its_own_way_is_one_sentence(cache: Path, monkey
     said: list[str] = []
 
     def lost(*_: object, **__: object) -> list[str]:
-        said.append(asked())
+        said.append(asked("somebody/something"))
         raise LostError("no route to host\nmore")
 
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lost)
     with pytest.raises(Problem, match="no route to host") as caught:
         find_model("somebody/something")
     assert caught.value.key == "hub_failed"
-    assert [*said, asked()] == ["somebody/something", ""], "who waits is told what for, as long as it is asked for"
+    assert [*said, asked("somebody/something")] == ["somebody/something", ""], (
+        "who waits is told what for, as long as it is asked for"
+    )
 
 
 def test_each_network_is_fetched_once() -> None:

@@ -1,18 +1,26 @@
 """What stands beside the form, in a real browser: whether a run can start, and what went wrong."""
 
+import asyncio
 import json
 import os
 import shutil
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tehon.catalog import hub
 from tehon.catalog.detect import demo_folder
+from tehon.messages.catalogue import say
+from tehon.web import plan_panel
+from tehon.web.plan_panel import PlanPanel
 
 pytestmark = pytest.mark.slow
 # Whether what is shown is of settings that are no more, and none of them can be started.
@@ -131,6 +139,30 @@ def test_while_a_model_is_looked_up_at_the_hub_that_is_said(
         finally:
             server.process.kill()
             server.process.wait(20)
+
+
+def test_a_lookup_is_told_of_the_plan_s_own_model_and_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The panel without its page."""
+    name, asking = "web.looking_up", cast(Any, hub)
+    monkeypatch.setattr(plan_panel, "_SLOW", 0.02)
+    lookup, short = Mock(), Mock()
+    panel: Any = SimpleNamespace(turn=1, lookup=lookup, short=short, in_short="176 pictures")
+
+    async def looked_up() -> list[tuple[bool, str]]:
+        saying = asyncio.create_task(cast(Any, PlanPanel)._say_lookup(panel, 1, "typed/now"))
+        seen: list[tuple[bool, str]] = []
+        for repository in ("typed/before", "typed/now", "elsewhere"):
+            with asking._asking(repository):
+                await asyncio.sleep(0.1)
+                seen.append((lookup.set_visibility.call_args.args[0], short.text))
+        panel.turn = 2
+        await saying
+        return seen
+
+    with ThreadPoolExecutor() as beside:  # as Playwright has a loop at work in this thread
+        found = beside.submit(asyncio.run, looked_up()).result()
+    at_rest = (False, "176 pictures")
+    assert found == [at_rest, (True, say(name, path="typed/now")), at_rest]
 
 
 def test_of_a_cached_model_no_lookup_is_told_however_long_its_plan_takes(

@@ -37,9 +37,11 @@ _FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _asked: list[str] = []  # by the threads of this process
 
 
-def asked() -> str:
-    """A repository that the hub is being asked for at this moment, or ''; what the cache has is not asked for."""
-    return _asked[-1] if _asked else ""
+def asked(model: str) -> str:
+    """A repository that the hub is being asked for at this moment for a model of this path, or ''; what the cache has
+    is not asked for."""
+    own = (PRESETS.get(model, model), _VOCABULARY)
+    return next((name for name in reversed(_asked) if name in own), "")
 
 
 @contextmanager

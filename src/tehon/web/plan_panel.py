@@ -33,6 +33,7 @@ class PlanPanel:
         self.draft = desk.draft
         self.form = form
         self.turn = 0
+        self.in_short = ""  # what stands in the way, or the latest plan, in a few words
         self.first: tuple[str, str] | None = None  # what stands in the way of a start, with its setting
         with ui.element("div").classes("panel"):
             with ui.element("div").classes("panel-head"):
@@ -74,15 +75,21 @@ class PlanPanel:
             button.set_enabled(not waiting)
         self.lookup.set_visibility(False)
 
-    async def _say_lookup(self, turn: int) -> None:
-        """Where a plan takes long because the hub is asked for something that is not on this machine."""
-        while turn == self.turn:
+    async def _say_lookup(self, turn: int, model: str) -> None:
+        """Where a plan takes long because the hub is asked for something that is not on this machine, and for as long
+        as it is."""
+        while True:
             await asyncio.sleep(_SLOW)
-            if turn == self.turn and (name := asked()):
-                self.lookup.text = self.short.text = say("web.looking_up", path=name)
-                self.lookup.set_visibility(True)
-                self.short.classes(remove="stale")
+            if turn != self.turn:
                 return
+            name = asked(model)
+            self.lookup.set_visibility(bool(name))
+            if name:
+                self.lookup.text = self.short.text = say("web.looking_up", path=name)
+                self.short.classes(remove="stale")
+            else:
+                self.short.text = self.in_short
+                self.short.classes(add="stale")
 
     async def _make(self, turn: int) -> None:
         if turn != self.turn:
@@ -91,7 +98,7 @@ class PlanPanel:
         found, plan = dict(checked.by_field), None
         settings = checked.settings or checked.so_far
         if settings is not None:
-            slow = asyncio.create_task(self._say_lookup(turn))
+            slow = asyncio.create_task(self._say_lookup(turn, settings.model.path))
             try:
                 plan, problems = await self.desk.workplace.plans.of(settings)
             except Problem as problem:
@@ -119,9 +126,10 @@ class PlanPanel:
         wrong = [(sentence, name) for name, sentences in found.items() for sentence in sentences]
         self.first = next(iter([*open_ones, *wrong]), None)
         if self.first is not None:
-            self.short.text = worded(self.first[0])
+            self.in_short = worded(self.first[0])
         elif plan is not None:
-            self.short.text = say("web.in_short", pictures=len(plan.pictures), steps=plan.steps)
+            self.in_short = say("web.in_short", pictures=len(plan.pictures), steps=plan.steps)
+        self.short.text = self.in_short
         self.body.clear()
         with self.body:
             if not self.draft.values:

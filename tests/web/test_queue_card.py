@@ -109,3 +109,5 @@ def test_of_a_worker_for_another_device_a_job_has_nothing(
     monkeypatch.setattr("tehon.runs.queue.Queue", lambda: queue)
     with holding(queue.worker_lock(worker)):
         assert ("No job begins by itself" in panel._enqueue(settings)) == idle
+        monkeypatch.setenv("TEHON_LANG", "ja")
+        assert " " not in panel._enqueue(settings).partition("。")[2], "no blank stands between Japanese sentences"

@@ -37,8 +37,8 @@ class DataSettings(Section):
     """A data set configuration of sd-scripts (TOML or JSON), used instead of `folder` and `sets`."""
 
     reg_folder: str = ""
-    """The parent of folders with regularisation pictures: what the model should keep. They are named like `folder`'s
-    and read as often in all as the pictures to learn."""
+    """The parent of folders with regularisation pictures: what the model should keep. They are named like those
+    of `folder` and read as often in all as the pictures to learn."""
 
     is_reg: bool = False
     """The pictures of this set are regularisation pictures."""

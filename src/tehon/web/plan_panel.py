@@ -205,5 +205,5 @@ def _enqueue(settings: Settings) -> str:
     said = say("web.enqueued", number=job.number, name=job.name)
     if queue.paused or not queue.is_served(job):
         button = say("web.queue_resume" if queue.paused else "web.queue_start")
-        said += " " + say("web.enqueued_idle", button=button, tab=say("web.tab_runs"))
+        said = say("web.enqueued_idle", said=said, button=button, tab=say("web.tab_runs"))
     return said

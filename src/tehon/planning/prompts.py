@@ -159,7 +159,7 @@ def read_prompts(text: str, file: Path | None, rules: SampleRules) -> tuple[list
     problems: list[Problem] = []
     remarks: list[str] = []
     found: list[SamplePrompt] = []
-    for entry in _lines(text) if file is None else _entries(file):
+    for entry in prompt_lines(text) if file is None else _entries(file):
         number = len(found) + len(problems) + 1
         try:
             parsed = parse_line(entry) if isinstance(entry, str) else _parsed(entry)
@@ -171,7 +171,8 @@ def read_prompts(text: str, file: Path | None, rules: SampleRules) -> tuple[list
     return found, remarks
 
 
-def _lines(text: str) -> list[Any]:
+def prompt_lines(text: str) -> list[Any]:
+    """The prompts of a text, a line each; blank lines and comments are none."""
     stripped = (line.strip() for line in text.splitlines())
     return [line for line in stripped if line and not line.startswith("#")]
 
@@ -186,7 +187,7 @@ def _entries(file: Path) -> list[Any]:
     try:
         text = file.read_text("utf-8-sig")
         if kind == ".txt":
-            return _lines(text)
+            return prompt_lines(text)
         entries = json.loads(text)
     except FileNotFoundError:
         raise Problem("file_missing", path=file) from None

@@ -16,11 +16,13 @@ _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
 
 def has_prompts(directory: RunDirectory) -> bool:
     """Whether a run has sample prompts, with which a grid can be drawn."""
+    from tehon.planning.prompts import prompt_lines  # which the tab itself does not need
+
     try:
         samples = read_toml(directory.settings).get("samples", {})
-    except Problem:  # drawing says what is wrong with it
+        return bool(prompt_lines(samples.get("prompts", "")) or samples.get("prompts_file"))
+    except (Problem, AttributeError):  # changed by hand to something else: drawing says what is wrong with it
         return True
-    return bool(samples.get("prompts", "").strip() or samples.get("prompts_file"))
 
 
 def grid_dialog(workplace: Workplace, directory: RunDirectory) -> None:

@@ -84,5 +84,5 @@ def _speak(workplace: Workplace, language: str) -> None:
 def _turn(workplace: Workplace, mode: ui.dark_mode) -> None:
     """Dark, light, and as the system has it, in turn."""
     following = {None: True, True: False, False: None}[workplace.preferences.dark]
-    workplace.prefer(dark=following)
     mode.value = following
+    workplace.prefer(dark=following)

@@ -81,8 +81,8 @@ def _described(name: str) -> None:
 
 
 def _help(form: "Form", wanted: bool) -> None:
-    form.workplace.prefer(help=wanted)
     form.show_help(wanted)
+    form.workplace.prefer(help=wanted)
 
 
 def _save(form: "Form") -> None:

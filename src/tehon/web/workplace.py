@@ -54,11 +54,11 @@ class Workplace:
             return self._pictures
 
     def prefer(self, **values: Any) -> None:
-        """Changes preferences and keeps them."""
+        """Changes preferences and keeps them; where they can't be written, they hold until the server ends."""
         self.preferences = replace(self.preferences, **values)
+        self._speak()
         make_folder(self.folder)
         write_whole(self.file, json.dumps(asdict(self.preferences)).encode())
-        self._speak()
 
     def page(self, html: str) -> str:
         """The address at which a page that was made can be looked at."""

@@ -238,6 +238,21 @@ def test_the_memory_of_another_optimizer_is_refused_and_the_run_stays_what_it_wa
     assert resume_run(short.run, quiet, {"training.epochs": 2, "optimizer.name": "adamw8BIT"}).lora
 
 
+def test_arguments_that_need_more_memory_than_was_saved_are_refused_and_the_run_stays_what_it_was(tree: Tree) -> None:
+    short = start_run(planned(tree, **with_optimizer("Adafactor")), quiet)
+    newest = states(short.run)[0]
+    files = short.run.origin, short.run.data, short.run.settings, newest
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(Problem, match=r"does not fit .*exp_avg"):
+        resume_run(short.run, quiet, {"training.epochs": 2, "optimizer.arguments": "beta1=0.9"})
+    assert [file.read_bytes() for file in files] == before
+    tried = resume_run(short.run, quiet, {"training.epochs": 2, "optimizer.arguments": "clip_threshold=1.0"})
+    plain = start_run(
+        planned(tree, training={"epochs": 2}, output={"name": "plain"}, **with_optimizer("Adafactor")), quiet
+    )
+    assert body(tried.lora) == body(plain.lora), "the trial left nothing, and 1 is the threshold without that argument"
+
+
 def test_a_new_run_goes_on_where_another_stood(tree: Tree) -> None:
     first = start_run(planned(tree, output={"save_state_every_n_steps": 2}), quiet)
     at = {"resume": str(first.run.state_file(2))}

@@ -164,7 +164,9 @@ class Run:
     def _take_up(self, trainer: Trainer, start: Start, states: States, loras: Loras) -> None:
         """Goes on from a state. When settings or data are new, it is saved again with them; a LoRA that was not due in
         a shorter run is made up for."""
-        restore_state(trainer.state, start.saved, start.file)
+        before: dict[str, Any] = start.about.get("identity", {}).get("settings", {})
+        name = "optimizer.arguments"  # some of which need another memory
+        restore_state(trainer.state, start.saved, start.file, before.get(name) != self.identity.settings[name])
         if start.run.path == self.directory.path:
             states.drop_after(trainer.state.step)
         if start.about.get("versions", {}) != self.circumstances:

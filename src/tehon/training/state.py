@@ -9,6 +9,7 @@ A state file is one line, `tehon-state 1 <blake2b of the rest>`, and what torch.
 
 import io
 from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -80,9 +81,10 @@ class State:
             found["average"] = self.average.weights
         return found
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: dict[str, Any], tried: bool = False) -> None:
         """The chosen arguments stay as they are; all else of the optimizer is as it was saved. ValueError when that
-        had other groups of weights."""
+        had other groups of weights. `tried`: the optimizer makes a step with what it remembers, which is undone, and
+        raises what it likes when its arguments need more."""
         self.step = int(saved["step"])
         then = _names(saved["optimizer"]["param_groups"])
         if then != _names(self.optimizer.param_groups):  # it was saved after the training of some had ended
@@ -93,20 +95,28 @@ class State:
         kept: dict[str, Tensor] = saved.get("kept", {})
         if {name: t.shape for name, t in kept.items()} != {name: t.shape for name, t in self.kept.items()}:
             raise ValueError("the adapters keep other tensors")
-        chosen = [{name: group[name] for name in self.arguments if name in group} for group in groups]
-        self.flat.weights.copy_(saved["weights"])
         with torch.no_grad():
             for name, tensor in self.kept.items():
                 tensor.copy_(kept[name])
-        restore_memory(self.optimizer, saved["optimizer"])
-        for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
-            group.update(values)
+        if tried:
+            self._take_memory(deepcopy(saved))  # an optimizer may go on in the very tensors that it is given
+            self.flat.gradients.fill_(1.0)
+            self.optimizer.step()
+        self._take_memory(saved)
         if self.scale is not None and "scale" in saved:
             self.scale.load_state_dict(saved["scale"])
         if self.average is not None:  # one that is new begins with the weights
             self.average.weights.copy_(saved.get("average", self.flat.weights))
         self.good = LastGood(self.flat.weights, self.step, self.good.every)
         self.settle()
+
+    def _take_memory(self, saved: dict[str, Any]) -> None:
+        groups = self.optimizer.param_groups
+        chosen = [{name: group[name] for name in self.arguments if name in group} for group in groups]
+        self.flat.weights.copy_(saved["weights"])
+        restore_memory(self.optimizer, saved["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
+            group.update(values)
 
     @property
     def device(self) -> torch.device:
@@ -150,10 +160,10 @@ def read_state(file: Path) -> dict[str, Any]:
     return saved
 
 
-def restore_state(state: State, saved: dict[str, Any], file: Path) -> None:
-    """Brings back what was read; a Problem when it is of another network or optimizer."""
+def restore_state(state: State, saved: dict[str, Any], file: Path, tried: bool = False) -> None:
+    """Brings back what was read; a Problem when it is of another network or optimizer. `tried` as with State."""
     try:
-        state.load_state_dict(saved)
+        state.load_state_dict(saved, tried)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise Problem("state_unfit", path=file, reason=reason_of(error)) from None
     restore_generators(saved["generators"], state.device)

@@ -15,10 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 
 import tehon
 
+expect.set_options(timeout=30_000)  # as long as Playwright waits for everything else, not five seconds
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), "")
 FLAGS = [
     "--headless",

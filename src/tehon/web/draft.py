@@ -76,11 +76,11 @@ class Draft:
     def is_changed(self, name: str) -> bool:
         return name in self.values
 
-    def set(self, name: str, value: Any, *, tell: bool = True) -> None:
-        """Sets a value; the default, or None, takes it back. Who wants to tell the watchers later does so."""
+    def set(self, name: str, value: Any) -> None:
+        """Sets a value; the default, or None, takes it back."""
         others = self._take_over()
         self._put({name: value})
-        self._save_and_tell([*others, name] if tell else others)
+        self._save_and_tell([*others, name])
 
     def replace(self, tree: Mapping[str, Any], what: str = "") -> list[str]:
         """Takes over all settings of a tree of tables, and no others; gives the names in it that no setting has."""

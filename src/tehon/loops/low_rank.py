@@ -31,6 +31,14 @@ def _copy(tile: Any, x: Any, start: Any, stop: Any, lanes: Any) -> None:
                 tile[r, i] = f32(0)
 
 
+@inlined
+def _turn(turned: Any, up: Any, scale: Any) -> None:
+    """turned[k, i] = scale up[i, k]: rows of B that loops can go along."""
+    for k in range(up.shape[1]):
+        for i in range(up.shape[0]):
+            turned[k, i] = scale * up[i, k]
+
+
 @compiled
 def change(given: Any) -> None:
     """Given x (rows, in), A (rank, in), B (out, rank), s, and what is written: h (rows, rank), and out (rows, out), to
@@ -42,9 +50,7 @@ def change(given: Any) -> None:
     seen = carray(on_stack(_ALL), (_ROWS, wide + _GAP))
     made = carray(on_stack(_ALL), (_ROWS, high + _GAP))
     ranks = carray(on_stack(_RANKS), (_ROWS, rank))
-    for k in range(rank):
-        for i in range(high):
-            turned[k, i] = scale * up[i, k]
+    _turn(turned, up, scale)
     part = next_task(given, -1)
     while part >= 0:
         stop = (part + 1) * len(x) // parts
@@ -79,9 +85,7 @@ def change_backward(given: Any) -> None:
     ranks = carray(on_stack(_RANKS), (_ROWS, rank))
     across = carray(on_stack(_RANKS), (rank, _ROWS))
     back = carray(on_stack(_RANKS), (rank, _ROWS))
-    for k in range(rank):
-        for i in range(high):
-            turned[k, i] = scale * up[i, k]
+    _turn(turned, up, scale)
     part = next_task(given, -1)
     while part >= 0:
         fill(of_down, rank, wide, f32(0))
